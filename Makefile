@@ -1,0 +1,36 @@
+# `make demo` and `make test` need Python >= 3.11, git and make; everything else comes from uv.lock.
+SHELL := /bin/bash
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := $(UV) run --frozen --no-sync
+READY := .venv/.ready
+
+.PHONY: demo test lint bench format clean
+
+demo: $(READY)
+	$(RUN) uwm demo
+
+test: $(READY)
+	$(RUN) pytest
+
+lint: $(READY)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+bench: $(READY)
+	@$(RUN) python -m tests.benchmarks
+
+format: $(READY)
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+clean:
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache
+
+$(READY): uv.lock pyproject.toml | $(UV)
+	$(UV) sync --frozen
+	@touch $@
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet uv

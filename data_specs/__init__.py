@@ -1,0 +1,1 @@
+"""What things are: configuration, sample format, Parquet schemas, manifests, errors, presets."""

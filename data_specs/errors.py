@@ -1,0 +1,25 @@
+"""The three ways a run can be refused, each with its exit status."""
+
+
+class PipelineError(Exception):
+    """An error whose text is written for the user: what, got, expected, what to do."""
+
+    exit_code = 1
+
+
+class SpecError(PipelineError):
+    """The user's settings are wrong."""
+
+    exit_code = 2
+
+
+class DataError(PipelineError):
+    """The data is missing, damaged or cannot be used as asked."""
+
+    exit_code = 3
+
+
+class ArtifactError(PipelineError):
+    """The store does not hold what a manifest promises, or an edit meets another model."""
+
+    exit_code = 4

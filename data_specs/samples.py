@@ -1,0 +1,52 @@
+"""The sample format inside a shard: member names, what each encoder needs, and why a sample is refused."""
+
+import re
+from typing import Literal
+
+from data_specs.run_config import CONTENTS, Content, Encoder
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+TEXT_SUFFIX = "txt"
+TAG_SUFFIX = "json"
+# Zero-shot data sets: the class number, which takes the tag's place.
+CLASS_SUFFIX = "cls"
+
+BadReason = Literal[
+    "missing member",
+    "duplicate key",
+    "members not adjacent",
+    "undecodable image",
+    "empty caption",
+    "undecodable caption",
+    "undecodable tag",
+    "invalid member name",
+]
+
+# webdataset cuts a member's name at the first dot of its base name, so a dot in a key would split it.
+VALID_KEY = re.compile(r"^[^./\x00-\x1f\x7f][^.\x00-\x1f\x7f]*$")
+
+
+def content_prefix(content: Content, *, paired: bool) -> str:
+    """What stands before a member's ending: `safe.`, `unsafe.`, or nothing in an unpaired shard."""
+    return f"{content}." if paired else ""
+
+
+def needed_contents(content: Content | None) -> tuple[Content, ...]:
+    """The sides that a sample must hold: both in a paired shard, else the shard's own."""
+    return CONTENTS if content is None else (content,)
+
+
+def member_names(encoder: Encoder, content: Content, *, paired: bool) -> tuple[str, ...]:
+    """The names under which a sample may hold one side's input for one encoder, best first.
+
+    Args:
+        encoder: text or vision.
+        content: safe or unsafe.
+        paired: whether the shard holds both sides under one key.
+
+    Returns:
+        Member names without the key, such as `safe.jpg`.
+    """
+    suffixes = IMAGE_SUFFIXES if encoder == "vision" else (TEXT_SUFFIX,)
+    prefix = content_prefix(content, paired=paired)
+    return tuple(prefix + suffix for suffix in suffixes)

@@ -1,0 +1,82 @@
+"""Parquet schemas. Names are part of the interface; a change of meaning raises the version."""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+PAIR_ID_DIGEST_CHARS = 16
+
+
+def pair_id(shard_sha256: str, key: str) -> str:
+    """A sample's identity: its key and its shard's digest, never its place or path."""
+    return f"{shard_sha256[:PAIR_ID_DIGEST_CHARS]}/{key}"
+
+
+def _vector(name: str, width: int) -> pa.Field:
+    return pa.field(name, pa.list_(pa.field("element", pa.float32(), nullable=False), width), nullable=False)
+
+
+def _schema(spec: str, fields: Iterable[pa.Field]) -> pa.Schema:
+    return pa.schema(list(fields), metadata={b"spec": spec.encode(), b"version": b"1"})
+
+
+def activation_stats_schema(width: int) -> pa.Schema:
+    """Statistics of one layer's input, a row a sample and side; `width` is the layer's input size."""
+    return _schema(
+        "activation_stats",
+        [
+            pa.field("pair_id", pa.string(), nullable=False),
+            pa.field("content", pa.string(), nullable=False),  # 'safe' or 'unsafe'
+            pa.field("tag", pa.string(), nullable=True),
+            pa.field("n_tokens", pa.int32(), nullable=False),  # valid tokens
+            _vector("norm", width),  # [in], L2 over valid tokens, activation units
+            _vector("std", width),  # [in], over valid tokens, ddof = 1, activation units
+        ],
+    )
+
+
+def scores_schema(width: int) -> pa.Schema:
+    """Scores of one layer, a row an output; `width` is the layer's input size."""
+    return _schema("scores", [pa.field("output", pa.int32(), nullable=False), _vector("score", width)])
+
+
+def embeddings_schema(width: int) -> pa.Schema:
+    """Unit-norm embeddings, a row a sample and side; `width` is the embedding size."""
+    return _schema(
+        "embeddings",
+        [
+            pa.field("pair_id", pa.string(), nullable=False),
+            pa.field("content", pa.string(), nullable=False),
+            pa.field("tag", pa.string(), nullable=True),
+            _vector("embedding", width),
+        ],
+    )
+
+
+LAYER_SUMMARY = _schema(
+    "layer_summary",
+    [
+        pa.field("encoder", pa.string(), nullable=False),
+        pa.field("layer", pa.string(), nullable=False),
+        pa.field("n_pairs", pa.int64(), nullable=False),  # of the smaller side where unpaired
+        pa.field("n_weights", pa.int64(), nullable=False),
+        pa.field("sum", pa.float64(), nullable=False),
+        pa.field("mean", pa.float64(), nullable=False),
+        *(pa.field(name, pa.float32(), nullable=False) for name in ("min", "p25", "p50", "p75", "p99", "max")),
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("tau", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float32(), nullable=True),  # smallest selected score; null where none is
+        pa.field("n_selected", pa.int64(), nullable=False),
+        pa.field("selected_share", pa.float64(), nullable=False),  # 0 to 1, of the layer's weights
+    ],
+)
+
+SIMILARITIES = _schema(
+    "similarities",
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("tag", pa.string(), nullable=True),
+        # Cosines; the first letter is the text's side, the second the image's.
+        *(pa.field(name, pa.float32(), nullable=False) for name in ("ss", "su", "us", "uu")),
+    ],
+)

@@ -1,0 +1,55 @@
+"""`uwm artifacts list`, `show` and `verify`."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
+
+app = typer.Typer(help="Look at the store and check it.", no_args_is_help=True)
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or the beginning of one.")]
+
+
+@app.command("list")
+def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
+    """List all artifacts."""
+    from rich.table import Table
+
+    from flows.commands.display import output
+    from tasks.lineage.store import Store
+
+    opened = Store(store)
+    table = Table("kind", "version", "made", "files", "size, MB")
+    for ref in opened.refs():
+        manifest = opened.manifest(ref)
+        size = sum(file.size_bytes for file in manifest.files)
+        if json:
+            typer.echo(ref.model_copy(update={"made": manifest.circumstances.ended}).model_dump_json())
+        made = manifest.circumstances.ended[:19]
+        table.add_row(ref.kind, ref.version[:16], made, str(len(manifest.files)), f"{size / 1e6:.1f}")
+    if not json:
+        output.print(table)
+
+
+@app.command("show")
+def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
+    """Print an artifact's manifest and what it was made of, back to the shards."""
+    from flows.commands.display import output
+    from tasks.lineage.store import Store
+    from tasks.lineage.trace import lineage_tree
+
+    opened = Store(store)
+    ref = opened.find(version)
+    output.print_json(opened.manifest(ref).model_dump_json())
+    output.print(lineage_tree(opened, ref))
+
+
+@app.command("verify")
+def verify(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
+    """Hash every file of an artifact and of all it was made of."""
+    from tasks.lineage.store import Store
+    from tasks.lineage.trace import verify_lineage
+
+    opened = Store(store)
+    for ref, n_files in verify_lineage(opened, opened.find(version)):
+        typer.echo(f"{ref.kind} {ref.version[:16]}: {n_files} files as recorded")

@@ -1,0 +1,137 @@
+"""What a person sees: progress while a run goes on, tables at its end. Everything but results goes to stderr."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from data_specs.metrics import ZERO_SHOT, describe_metric, metric_names
+from data_specs.run_result import RunResult
+from tasks.lineage.progress import listening
+
+screen = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f} {task.fields['unit']}/s" if speed and task.total else "", style="dim")
+
+
+class _Bars:
+    """A bar a stage, for a terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def start(self, stage: str, total: int | None, unit: str) -> None:
+        self._bars[stage] = self._progress.add_task(stage, total=total, unit=unit)
+
+    def advance(self, stage: str, n: int) -> None:
+        if stage in self._bars:
+            self._progress.advance(self._bars[stage], n)
+
+    def finish(self, stage: str) -> None:
+        bar = self._bars.pop(stage)
+        if self._progress.tasks[self._progress.task_ids.index(bar)].total is None:
+            self._progress.update(bar, total=1, completed=1)
+        self._progress.stop_task(bar)
+
+    def notice(self, text: str) -> None:
+        self._progress.console.print(text, style="yellow", markup=False)
+
+
+class _Lines:
+    """A line a finished stage, for a log file."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, str, int]] = {}
+
+    def start(self, stage: str, total: int | None, unit: str) -> None:
+        self._started[stage] = (time.perf_counter(), unit, 0)
+
+    def advance(self, stage: str, n: int) -> None:
+        if stage in self._started:
+            start, unit, done = self._started[stage]
+            self._started[stage] = (start, unit, done + n)
+
+    def finish(self, stage: str) -> None:
+        start, unit, done = self._started.pop(stage)
+        seconds = time.perf_counter() - start
+        rate = f": {done} {unit}, {done / seconds:,.1f} {unit}/s" if done else ""
+        screen.print(f"{stage}{rate} ({seconds:.1f} s)", markup=False)
+
+    def notice(self, text: str) -> None:
+        screen.print(text, markup=False)
+
+
+@contextmanager
+def progress_shown() -> Iterator[None]:
+    """Show progress on stderr for as long as the block lasts."""
+    if not screen.is_terminal:
+        with listening(_Lines()):
+            yield
+        return
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen) as progress, listening(_Bars(progress)):
+        yield
+
+
+def metrics_table(metrics: Mapping[str, Mapping[str, float]], title: str) -> Table:
+    """Before, after and difference in points; further models get a column each."""
+    first, *others = metrics
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric, percent")
+    for name in metrics:
+        table.add_column(name.replace("_", " "), justify="right")
+    if "edited" in others:
+        table.add_column("edited − original", justify="right")
+    table.add_column("counts", style="dim", overflow="fold")
+    names = [name for name in [ZERO_SHOT, *metric_names()] if name in metrics[first]]
+    for name in names:
+        cells = [f"{values[name]:.2f}" for values in metrics.values()]
+        if "edited" in others:
+            difference = metrics["edited"][name] - metrics[first][name]
+            cells.append(
+                Text(f"{difference:+.2f}", style="green" if difference > 0 else "red" if difference < 0 else "")
+            )
+        table.add_row(name, *cells, describe_metric(name))
+    return table
+
+
+def show_result(result: RunResult) -> None:
+    """Print a run's end for a person."""
+    if result.metrics:
+        n_pairs = int(next(iter(result.metrics.values()))["n_pairs"])
+        output.print(metrics_table(result.metrics, f"{result.name}: {n_pairs} evaluation pairs"))
+    for name in ("edit", "model", "evaluation.original", "evaluation.edited"):
+        if name in result.artifacts:
+            output.print(f"{name:20} {result.artifacts[name].path}", markup=False)
+    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items() if seconds >= 0.1)
+    output.print(f"{result.computed} artifacts computed, {result.reused} reused ({spent})", markup=False)

@@ -1,0 +1,67 @@
+"""`uwm edit apply` and `uwm edit undo`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_specs.errors import SpecError
+
+app = typer.Typer(help="Apply an edit to a checkpoint, or undo it.", no_args_is_help=True)
+
+EditArgument = Annotated[Path, typer.Argument(metavar="EDIT", help="edit.safetensors of an edit artifact.")]
+OutOption = Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")]
+
+
+@app.command("apply")
+def apply(
+    edit: EditArgument,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint, or a run's CONFIG.yaml for its model.")],
+    out: OutOption,
+) -> None:
+    """Write the edited model; refused for any model but the edit's own."""
+    from tasks.manipulation.edit import apply_edit, read_edit
+
+    change = read_edit(edit)
+    _write(apply_edit(change, _read_model(model)), out)
+
+
+@app.command("undo")
+def undo(
+    edit: EditArgument,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint of the edited model.")],
+    out: OutOption,
+) -> None:
+    """Write the original model, bit for bit."""
+    from tasks.manipulation.edit import read_edit, undo_edit
+
+    change = read_edit(edit)
+    _write(undo_edit(change, _read_model(model)), out)
+
+
+def _read_model(path: Path) -> dict[str, object]:
+    from tasks.encoders.checkpoint import read_state_dict
+
+    if path.suffix in (".yaml", ".yml"):
+        from data_specs.config_file import load_config
+        from tasks.encoders.loading import load_model
+
+        return dict(load_model(load_config(path).model).model.state_dict())
+    return dict(read_state_dict(path))
+
+
+def _write(state: dict[str, object], out: Path) -> None:
+    from tasks.encoders.checkpoint import SAFETENSORS, write_state_dict
+
+    if out.suffix != SAFETENSORS:
+        raise SpecError(f"--out {out} must end in {SAFETENSORS}, the one format that is written")
+    draft = out.with_name(out.name + ".part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_state_dict(state, draft, {"format": "pt"})  # type: ignore[arg-type]
+        os.replace(draft, out)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise SpecError(f"cannot write --out {out}: {error}") from error
+    typer.echo(f"wrote {out}")

@@ -1,0 +1,135 @@
+"""What the flows of one run share: the store, the models and shards that are open, the account of what was made."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.runtime import flow_run
+
+from data_specs.errors import ArtifactError
+from data_specs.manifest import ArtifactRef
+from data_specs.run_config import Content, RunConfig
+from data_specs.run_result import ArtifactPlace, RunResult
+from tasks.encoders.checkpoint import read_state_dict
+from tasks.encoders.forward import resolve_device
+from tasks.encoders.loading import LoadedModel, load_model, load_weights
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.progress import stage
+from tasks.lineage.store import Made, Store
+from tasks.manipulation.task import MODEL_FILE
+from tasks.shards.inspection import Shard, open_shards
+from tasks.shards.location import expand_locations
+
+_SCRATCH = ".scratch"
+
+
+class Session:
+    """One run in one process."""
+
+    def __init__(self, config: RunConfig, store: Path | str, device: str, workers: int | None) -> None:
+        """Open `store`; `workers` None means as many as there are cores, at most 4."""
+        self.config, self.store = config, Store(store)
+        self._context = RunContext(
+            device=str(resolve_device(device)),
+            workers=min(4, os.cpu_count() or 1) if workers is None else workers,
+            precision=config.precision,
+            seed=config.seed,
+        )
+        self._loaded: dict[str, LoadedModel] = {}
+        self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
+        self._fetched = self.store.root / _SCRATCH / f"fetched-{os.getpid()}"
+        self._made: dict[str, Made] = {}
+        self.metrics: dict[str, dict[str, float]] = {}
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def context(self) -> RunContext:
+        """How this run is carried out, inside the flow that asks."""
+        return self._context.within(flow_run.id)
+
+    def original(self) -> LoadedModel:
+        """The model of the settings, loaded once."""
+        if "original" not in self._loaded:
+            with self.timed("load"), stage("load model", None, "tensors"):
+                self._loaded["original"] = load_model(self.config.model)
+        return self._loaded["original"]
+
+    def edited(self, model: ArtifactRef) -> LoadedModel:
+        """A `model` artifact of this run's architecture, loaded once."""
+        if model.version not in self._loaded:
+            if model.kind != "model":
+                raise ArtifactError(f"expected a model artifact, got {model.kind} {model.version[:12]}")
+            path = self.store.path(model) / MODEL_FILE
+            self._loaded[model.version] = load_weights(
+                self.original().architecture, read_state_dict(path), source=str(path)
+            )
+        return self._loaded[model.version]
+
+    def shards(self, patterns: Sequence[str], content: Content | None = None) -> list[Shard]:
+        """Checked shards, opened once."""
+        key = (tuple(patterns), content)
+        if key not in self._shards:
+            with self.timed("check shards"), stage("check shards", None, "shards"):
+                self._shards[key] = open_shards(expand_locations(patterns), content, self._fetched)
+        return self._shards[key]
+
+    def calibration_shards(self) -> list[Shard]:
+        """The calibration set: paired shards, or safe ones before unsafe ones."""
+        calibration = self.config.calibration
+        if calibration.shards is not None:
+            return self.shards(calibration.shards)
+        return self.shards(calibration.safe or [], "safe") + self.shards(calibration.unsafe or [], "unsafe")
+
+    def keep(self, name: str, made: Made) -> ArtifactRef:
+        """Put an artifact on the account under a name; returns its reference."""
+        self._made[name] = made
+        return made.ref
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the block's wall time to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def result(self) -> RunResult:
+        """The account so far."""
+        return RunResult(
+            name=self.config.name,
+            store=str(self.store.root),
+            artifacts={
+                name: ArtifactPlace(version=made.ref.version, path=str(made.path)) for name, made in self._made.items()
+            },
+            metrics=self.metrics,
+            computed=sum(not made.reused for made in self._made.values()),
+            reused=sum(made.reused for made in self._made.values()),
+            seconds={name: round(seconds, 3) for name, seconds in self._seconds.items()},
+        )
+
+    def close(self) -> None:
+        """Remove copies of shards that were fetched."""
+        shutil.rmtree(self._fetched, ignore_errors=True)
+
+
+_active: list[Session] = []
+
+
+@contextmanager
+def open_session(config: RunConfig, store: Path | str, device: str, workers: int | None) -> Iterator[Session]:
+    """The session of the flow around this one where it is of the same run, else a new one."""
+    outer = _active[-1] if _active else None
+    if outer is not None and (outer.config, outer.store.root) == (config, Store(store).root):
+        yield outer
+        return
+    session = Session(config, store, device, workers)
+    _active.append(session)
+    try:
+        yield session
+    finally:
+        _active.remove(session)
+        session.close()

@@ -1,0 +1,1 @@
+"""Activation statistics of the target layers."""

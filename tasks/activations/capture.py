@@ -1,0 +1,110 @@
+"""Statistics of target layers' inputs, taken by hooks during one forward pass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from data_specs.errors import SpecError
+from data_specs.run_config import Encoder
+from data_specs.schemas import activation_stats_schema
+from tasks.activations.statistics import channel_statistics
+from tasks.encoders.layers import target_layers
+from tasks.extraction.columns import vector_column
+from tasks.extraction.shard_pass import require_finite
+
+
+def partition(encoder: Encoder, layer: str) -> str:
+    """The hive folder of one layer."""
+    return f"encoder={encoder}/layer={layer}"
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """One call of one layer: norm and std [rows, in] float32, and the tokens each row was taken over."""
+
+    norm: Tensor
+    std: Tensor
+    n_tokens: Tensor
+
+
+class StatisticsObserver:
+    """Reduces each target layer's input to norm and std while the encoder runs.
+
+    The activations themselves never leave the device, nor outlive their layer's call.
+    """
+
+    def __init__(self, model: nn.Module, encoder: Encoder, layers: str) -> None:
+        """Observe the layers of `encoder` that `layers` names."""
+        self._encoder: Encoder = encoder
+        self._model = model
+        self._targets = target_layers(model, encoder, layers)
+        self._seen: dict[str, list[LayerStatistics]] = {}
+        self._mask: Tensor | None = None
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> "StatisticsObserver":
+        self._handles = [layer.register_forward_pre_hook(self._hook(name)) for name, layer in self._targets.items()]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def prepare(self, valid: Tensor | None) -> None:
+        """Forget the last batch; `valid` is the next one's [rows, tokens] mask."""
+        self._seen = {name: [] for name in self._targets}
+        self._mask = valid
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """A folder for each layer."""
+        return {
+            partition(self._encoder, name): activation_stats_schema(layer.in_features)
+            for name, layer in self._targets.items()
+        }
+
+    def rows(self, identity: dict[str, pa.Array], embeddings: Tensor) -> dict[str, pa.RecordBatch]:
+        """A row a sample and side, for every layer.
+
+        Raises:
+            SpecError: a layer was not called, or more than once.
+            NotFinite: a statistic is NaN or infinite.
+        """
+        made = {}
+        for name, layer in self._targets.items():
+            found = self._only_call(name, len(embeddings))
+            norm, std = found.norm.cpu(), found.std.cpu()
+            require_finite(norm + std, f"the statistics of layer {name}")
+            columns = [
+                *identity.values(),
+                pa.array(found.n_tokens.cpu().numpy(), pa.int32()),
+                vector_column(norm),
+                vector_column(std),
+            ]
+            schema = activation_stats_schema(layer.in_features)
+            made[partition(self._encoder, name)] = pa.RecordBatch.from_arrays(columns, schema=schema)
+        return made
+
+    def _only_call(self, name: str, n_rows: int) -> LayerStatistics:
+        calls = self._seen[name]
+        if len(calls) != 1 or len(calls[0].norm) != n_rows:
+            got = f"{len(calls)} times" if len(calls) != 1 else f"with {len(calls[0].norm)} rows for {n_rows} inputs"
+            raise SpecError(
+                f"{self._encoder}.layers: layer {name} was called {got} in a forward pass, expected once with a row an"
+                " input; its scores would be wrong, choose other layers"
+            )
+        return calls[0]
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def take(_layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            inputs = arguments[0]
+            norm, std = channel_statistics(inputs, self._mask)
+            n_tokens = torch.full((len(inputs),), inputs.shape[1]) if self._mask is None else self._mask.sum(dim=1)
+            self._seen[name].append(LayerStatistics(norm, std, n_tokens))
+
+        return take

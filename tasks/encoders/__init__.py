@@ -1,0 +1,1 @@
+"""Models: loading, the towers, target layers, valid tokens, precision."""

@@ -1,0 +1,132 @@
+"""A model ready for use: weights checked against the architecture, digests taken."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data_specs.errors import SpecError
+from data_specs.run_config import Encoder, ModelConfig
+from tasks.encoders.architecture import HUB, Architecture, Preprocess, Tokenizer, build_model, describe_architecture
+from tasks.encoders.checkpoint import encoder_digest, model_digest, read_state_dict, tensor_digests
+from tasks.encoders.layers import target_layers
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode, float32, with what its inputs go through."""
+
+    model: nn.Module
+    preprocess: Preprocess
+    tokenizer: Tokenizer
+    architecture: Architecture
+    digests: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Digest of all its tensors."""
+        return model_digest(self.digests)
+
+    def encoder_digest(self, encoder: Encoder) -> str:
+        """Digest of one encoder's tensors."""
+        return encoder_digest(self.digests, encoder)
+
+    def target_weights(self, encoder: Encoder, layers: str) -> dict[str, Tensor]:
+        """The weights [out, in] of the layers that `layers` names in one encoder, by layer name."""
+        found = target_layers(self.model, encoder, layers)
+        return {name: layer.weight.detach() for name, layer in found.items()}
+
+
+def load_model(config: ModelConfig) -> LoadedModel:
+    """Build the model of a config with its weights.
+
+    Args:
+        config: architecture and weights.
+
+    Returns:
+        The model on the CPU.
+
+    Raises:
+        SpecError: architecture or weights are unknown, unreadable or do not fit each other.
+    """
+    architecture = describe_architecture(config)
+    weights = _find_weights(config)
+    return load_weights(architecture, read_state_dict(weights), source=str(weights))
+
+
+def load_weights(architecture: Architecture, state: dict[str, Tensor], *, source: str) -> LoadedModel:
+    """Build a model and give it the tensors of a state dict, all of them and no others.
+
+    Args:
+        architecture: what to build.
+        state: tensors by name, in open_clip's naming or one that open_clip converts.
+        source: named in errors.
+
+    Returns:
+        The model on the CPU.
+
+    Raises:
+        SpecError: names or shapes do not fit, or a tensor holds NaN or infinity.
+    """
+    model, preprocess, tokenizer = build_model(architecture)
+    fitting = _converted(model, state, source)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in fitting.items()}
+    problems = [f"{name} is missing" for name in sorted(expected.keys() - got.keys())]
+    problems += [f"{name} is not part of it" for name in sorted(got.keys() - expected.keys())]
+    shared = sorted(expected.keys() & got.keys())
+    problems += [
+        f"{name} is {list(got[name])}, not {list(expected[name])}" for name in shared if got[name] != expected[name]
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise SpecError(f"model.weights {source} do not fit the architecture: {'; '.join(problems[:3])}{more}")
+    for name, tensor in fitting.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise SpecError(f"model.weights {source}: tensor {name} holds NaN or infinite values")
+    model.load_state_dict(fitting)
+    return LoadedModel(model, preprocess, tokenizer, architecture, tensor_digests(model.state_dict()))
+
+
+def _converted(model: nn.Module, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    try:
+        converted: dict[str, Tensor] = convert_state_dict(model, dict(state))
+    except (KeyError, RuntimeError, ValueError, AttributeError) as error:
+        raise SpecError(f"model.weights {source} cannot be converted to open_clip's names: {error}") from error
+    if "positional_embedding" in converted and not hasattr(model, "positional_embedding"):
+        converted = convert_to_custom_text_state_dict(converted)
+    converted.pop("text.transformer.embeddings.position_ids", None)
+    for name in ("logit_scale", "logit_bias"):
+        parameter = getattr(model, name, None)
+        if name in converted and isinstance(parameter, Tensor) and converted[name].numel() == parameter.numel():
+            converted[name] = converted[name].reshape(parameter.shape)
+    return converted
+
+
+def _find_weights(config: ModelConfig) -> Path:
+    from open_clip.pretrained import (
+        download_pretrained,
+        download_pretrained_from_hf,
+        get_pretrained_cfg,
+        list_pretrained_tags_by_model,
+    )
+
+    try:
+        if config.weights is None:
+            return Path(download_pretrained_from_hf(config.architecture.removeprefix(HUB)))
+        tag = get_pretrained_cfg(config.architecture, config.weights)
+        if tag:
+            return Path(download_pretrained(tag))
+    except Exception as error:  # hub errors have no common base
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise SpecError(f"model.weights: cannot download {config.weights or config.architecture}: {reason}") from error
+    path = Path(config.weights)
+    if not path.is_file():
+        tags = ", ".join(list_pretrained_tags_by_model(config.architecture)[:8])
+        known = f"; tags of {config.architecture} are {tags}" if tags else ""
+        raise SpecError(f"model.weights {config.weights!r} is neither a file nor a pretrained tag{known}")
+    return path

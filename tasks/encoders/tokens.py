@@ -1,0 +1,31 @@
+"""Which tokens of a text count."""
+
+import torch
+from torch import Tensor, nn
+
+
+def valid_text_tokens(model: nn.Module, token_ids: Tensor) -> Tensor:
+    """Tokens up to and including end-of-text; without such a token, those that are not padding.
+
+    Source: design of the paper's released code, which drops padding before it takes statistics.
+
+    Args:
+        model: an open_clip model.
+        token_ids: [n, context] int64.
+
+    Returns:
+        [n, tokens] bool, True is valid; one column more than `token_ids` where the model appends
+        a class token, which counts.
+    """
+    text = getattr(model, "text", model)
+    pool_type = getattr(text, "pool_type", None) or getattr(model, "text_pool_type", "argmax")
+    positions = torch.arange(token_ids.shape[1], device=token_ids.device)
+    if getattr(text, "cls_emb", None) is not None:
+        valid = token_ids != text.pad_id
+        return torch.cat([valid, torch.ones_like(valid[:, :1])], dim=1)
+    if pool_type == "argmax":
+        return positions <= token_ids.argmax(dim=1, keepdim=True)
+    if pool_type == "eos":
+        eos_id = getattr(text, "eos_id", None) or getattr(model, "text_eos_id", None)
+        return positions <= (token_ids == eos_id).int().argmax(dim=1, keepdim=True)
+    return token_ids != getattr(text, "pad_id", 0)

@@ -1,0 +1,1 @@
+"""SafeGround, retrieval and zero-shot classification, from embeddings."""

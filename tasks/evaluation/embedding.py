@@ -1,0 +1,36 @@
+"""Embeddings of a pass over shards, as rows."""
+
+import pyarrow as pa
+from torch import Tensor
+
+from data_specs.schemas import embeddings_schema
+from tasks.extraction.columns import vector_column
+from tasks.extraction.shard_pass import require_finite
+
+FOLDER = "embeddings"
+
+
+class EmbeddingObserver:
+    """Keeps each input's embedding."""
+
+    def __init__(self, width: int) -> None:
+        """Expect embeddings of `width` numbers."""
+        self._schema = embeddings_schema(width)
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """One folder."""
+        return {FOLDER: self._schema}
+
+    def prepare(self, valid: Tensor | None) -> None:
+        """Nothing to prepare: pooling is the model's own."""
+
+    def rows(self, identity: dict[str, pa.Array], embeddings: Tensor) -> dict[str, pa.RecordBatch]:
+        """A row an input.
+
+        Raises:
+            NotFinite: an embedding is NaN or infinite.
+        """
+        values = embeddings.cpu()
+        require_finite(values, "the embedding")
+        columns = [*identity.values(), vector_column(values)]
+        return {FOLDER: pa.RecordBatch.from_arrays(columns, schema=self._schema)}

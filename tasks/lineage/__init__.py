@@ -1,0 +1,1 @@
+"""The artifact store: versions, manifests, atomic and resumable builds, verification."""

@@ -1,0 +1,69 @@
+"""Progress of long work, reported to whoever listens, as logging does with messages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class ProgressSink(Protocol):
+    """Receives progress; the command line draws bars with it."""
+
+    def start(self, stage: str, total: int | None, unit: str) -> None:
+        """A stage begins; `total` counts its units where that is known."""
+
+    def advance(self, stage: str, n: int) -> None:
+        """`n` more units are done."""
+
+    def finish(self, stage: str) -> None:
+        """The stage is over, well or not."""
+
+    def notice(self, text: str) -> None:
+        """Something that the user should read, such as skipped samples."""
+
+
+class _Silent:
+    def start(self, stage: str, total: int | None, unit: str) -> None:
+        return
+
+    def advance(self, stage: str, n: int) -> None:
+        return
+
+    def finish(self, stage: str) -> None:
+        return
+
+    def notice(self, text: str) -> None:
+        return
+
+
+_sink: ProgressSink = _Silent()
+
+
+@contextmanager
+def listening(sink: ProgressSink) -> Iterator[None]:
+    """Send this process's progress to `sink` for as long as the block lasts."""
+    global _sink
+    before, _sink = _sink, sink
+    try:
+        yield
+    finally:
+        _sink = before
+
+
+def advance(stage: str, n: int = 1) -> None:
+    """Report that `n` more units of a stage are done."""
+    _sink.advance(stage, n)
+
+
+def notice(text: str) -> None:
+    """Tell the user something."""
+    _sink.notice(text)
+
+
+@contextmanager
+def stage(name: str, total: int | None, unit: str) -> Iterator[None]:
+    """Frame a stage of `total` units."""
+    _sink.start(name, total, unit)
+    try:
+        yield
+    finally:
+        _sink.finish(name)

@@ -1,0 +1,118 @@
+"""Edits, their controls and the edited model as artifacts."""
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from data_specs.errors import DataError
+from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.run_config import ENCODERS, RunConfig
+from tasks.encoders.architecture import OPEN_CLIP_CONFIG
+from tasks.encoders.checkpoint import encoder_digest, tensor_digests, write_state_dict
+from tasks.encoders.loading import LoadedModel
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.digest import source_digest
+from tasks.lineage.progress import stage
+from tasks.lineage.store import Build, Made, Store
+from tasks.manipulation.control import random_control
+from tasks.manipulation.edit import Edit, apply_edit, positions, read_edit, write_edit
+from tasks.selection.rules import select
+from tasks.selection.scores_table import layer_files, read_scores
+
+EDIT_FILE = "edit.safetensors"
+MODEL_FILE = "model.safetensors"
+
+
+@task(name="select-weights", cache_policy=NO_CACHE)
+def select_weights(
+    scores: ArtifactRef, loaded: LoadedModel, config: RunConfig, store: Store, context: RunContext
+) -> Made:
+    """Select weights by their scores; returns the `edit` artifact."""
+    encoders = {name: chosen for name in ENCODERS if (chosen := config.encoder(name)) is not None}
+    recipe = Recipe(
+        kind="edit",
+        settings={
+            name: {"rule": chosen.rule, "tau": chosen.tau, "alpha": chosen.alpha} for name, chosen in encoders.items()
+        },
+        inputs={"scores": scores, "model": loaded.digest},
+        code=source_digest(__package__ or ""),
+    )
+
+    def write(build: Build) -> None:
+        weights = _weights(loaded)
+        layers = {}
+        for layer, (encoder, path) in layer_files(store.path(scores)).items():
+            chosen = encoders[encoder]  # type: ignore[index]
+            try:
+                selection = select(read_scores(path), chosen.rule, chosen.tau)
+            except DataError as error:
+                raise DataError(f"layer {layer}: {error}") from error
+            layers[layer] = positions(selection.index, weights[layer], encoder)
+        edit = Edit(
+            loaded.digest,
+            layers,
+            {name: chosen.alpha for name, chosen in encoders.items()},
+            {name: chosen.rule for name, chosen in encoders.items()},
+            {name: chosen.tau for name, chosen in encoders.items()},
+        )
+        _finish(build, edit, weights)
+
+    with stage("edit", None, "layers"):
+        return store.materialise(recipe, write, context)
+
+
+@task(name="draw-control", cache_policy=NO_CACHE)
+def draw_control(edit: ArtifactRef, seed: int, loaded: LoadedModel, store: Store, context: RunContext) -> Made:
+    """Draw as many weights of the same layers at random; returns an `edit` artifact."""
+    recipe = Recipe(
+        kind="edit",
+        settings={"control": "random", "seed": seed},
+        inputs={"edit": edit, "model": loaded.digest},
+        code=source_digest(__package__ or ""),
+    )
+
+    def write(build: Build) -> None:
+        weights = _weights(loaded)
+        _finish(build, random_control(read_edit(store.path(edit) / EDIT_FILE), weights, seed=seed), weights)
+
+    return store.materialise(recipe, write, context)
+
+
+@task(name="edit-model", cache_policy=NO_CACHE)
+def edit_model(edit: ArtifactRef, loaded: LoadedModel, store: Store, context: RunContext) -> Made:
+    """Apply an edit; returns the `model` artifact, a complete open_clip checkpoint."""
+    recipe = Recipe(
+        kind="model",
+        settings={
+            "model_cfg": loaded.architecture.model_cfg,
+            "preprocess_cfg": loaded.architecture.preprocess_cfg,
+        },
+        inputs={"edit": edit, "model": loaded.digest},
+        code=source_digest(__package__ or ""),
+    )
+
+    def write(build: Build) -> None:
+        state = {name: tensor.cpu() for name, tensor in loaded.model.state_dict().items()}
+        edited = apply_edit(read_edit(store.path(edit) / EDIT_FILE), state)
+        write_state_dict(edited, build.folder / MODEL_FILE, {"format": "pt"})
+        (build.folder / OPEN_CLIP_CONFIG).write_text(loaded.architecture.config_json(), encoding="utf-8")
+        digests = tensor_digests(edited)
+        build.counts["encoder_digests"] = {name: encoder_digest(digests, name) for name in ENCODERS}
+
+    with stage("model", None, "tensors"):
+        return store.materialise(recipe, write, context)
+
+
+def _weights(loaded: LoadedModel) -> dict[str, Any]:
+    suffix = ".weight"
+    state = loaded.model.state_dict()
+    return {name.removesuffix(suffix): tensor.cpu() for name, tensor in state.items() if name.endswith(suffix)}
+
+
+def _finish(build: Build, edit: Edit, weights: dict[str, Any]) -> None:
+    write_edit(edit, build.folder / EDIT_FILE)
+    build.counts["layers"] = {
+        layer: {"n_weights": weights[layer].numel(), "n_selected": len(change.index)}
+        for layer, change in edit.layers.items()
+    }

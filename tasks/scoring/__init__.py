@@ -1,0 +1,1 @@
+"""Scores of weights from activation statistics, and their summary."""

@@ -1,0 +1,115 @@
+"""DuckDB over activation statistics: pairs joined, tags filtered, refusals counted, rows streamed to torch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_specs.errors import DataError
+from data_specs.run_config import CONTENTS, Content
+from tasks.extraction.columns import vectors
+from tasks.scoring.saliency import ChannelStats
+
+# A window is joined and multiplied at once; memory follows it, not the number of pairs.
+_WINDOW_BYTES = 32 << 20
+_MEMORY_LIMIT = "1GB"
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Pairs in file order: their ids and the statistics of both sides, each [pairs, in]."""
+
+    pair_ids: list[str]
+    safe: ChannelStats
+    unsafe: ChannelStats
+
+
+@dataclass(frozen=True)
+class SideBatch:
+    """Samples of one side in file order, statistics [samples, in]."""
+
+    content: Content
+    pair_ids: list[str]
+    stats: ChannelStats
+
+
+class LayerStatistics:
+    """The activation statistics of one layer: a Parquet file a shard."""
+
+    def __init__(self, folder: Path, tags: Sequence[str] | None) -> None:
+        """Read the files of `folder` in name order; `tags` keeps only pairs with one of these tags.
+
+        Raises:
+            DataError: there is no file.
+        """
+        self._files = sorted(folder.glob("*.parquet"))
+        if not self._files:
+            raise DataError(f"no activation statistics in {folder}")
+        self.width: int = pq.read_schema(self._files[0]).field("norm").type.list_size
+        self._tags = None if tags is None else list(tags)
+        self.n_unmatched = 0
+        self._connection = duckdb.connect(config={"memory_limit": _MEMORY_LIMIT, "threads": 2})
+
+    def pairs(self) -> Iterator[PairBatch]:
+        """Safe rows joined with the unsafe rows of the same pair, window by window.
+
+        Rows without a partner are counted in `n_unmatched`.
+        """
+        sql = f"""
+            WITH rows AS ({self._rows_sql()})
+            SELECT safe.pair_id, {self._vectors("safe")}, {self._vectors("unsafe")}
+            FROM rows AS safe JOIN rows AS unsafe USING (pair_id)
+            WHERE safe.content = 'safe' AND unsafe.content = 'unsafe'
+            ORDER BY safe.file_row_number
+        """
+        count_sql = f"SELECT count(*) FROM ({self._rows_sql()})"
+        for parameters in self._windows():
+            table = self._connection.sql(sql, params=parameters).to_arrow_table()
+            (n_rows,) = self._connection.sql(count_sql, params=parameters).fetchall()[0]
+            self.n_unmatched += n_rows - 2 * table.num_rows
+            if table.num_rows:
+                ids = table.column("pair_id").to_pylist()
+                yield PairBatch(ids, _stats(table, "safe"), _stats(table, "unsafe"))
+
+    def sides(self) -> Iterator[SideBatch]:
+        """Rows of each side, window by window, without a join."""
+        for content in CONTENTS:
+            sql = f"""
+                SELECT pair_id, {self._vectors("side")}
+                FROM ({self._rows_sql()}) AS side
+                WHERE content = '{content}'
+                ORDER BY file_row_number
+            """
+            for parameters in self._windows():
+                table = self._connection.sql(sql, params=parameters).to_arrow_table()
+                if table.num_rows:
+                    yield SideBatch(content, table.column("pair_id").to_pylist(), _stats(table, "side"))
+
+    def _rows_sql(self) -> str:
+        wanted = "" if self._tags is None else "AND list_contains(?, tag)"
+        return f"""
+            SELECT pair_id, content, norm, std, file_row_number FROM read_parquet(?, file_row_number = true)
+            WHERE file_row_number >= ? AND file_row_number < ? {wanted}
+        """
+
+    def _vectors(self, side: str) -> str:
+        # Parquet lists arrive as FLOAT[]; as FLOAT[n] they reach torch without a copy.
+        columns = (f"{side}.{name}::FLOAT[{self.width}] AS {side}_{name}" for name in ("norm", "std"))
+        return ", ".join(columns)
+
+    def _windows(self) -> Iterator[list[object]]:
+        # The two rows of a pair are neighbours and the first is even, so windows of even length split no pair.
+        rows = max(2, min(_WINDOW_BYTES // (8 * self.width), 65_536) // 2 * 2)
+        for file in self._files:
+            n_rows = pq.read_metadata(file).num_rows
+            for start in range(0, n_rows, rows):
+                yield [str(file), start, start + rows, *([self._tags] if self._tags is not None else [])]
+
+
+def _stats(table: pa.Table, side: str) -> ChannelStats:
+    return ChannelStats(
+        vectors(table.column(f"{side}_norm"), f"{side}_norm"), vectors(table.column(f"{side}_std"), f"{side}_std")
+    )

@@ -1,0 +1,86 @@
+"""A line a layer, rule and tau: how scores are spread, and what would be selected."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_specs.errors import DataError
+from data_specs.run_config import Rule
+from data_specs.schemas import LAYER_SUMMARY
+from tasks.selection.rules import select
+from tasks.selection.scores_table import layer_files, read_scores
+
+# threads = 1: sums of floats over several threads differ in the last digits from run to run.
+_CONFIG = {"threads": 1}
+
+_SPREAD_SQL = """
+    SELECT count(*) AS n_weights, sum(value) AS sum, avg(value) AS mean,
+           quantile_disc(value, [0, 0.25, 0.5, 0.75, 0.99, 1]) AS quantiles
+    FROM (SELECT unnest(score) AS value FROM read_parquet(?))
+"""
+
+_SUMMARY_SQL = """
+    SELECT spread.encoder, spread.layer, n_pairs, n_weights, "sum", mean,
+           quantiles[1] AS min, quantiles[2] AS p25, quantiles[3] AS p50, quantiles[4] AS p75, quantiles[5] AS p99,
+           quantiles[6] AS max,
+           rule, tau, threshold, n_selected, n_selected / n_weights AS selected_share
+    FROM spread JOIN selections USING (layer)
+    ORDER BY spread.encoder, spread."order", rule, tau
+"""
+
+
+def write_summary(
+    scores: Path, n_pairs: Mapping[str, int], asked: Mapping[str, Sequence[tuple[Rule, float]]], path: Path
+) -> None:
+    """Write `layer_summary.parquet` for a folder of scores.
+
+    Args:
+        scores: folder with `encoder=.../layer=.../scores.parquet`.
+        n_pairs: pairs behind each layer's scores; its order is the order of layers.
+        asked: rules and taus to tabulate, by encoder.
+        path: the file to write.
+
+    Raises:
+        DataError: a rule cannot be applied to a layer's scores; the layer is named.
+    """
+    connection = duckdb.connect(config=_CONFIG)
+    files = layer_files(scores)
+    spreads, selections = [], []
+    for order, (layer, pairs) in enumerate(n_pairs.items()):
+        encoder, file = files[layer]
+        n_weights, total, mean, quantiles = connection.execute(_SPREAD_SQL, [str(file)]).fetchall()[0]
+        spread = {"n_weights": n_weights, "sum": total, "mean": mean, "quantiles": quantiles}
+        spreads.append({"encoder": encoder, "layer": layer, "order": order, "n_pairs": pairs, **spread})
+        values = read_scores(file)
+        for rule, tau in asked[encoder]:
+            try:
+                selection = select(values, rule, tau)
+            except DataError as error:
+                raise DataError(f"layer {layer}: {error}") from error
+            selections.append(
+                {
+                    "layer": layer,
+                    "rule": rule,
+                    "tau": tau,
+                    "threshold": selection.threshold,
+                    "n_selected": len(selection.index),
+                }
+            )
+    connection.register("spread", pa.Table.from_pylist(spreads))
+    connection.register("selections", pa.Table.from_pylist(selections, schema=_SELECTIONS))
+    table = connection.sql(_SUMMARY_SQL).to_arrow_table()
+    pq.write_table(table.cast(LAYER_SUMMARY), path)
+
+
+_SELECTIONS = pa.schema(
+    [
+        ("layer", pa.string()),
+        ("rule", pa.string()),
+        ("tau", pa.float64()),
+        ("threshold", pa.float32()),
+        ("n_selected", pa.int64()),
+    ]
+)

@@ -1,0 +1,1 @@
+"""From scores and tau to a set of weights."""

@@ -1,0 +1,32 @@
+"""A layer's scores from Parquet."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from data_specs.errors import DataError
+
+
+def read_scores(path: Path) -> NDArray[np.float32]:
+    """[out, in] float32, rows by output.
+
+    Raises:
+        DataError: outputs are not 0, 1, 2, ...
+    """
+    table = pq.read_table(path)
+    outputs = table.column("output").to_numpy()
+    if not np.array_equal(outputs, np.arange(len(outputs))):
+        raise DataError(f"{path}: outputs are not 0 to {len(outputs) - 1} in order")
+    width = table.schema.field("score").type.list_size
+    values: NDArray[np.float32] = table.column("score").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(outputs), width)
+
+
+def layer_files(scores: Path) -> dict[str, tuple[str, Path]]:
+    """The files of a scores artifact: layer name -> encoder, path; in name order."""
+    found = {}
+    for path in sorted(scores.glob("encoder=*/layer=*/scores.parquet")):
+        found[path.parent.name.removeprefix("layer=")] = (path.parent.parent.name.removeprefix("encoder="), path)
+    return found

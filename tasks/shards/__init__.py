@@ -1,0 +1,1 @@
+"""Shards: expanding names, checking tars, reading samples in order, packing tables, importing ViSU."""

@@ -1,0 +1,144 @@
+"""What a shard really holds: a cut tar or scattered members would else be read without any error."""
+
+import gzip
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path
+
+from webdataset.tariterators import base_plus_ext
+
+from data_specs.errors import DataError
+from data_specs.run_config import Content
+from data_specs.samples import BadReason
+from tasks.lineage.digest import file_sha256
+from tasks.shards.location import local_copy
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class IndexedSample:
+    """One key of a shard: its members' endings in tar order, and what is wrong with its place in the tar."""
+
+    key: str
+    members: tuple[str, ...]
+    fault: BadReason | None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A checked shard. `content` is None where it is paired, else the side that all of it is."""
+
+    location: str
+    path: Path
+    sha256: str
+    size_bytes: int
+    content: Content | None
+    samples: tuple[IndexedSample, ...]
+
+    @property
+    def paired(self) -> bool:
+        """Whether it holds both sides under one key."""
+        return self.content is None
+
+
+def open_shards(locations: Sequence[str], content: Content | None, folder: Path) -> list[Shard]:
+    """Check shards one by one, in order; `folder` takes copies of those that are not local.
+
+    Raises:
+        DataError: a shard is missing, empty or cut, or the same bytes come twice.
+    """
+    shards = [inspect_shard(location, content, local_copy(location, folder)) for location in locations]
+    first: dict[str, str] = {}
+    for shard in shards:
+        if shard.sha256 in first:
+            raise DataError(
+                f"shards {first[shard.sha256]} and {shard.location} are the same bytes, so their pairs would count twice;"
+                " name one of them"
+            )
+        first[shard.sha256] = shard.location
+    return shards
+
+
+def inspect_shard(location: str, content: Content | None, path: Path) -> Shard:
+    """Index a tar and make sure that nothing of it is missing.
+
+    Args:
+        location: as the user named it, for errors.
+        content: None for a paired shard, else its side.
+        path: the local file.
+
+    Returns:
+        The shard with every key in tar order; samples with a fault are marked, not dropped.
+
+    Raises:
+        DataError: it is empty, no tar, damaged, or lacks its end-of-archive mark.
+    """
+    if path.stat().st_size == 0:
+        raise DataError(f"shard {location} is empty: 0 bytes; expected a tar file")
+    try:
+        groups = _read_groups(location, path)
+    except (tarfile.TarError, EOFError, OSError, zlib.error, gzip.BadGzipFile, LZMAError, ValueError) as error:
+        raise DataError(f"shard {location} is damaged or no tar file: {error}; pack or fetch it again") from error
+    if not groups:
+        raise DataError(f"shard {location} holds no samples; expected members such as KEY.safe.jpg")
+    samples = tuple(_with_faults(groups))
+    return Shard(location, path, file_sha256(path), path.stat().st_size, content, samples)
+
+
+def _read_groups(location: str, path: Path) -> list[tuple[str, list[str]]]:
+    groups: list[tuple[str, list[str]]] = []
+    with tarfile.open(path, "r:*") as tar:
+        for member in tar:
+            tar.members = []  # type: ignore[attr-defined]  # else a tar of millions of members fills memory
+            if not member.isreg() or _is_metadata(member.name):
+                continue
+            key, ending = base_plus_ext(member.name)
+            if key is None:
+                continue
+            if not groups or groups[-1][0] != key:
+                groups.append((key, []))
+            groups[-1][1].append(ending.lower())
+        _require_end_mark(location, tar)
+    return groups
+
+
+def _require_end_mark(location: str, tar: tarfile.TarFile) -> None:
+    stream = tar.fileobj
+    if stream is None:
+        raise DataError(f"shard {location} was closed while it was read")
+    stream.seek(tar.offset)  # type: ignore[attr-defined]
+    block = stream.read(_BLOCK)
+    if len(block) < _BLOCK:
+        raise DataError(
+            f"shard {location} is cut short: it ends at byte {tar.offset + len(block)} without the end-of-archive mark,"  # type: ignore[attr-defined]
+            " so samples may be missing; pack or fetch it again"
+        )
+    if block.strip(b"\0"):
+        raise DataError(f"shard {location} has a damaged member header at byte {tar.offset}; pack or fetch it again")  # type: ignore[attr-defined]
+
+
+def _is_metadata(name: str) -> bool:
+    # What webdataset passes over: names such as __meta__ and all below them.
+    first = name.split("/", 1)[0]
+    return len(first) > 4 and first.startswith("__") and first.endswith("__")
+
+
+def _with_faults(groups: list[tuple[str, list[str]]]) -> list[IndexedSample]:
+    n_groups = Counter(key for key, _ in groups)
+    members: dict[str, list[str]] = {}
+    for key, endings in groups:
+        members.setdefault(key, []).extend(endings)
+    samples = []
+    for key, endings in members.items():
+        fault: BadReason | None = None
+        if len(set(endings)) < len(endings):
+            fault = "duplicate key"
+        elif n_groups[key] > 1:
+            fault = "members not adjacent"
+        samples.append(IndexedSample(key, tuple(endings), fault))
+    return samples

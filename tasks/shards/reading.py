@@ -1,0 +1,228 @@
+"""Decoded batches from shards, in order, by worker processes that share the work batch by batch."""
+
+import io
+import json
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import webdataset
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from webdataset.tariterators import base_plus_ext
+
+from data_specs.errors import DataError
+from data_specs.run_config import Content, Encoder
+from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, member_names, needed_contents
+from tasks.shards.plan import BadSample, ShardPlan
+
+Transform = Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive samples of one shard.
+
+    `inputs` holds one tensor [n, ...] for each side, rows in the order of `keys` and `tags`;
+    it is empty where every sample was bad.
+    """
+
+    plan_index: int
+    number: int
+    keys: list[str]
+    tags: list[str | None]
+    inputs: dict[Content, Tensor]
+    bad: list[BadSample]
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory; the data loader calls it for CUDA."""
+        return replace(self, inputs={content: value.pin_memory() for content, value in self.inputs.items()})
+
+
+class BatchReader(IterableDataset[Batch]):
+    """Batches of planned shards, in order; worker `w` of `n` decodes batches w, w + n, w + 2n, ...
+
+    Every worker passes over each tar but reads only its own members. The data loader takes
+    from its workers in turn, so the order of batches does not depend on how many there are.
+    """
+
+    def __init__(self, plans: Sequence[ShardPlan], encoder: Encoder, transform: Transform, batch_size: int) -> None:
+        """Read `plans` for `encoder`; `batch_size` counts inputs, so a pair counts as two."""
+        self._plans = list(plans)
+        self._encoder: Encoder = encoder
+        self._transform = transform
+        self._batch_size = batch_size
+
+    def n_batches(self, plan_index: int) -> int:
+        """How many batches a shard gives."""
+        return len(self._batches(plan_index))
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        worker, n_workers = (info.id, info.num_workers) if info else (0, 1)
+        number = 0
+        for plan_index in range(len(self._plans)):
+            batches = self._batches(plan_index)
+            mine = {number + i: keys for i, keys in enumerate(batches) if (number + i) % n_workers == worker}
+            if mine:
+                yield from self._read(plan_index, mine)
+            number += len(batches)
+
+    def _batches(self, plan_index: int) -> list[tuple[str, ...]]:
+        plan = self._plans[plan_index]
+        size = max(1, self._batch_size // len(needed_contents(plan.shard.content)))
+        return [plan.keys[start : start + size] for start in range(0, len(plan.keys), size)]
+
+    def _read(self, plan_index: int, batches: dict[int, tuple[str, ...]]) -> Iterator[Batch]:
+        plan = self._plans[plan_index]
+        wanted = {key for keys in batches.values() for key in keys}
+        samples = webdataset.DataPipeline(
+            webdataset.SimpleShardList([str(plan.shard.path)]),
+            webdataset.tarfile_to_samples(select_files=lambda name: base_plus_ext(name)[0] in wanted),
+        )
+        stream = iter(samples)
+        for number, keys in batches.items():
+            group = [_next_sample(stream, key, plan) for key in keys]
+            yield self._decode(plan_index, number, group)
+
+    def _decode(self, plan_index: int, number: int, group: list[dict[str, Any]]) -> Batch:
+        shard = self._plans[plan_index].shard
+        keys: list[str] = []
+        tags: list[str | None] = []
+        bad: list[BadSample] = []
+        rows: dict[Content, list[Tensor]] = {content: [] for content in needed_contents(shard.content)}
+        for sample in group:
+            try:
+                tag = _tag(sample)
+                decoded = {content: self._input(sample, content, shard.paired) for content in rows}
+            except _Undecodable as error:
+                bad.append(error.sample)
+                continue
+            keys.append(sample["__key__"])
+            tags.append(tag)
+            for content, value in decoded.items():
+                rows[content].append(value)
+        inputs = {content: torch.stack(values) for content, values in rows.items() if values}
+        return Batch(plan_index, number, keys, tags, inputs, bad)
+
+    def _input(self, sample: dict[str, Any], content: Content, paired: bool) -> Tensor:
+        names = member_names(self._encoder, content, paired=paired)
+        name = next(name for name in names if name in sample)
+        decode = decode_image if self._encoder == "vision" else decode_caption
+        return self._transform(decode(sample[name], key=sample["__key__"], name=name))
+
+
+class _Undecodable(Exception):
+    def __init__(self, sample: BadSample) -> None:
+        super().__init__(sample.reason)
+        self.sample = sample
+
+
+def decode_image(data: bytes, *, key: str, name: str) -> Image.Image:
+    """An RGB image from its file's bytes, decoded to the last row."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data)).convert("RGB")
+    except Exception as error:  # Pillow's decoders raise a dozen kinds
+        detail = f"{name}: {(str(error) or type(error).__name__).splitlines()[0]}"
+        raise _Undecodable(BadSample(key, "undecodable image", detail)) from error
+
+
+def decode_caption(data: bytes, *, key: str, name: str) -> str:
+    """A caption from its file's bytes, without surrounding white space."""
+    try:
+        caption = data.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise _Undecodable(BadSample(key, "undecodable caption", f"{name}: {error}")) from error
+    if not caption:
+        raise _Undecodable(BadSample(key, "empty caption", name))
+    return caption
+
+
+def _tag(sample: dict[str, Any]) -> str | None:
+    if CLASS_SUFFIX in sample:
+        return sample[CLASS_SUFFIX].decode("ascii", errors="replace").strip()  # type: ignore[no-any-return]
+    if TAG_SUFFIX not in sample:
+        return None
+    try:
+        tag = json.loads(sample[TAG_SUFFIX])["tag"]
+    except KeyError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise _Undecodable(BadSample(sample["__key__"], "undecodable tag", str(error))) from error
+    if tag is not None and not isinstance(tag, str):
+        raise _Undecodable(
+            BadSample(sample["__key__"], "undecodable tag", f"tag is {type(tag).__name__}, not a string")
+        )
+    return tag
+
+
+def _next_sample(stream: Iterator[dict[str, Any]], key: str, plan: ShardPlan) -> dict[str, Any]:
+    sample = next(stream, None)
+    if sample is None or sample["__key__"] != key:
+        got = "nothing" if sample is None else repr(sample["__key__"])
+        raise DataError(f"shard {plan.shard.location} changed while it was read: expected sample {key!r}, got {got}")
+    return sample
+
+
+def _forget_exit_hooks(_worker: int) -> None:
+    # A forked worker inherits the exit hooks of the parent's threads, which do not live in it: Prefect's
+    # event worker fails there on an assertion, and the loader reports a worker that died.
+    getattr(threading, "_threading_atexits", []).clear()
+
+
+class BatchStream:
+    """One pass over planned shards, handed out shard by shard.
+
+    Worker processes live through all shards. A shard that is asked for out of turn, as a
+    retry does, starts a new pass from there.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[ShardPlan],
+        encoder: Encoder,
+        transform: Transform,
+        *,
+        batch_size: int,
+        workers: int,
+        pin_memory: bool = False,
+    ) -> None:
+        """Read `plans` with `workers` processes; 0 decodes in this one."""
+        self._plans, self._encoder, self._transform = list(plans), encoder, transform
+        self._batch_size, self._workers, self._pin_memory = batch_size, workers, pin_memory
+        self._next = -1
+        self._stream: Iterator[Batch] = iter(())
+
+    def batches(self, plan_index: int) -> Iterator[Batch]:
+        """All batches of one shard, in order, none missing."""
+        if plan_index != self._next:
+            self._restart(plan_index)
+        self._next = -1
+        first = sum(self._reader.n_batches(index) for index in range(plan_index - self._start))
+        for expected in range(first, first + self._reader.n_batches(plan_index - self._start)):
+            batch = next(self._stream, None)
+            if batch is None or (batch.plan_index, batch.number) != (plan_index - self._start, expected):
+                raise DataError(
+                    f"shard {self._plans[plan_index].shard.location}: batch {expected} was lost or out of turn"
+                )
+            yield batch
+        self._next = plan_index + 1
+
+    def _restart(self, plan_index: int) -> None:
+        self._start = plan_index
+        self._reader = BatchReader(self._plans[plan_index:], self._encoder, self._transform, self._batch_size)
+        loader = DataLoader(
+            self._reader,
+            batch_size=None,
+            num_workers=self._workers,
+            prefetch_factor=2 if self._workers else None,
+            pin_memory=self._pin_memory,
+            worker_init_fn=_forget_exit_hooks,
+        )
+        self._stream = iter(loader)
