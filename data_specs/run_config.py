@@ -16,6 +16,13 @@ ENCODERS: tuple[Encoder, ...] = ("text", "vision")
 CONTENTS: tuple[Content, ...] = ("safe", "unsafe")
 
 
+def _refuse_boolean(value: Any) -> Any:
+    # YAML's `yes` would count as 1, and a max_bad_fraction of 1 tolerates everything.
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {value}")
+    return value
+
+
 class ModelConfig(Spec):
     """Which model is measured and edited."""
 
@@ -44,6 +51,8 @@ class CalibrationConfig(Spec):
     limit: int | None = Field(default=8192, ge=1, le=100_000_000, description="samples used, in shard order; null: all")
     tags: list[str] | None = Field(default=None, min_length=1, description="use only pairs with these tags; null: all")
 
+    _numbers = field_validator("limit", mode="before")(_refuse_boolean)
+
     @model_validator(mode="after")
     def _paired_or_unpaired(self) -> "CalibrationConfig":
         sides = (self.safe is not None, self.unsafe is not None)
@@ -65,6 +74,8 @@ class ZeroShotConfig(Spec):
     split: str = Field(default="test", pattern=r"^[A-Za-z0-9_-]+$", description="folder of the shards to classify")
     batch_size: int = Field(default=64, ge=1, le=4096, description="images in one forward pass")
 
+    _numbers = field_validator("batch_size", mode="before")(_refuse_boolean)
+
 
 class EvaluationConfig(Spec):
     """What the models are measured on."""
@@ -72,6 +83,8 @@ class EvaluationConfig(Spec):
     shards: list[str] = Field(min_length=1, description="paired shards with all four members; braces expand")
     limit: int | None = Field(default=None, ge=1, le=100_000_000, description="pairs used, in shard order; null: all")
     zero_shot: list[ZeroShotConfig] = Field(default_factory=list, description="classification data sets")
+
+    _numbers = field_validator("limit", mode="before")(_refuse_boolean)
 
     @field_validator("zero_shot")
     @classmethod
@@ -92,12 +105,7 @@ class EncoderConfig(Spec):
     tau: float = Field(default=0.98, gt=0, lt=1, description="share of the summed score (or of the weights) left alone")
     alpha: float = Field(default=-1, ge=-10, le=10, description="factor of the selected weights: -1 negates, 0 prunes")
 
-    @field_validator("tau", "alpha", mode="before")
-    @classmethod
-    def _no_booleans(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError(f"expected a number, got {value}")
-        return value
+    _numbers = field_validator("tau", "alpha", mode="before")(_refuse_boolean)
 
 
 def _with_encoder_defaults(value: Any, layers: str, weight_by_magnitude: bool) -> Any:
@@ -123,6 +131,8 @@ class RunConfig(Spec):
     precision: Precision = Field(default="fp32", description="of the forward pass; statistics are float32")
     batch_size: int = Field(default=32, ge=1, le=4096, description="samples in one forward pass; changes last digits")
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
+
+    _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(_refuse_boolean)
 
     @field_validator("text", mode="before")
     @classmethod

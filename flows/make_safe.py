@@ -8,6 +8,7 @@ from data_specs.run_result import RunResult
 from flows.calibrate import calibrate
 from flows.edit import edit
 from flows.evaluate import evaluate
+from flows.report import report_of
 from flows.session import open_session
 
 
@@ -31,6 +32,7 @@ def make_safe(config: RunConfig, store: str = "store", device: str = "auto", wor
         edited = edit(config, store, device, workers, scores=_ref(calibrated, "scores"))
         evaluate(config, store, device, workers)
         evaluate(config, store, device, workers, model=_ref(edited, "model"))
+        report_of(session)
         return session.result()
 
 

@@ -88,6 +88,10 @@ class Session:
         self._made[name] = made
         return made.ref
 
+    def kept(self, name: str) -> ArtifactRef:
+        """The reference kept under a name."""
+        return self._made[name].ref
+
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Add the block's wall time to a stage."""

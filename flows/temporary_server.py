@@ -35,7 +35,7 @@ class TemporaryServer:
     def __init__(self) -> None:
         """Start the process; `wait` makes sure that it answers."""
         self._port = _free_port()
-        self._output = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")
+        self._output = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flows.temporary_server", str(self._port)],
             env={**os.environ, **_SERVER_ENVIRONMENT},

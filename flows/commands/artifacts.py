@@ -1,5 +1,6 @@
 """`uwm artifacts list`, `show` and `verify`."""
 
+from json import dumps
 from typing import Annotated
 
 import typer
@@ -23,9 +24,10 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     for ref in opened.refs():
         manifest = opened.manifest(ref)
         size = sum(file.size_bytes for file in manifest.files)
-        if json:
-            typer.echo(ref.model_copy(update={"made": manifest.circumstances.ended}).model_dump_json())
         made = manifest.circumstances.ended[:19]
+        if json:
+            entry = {"kind": ref.kind, "version": ref.version, "made": made, "path": str(opened.path(ref))}
+            typer.echo(dumps(entry | {"files": len(manifest.files), "size_bytes": size}))
         table.add_row(ref.kind, ref.version[:16], made, str(len(manifest.files)), f"{size / 1e6:.1f}")
     if not json:
         output.print(table)

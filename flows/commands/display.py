@@ -23,9 +23,18 @@ from rich.text import Text
 from data_specs.metrics import ZERO_SHOT, describe_metric, metric_names
 from data_specs.run_result import RunResult
 from tasks.lineage.progress import listening
+from tasks.reporting.content import verdict
 
+_PLACES = {
+    "edit": "edit.safetensors",
+    "model": "model.safetensors",
+    "evaluation.original": "metrics.json",
+    "evaluation.edited": "metrics.json",
+    "report": "report.html",
+}
 screen = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
+_WIDTH_WITH_EXPLANATIONS = 130
 
 
 class _RateColumn(ProgressColumn):
@@ -112,16 +121,18 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float]], title: str) -> Tab
         table.add_column(name.replace("_", " "), justify="right")
     if "edited" in others:
         table.add_column("edited − original", justify="right")
-    table.add_column("counts", style="dim", overflow="fold")
+    explained = output.width >= _WIDTH_WITH_EXPLANATIONS
+    if explained:
+        table.add_column("counts", style="dim")
     names = [name for name in [ZERO_SHOT, *metric_names()] if name in metrics[first]]
     for name in names:
-        cells = [f"{values[name]:.2f}" for values in metrics.values()]
+        cells: list[str | Text] = [f"{values[name]:.2f}" for values in metrics.values()]
         if "edited" in others:
             difference = metrics["edited"][name] - metrics[first][name]
             cells.append(
                 Text(f"{difference:+.2f}", style="green" if difference > 0 else "red" if difference < 0 else "")
             )
-        table.add_row(name, *cells, describe_metric(name))
+        table.add_row(name, *cells, *([describe_metric(name)] if explained else []))
     return table
 
 
@@ -130,8 +141,10 @@ def show_result(result: RunResult) -> None:
     if result.metrics:
         n_pairs = int(next(iter(result.metrics.values()))["n_pairs"])
         output.print(metrics_table(result.metrics, f"{result.name}: {n_pairs} evaluation pairs"))
-    for name in ("edit", "model", "evaluation.original", "evaluation.edited"):
+    for sentence in verdict(result.metrics):
+        output.print(sentence, markup=False)
+    for name, file in _PLACES.items():
         if name in result.artifacts:
-            output.print(f"{name:20} {result.artifacts[name].path}", markup=False)
+            output.print(f"{name:20} {result.artifacts[name].path}/{file}", markup=False)
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items() if seconds >= 0.1)
     output.print(f"{result.computed} artifacts computed, {result.reused} reused ({spent})", markup=False)

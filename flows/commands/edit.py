@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_specs.errors import SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 app = typer.Typer(help="Apply an edit to a checkpoint, or undo it.", no_args_is_help=True)
 
@@ -40,7 +43,7 @@ def undo(
     _write(undo_edit(change, _read_model(model)), out)
 
 
-def _read_model(path: Path) -> dict[str, object]:
+def _read_model(path: Path) -> "dict[str, Tensor]":
     from tasks.encoders.checkpoint import read_state_dict
 
     if path.suffix in (".yaml", ".yml"):
@@ -51,7 +54,7 @@ def _read_model(path: Path) -> dict[str, object]:
     return dict(read_state_dict(path))
 
 
-def _write(state: dict[str, object], out: Path) -> None:
+def _write(state: "dict[str, Tensor]", out: Path) -> None:
     from tasks.encoders.checkpoint import SAFETENSORS, write_state_dict
 
     if out.suffix != SAFETENSORS:
@@ -59,7 +62,7 @@ def _write(state: dict[str, object], out: Path) -> None:
     draft = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_state_dict(state, draft, {"format": "pt"})  # type: ignore[arg-type]
+        write_state_dict(state, draft, {"format": "pt"})
         os.replace(draft, out)
     except OSError as error:
         draft.unlink(missing_ok=True)

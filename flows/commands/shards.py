@@ -1,11 +1,159 @@
 """`uwm shards pack`, `import-visu` and `check`."""
 
+import json as json_text
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
-app = typer.Typer()
+from data_specs.errors import DataError
+from flows.commands.options import JsonOption, WorkersOption
+
+if TYPE_CHECKING:
+    from tasks.shards.census import ShardCensus
+    from tasks.shards.packing import Packed
+
+app = typer.Typer(help="Make shards and check them.", no_args_is_help=True)
+
+OutOption = Annotated[
+    str, typer.Option("--out", metavar="PATTERN", help="Where shards go, such as 'DIR/name-%06d.tar'.")
+]
+MaxCountOption = Annotated[int, typer.Option("--max-count", help="Pairs in one shard.")]
+_MAX_COUNT = 1000
+_LARGEST_LIST = 12
 
 
-@app.command("x")
-def x() -> None: ...
-@app.command("y")
-def y() -> None: ...
+@app.command("pack")
+def pack(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE",
+            help="csv, jsonl or parquet with columns key, tag, safe_text, unsafe_text, safe_image, unsafe_image.",
+        ),
+    ],
+    out: OutOption,
+    max_count: MaxCountOption = _MAX_COUNT,
+    json: JsonOption = False,
+) -> None:
+    """Pack a table of pairs into shards; image paths in it start at its folder, empty values are left out."""
+    from flows.commands.display import progress_shown
+    from tasks.shards.packing import pack_table
+
+    with progress_shown():
+        packed = pack_table(table, out, max_count=max_count)
+    _show_packed(packed, {}, json)
+
+
+@app.command("import-visu")
+def import_visu(
+    texts: Annotated[Path, typer.Option("--texts", metavar="JSON", help="ViSU-Text_train.json or the like.")],
+    out: OutOption,
+    coco: Annotated[
+        Path | None, typer.Option("--coco", metavar="DIR", help="Folder with COCO's images, at any depth.")
+    ] = None,
+    unsafe_images: Annotated[
+        Path | None,
+        typer.Option("--unsafe-images", metavar="DIR", help="Folder with {split}/.../{incremental_id}/0.jpg."),
+    ] = None,
+    max_count: MaxCountOption = _MAX_COUNT,
+    texts_only: Annotated[
+        bool, typer.Option("--texts-only", help="Pack captions and tags alone; no image folder is looked at.")
+    ] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out, and count, pairs that lack an image.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Pack the ViSU data set; pairs with an empty caption are left out and counted."""
+    from flows.commands.display import progress_shown
+    from tasks.shards import visu
+
+    with progress_shown():
+        imported = visu.import_visu(
+            texts,
+            out,
+            coco=coco,
+            unsafe_images=unsafe_images,
+            texts_only=texts_only,
+            skip_missing=skip_missing,
+            max_count=max_count,
+        )
+    _show_packed(imported.packed, imported.left_out, json)
+
+
+@app.command("check")
+def check(
+    shards: Annotated[list[str], typer.Argument(metavar="SHARD...", help="Paths or URLs; braces expand.")],
+    workers: WorkersOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Count pairs, tags and bad samples; exit status 3 where anything is wrong."""
+    from data_specs.config_file import resolve_location
+    from flows.commands.display import progress_shown
+    from tasks.shards.census import summary, take_census
+    from tasks.shards.location import expand_locations
+
+    locations = [resolve_location(location, Path.cwd()) for location in expand_locations(shards)]
+    n_workers = min(4, os.cpu_count() or 1) if workers is None else workers
+    with progress_shown(), tempfile.TemporaryDirectory(prefix="uwm-") as folder:
+        censuses = take_census(locations, Path(folder), workers=n_workers)
+    if json:
+        typer.echo(json_text.dumps(summary(censuses)))
+    else:
+        _show_censuses(censuses, summary(censuses))
+    if not all(census.sound for census in censuses):
+        raise typer.Exit(DataError.exit_code)
+
+
+def _show_packed(packed: "Packed", left_out: dict[str, int], json: bool) -> None:
+    if json:
+        counts: dict[str, Any] = {**vars(packed), "shards": [str(path) for path in packed.shards], "left_out": left_out}
+        typer.echo(json_text.dumps(counts))
+        return
+    first, *others = packed.shards
+    to = f" to {others[-1]}" if others else ""
+    typer.echo(f"packed {packed.n_pairs} pairs into {len(packed.shards)} shards: {printable(f'{first}{to}')}")
+    typer.echo(f"members: {_listed(packed.members)}")
+    typer.echo(f"tags: {_listed(packed.tags, packed.n_untagged)}")
+    if left_out:
+        typer.echo(f"left out: {_listed(left_out)}")
+
+
+def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
+    for census in censuses:
+        if census.error is not None:
+            typer.echo(f"{printable(census.location)}: BROKEN: {printable(census.error)}")
+            continue
+        kind = "paired" if census.paired else "unpaired"
+        typer.echo(
+            f"{printable(census.location)}: {census.n_samples} pairs, {census.n_bad} bad; {kind},"
+            f" {' and '.join(census.encoders)}; tags: {_listed(census.tags, census.n_untagged)}"
+        )
+        for item in census.bad:
+            detail = f" ({printable(item.detail)})" if item.detail else ""
+            typer.echo(f"  bad {printable(item.key)!r}: {item.reason}{detail}")
+    reasons = f" ({_listed(sums['reasons'])})" if sums["reasons"] else ""
+    typer.echo(
+        f"in all {sums['n_pairs']} pairs in {sums['n_shards']} shards, {sums['n_bad']} bad{reasons},"
+        f" {sums['n_broken']} shards broken; tags: {_listed(sums['tags'], sums['n_untagged'])}"
+    )
+
+
+def _listed(counts: dict[str, int], n_untagged: int = 0) -> str:
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{printable(name)} {n}" for name, n in most[:_LARGEST_LIST]]
+    if len(most) > _LARGEST_LIST:
+        shown.append(f"{len(most) - _LARGEST_LIST} more")
+    if n_untagged:
+        shown.append(f"none {n_untagged}")
+    return ", ".join(shown) or "none"
+
+
+def printable(text: str) -> str:
+    """A text from the data with everything escaped that could steer a terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

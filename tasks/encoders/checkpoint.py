@@ -2,12 +2,12 @@
 
 import hashlib
 import pickle
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -44,15 +44,28 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise SpecError(
             f"weights file {path} holds pickled objects that are not tensors and is not unpickled; save it as .safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise SpecError(f"weights file {path} cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a damaged file makes torch's unpickler raise whatever it meets
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise SpecError(f"weights file {path} cannot be read: {reason}") from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not state or not all(map(_is_named_tensor, state.items())):
         raise SpecError(f"weights file {path} holds no state dict of tensors")
     prefix = "module."
     strip = all(name.startswith(prefix) for name in state)
     named = {name.removeprefix(prefix) if strip else name: value for name, value in state.items()}
-    return {name: value for name, value in named.items() if name not in _NOT_PARAMETERS}
+    return _with_own_storage({name: value for name, value in named.items() if name not in _NOT_PARAMETERS})
+
+
+def _is_named_tensor(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def _with_own_storage(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    # Tied tensors of a .pt file share memory, which safetensors refuses to write.
+    users = Counter(value.untyped_storage().data_ptr() for value in state.values())
+    return {
+        name: value.clone() if users[value.untyped_storage().data_ptr()] > 1 else value for name, value in state.items()
+    }
 
 
 def write_state_dict(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -72,7 +85,8 @@ def tensor_digests(state: Mapping[str, Tensor]) -> dict[str, str]:
         if values.is_floating_point() and values.dtype != torch.float64:
             values = values.float()
         hasher = hashlib.sha256(f"{values.dtype} {tuple(values.shape)} ".encode())
-        hasher.update(values.reshape(-1).view(torch.uint8).numpy() if values.numel() else b"")
+        if values.numel():
+            hasher.update(values.reshape(-1).view(torch.uint8).numpy().data)
         digests[name] = hasher.hexdigest()
     return digests
 

@@ -1,5 +1,7 @@
 """Which tokens of a text count."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,15 +19,20 @@ def valid_text_tokens(model: nn.Module, token_ids: Tensor) -> Tensor:
         [n, tokens] bool, True is valid; one column more than `token_ids` where the model appends
         a class token, which counts.
     """
-    text = getattr(model, "text", model)
+    text: Any = getattr(model, "text", model)
+    valid: Tensor
     pool_type = getattr(text, "pool_type", None) or getattr(model, "text_pool_type", "argmax")
     positions = torch.arange(token_ids.shape[1], device=token_ids.device)
     if getattr(text, "cls_emb", None) is not None:
-        valid = token_ids != text.pad_id
+        valid = token_ids.ne(text.pad_id)
         return torch.cat([valid, torch.ones_like(valid[:, :1])], dim=1)
     if pool_type == "argmax":
-        return positions <= token_ids.argmax(dim=1, keepdim=True)
+        valid = positions <= token_ids.argmax(dim=1, keepdim=True)
+        return valid
     if pool_type == "eos":
-        eos_id = getattr(text, "eos_id", None) or getattr(model, "text_eos_id", None)
-        return positions <= (token_ids == eos_id).int().argmax(dim=1, keepdim=True)
-    return token_ids != getattr(text, "pad_id", 0)
+        eos_id: Any = getattr(text, "eos_id", None) or getattr(model, "text_eos_id", None)
+        is_end: Tensor = token_ids.eq(eos_id)
+        valid = positions <= is_end.int().argmax(dim=1, keepdim=True)
+        return valid
+    valid = token_ids.ne(getattr(text, "pad_id", 0))
+    return valid

@@ -24,19 +24,20 @@ def target_ranks(queries: Tensor, candidates: Tensor) -> Tensor:
         the earlier position comes first, so a constant encoder is right only by chance.
 
     Raises:
-        DataError: shapes do not fit, or a similarity is NaN.
+        DataError: shapes do not fit, or an embedding is NaN or infinite.
     """
     n, m = len(queries), len(candidates)
     if queries.shape[1] != candidates.shape[1] or m < n:
         raise DataError(f"queries {list(queries.shape)} and candidates {list(candidates.shape)} do not fit")
+    # A NaN candidate would compare as worse than every other, silently.
+    if not bool(torch.isfinite(queries).all() and torch.isfinite(candidates).all()):
+        raise DataError("an embedding is NaN or infinite; its similarities cannot be ranked")
     rows = max(1, _BLOCK_ELEMENTS // m)
     ranks = torch.empty(n, dtype=torch.int64)
     for start in range(0, n, rows):
         block = queries[start : start + rows] @ candidates.T
         targets = torch.arange(start, start + len(block), device=block.device)
         own = block.gather(1, targets[:, None])
-        if not bool(torch.isfinite(own).all()):
-            raise DataError("a similarity is NaN or infinite")
         better = torch.count_nonzero(block > own, dim=1)
         not_worse = torch.count_nonzero(block >= own, dim=1)
         for row in (not_worse - better > 1).nonzero().flatten().tolist():

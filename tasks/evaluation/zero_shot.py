@@ -117,7 +117,7 @@ def classification_metrics(images: Tensor, labels: Tensor, classes: Tensor) -> d
     later = torch.arange(logits.shape[1]) < labels[:, None]
     ranks = (logits > own).sum(dim=1) + ((logits == own) & later).sum(dim=1)
     right = (ranks == 0).double()
-    present = labels.unique()
+    present = sorted(set(labels.tolist()))
     per_class = torch.stack([right[labels == label].mean() for label in present])
     metrics = {"acc1": 100 * right.mean().item(), "mean_per_class_recall": 100 * per_class.mean().item()}
     if logits.shape[1] > 5:

@@ -19,7 +19,7 @@ def row_group_rows(schema: pa.Schema) -> int:
     Always even, so that the two sides of a pair, written one after the other, share a group.
     """
     widths = [field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)]
-    rows = _ROW_GROUP_BYTES // (4 * max(1, sum(widths)))
+    rows: int = _ROW_GROUP_BYTES // (4 * max(1, sum(widths)))
     return max(2, min(rows, 65_536) // 2 * 2)
 
 

@@ -65,7 +65,7 @@ def source_digest(package: str) -> str:
     Returns:
         A hexadecimal digest; it changes when any line that could change the stage's output does.
     """
-    pending = [path for path in sorted((_PROJECT_ROOT / package.replace(".", "/")).glob("*.py"))]
+    pending = sorted((_PROJECT_ROOT / package.replace(".", "/")).glob("*.py"))
     seen: dict[Path, str] = {}
     while pending:
         path = pending.pop()
@@ -85,7 +85,7 @@ def _imported_files(tree: ast.Module) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.append(node.module)
             names.extend(f"{node.module}.{alias.name}" for alias in node.names)
-    files = []
+    files: list[Path] = []
     for name in names:
         if name.split(".")[0] not in _PACKAGES or name.startswith(_WITHOUT_EFFECT):
             continue

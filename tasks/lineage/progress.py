@@ -41,7 +41,7 @@ _sink: ProgressSink = _Silent()
 @contextmanager
 def listening(sink: ProgressSink) -> Iterator[None]:
     """Send this process's progress to `sink` for as long as the block lasts."""
-    global _sink
+    global _sink  # noqa: PLW0603  (one process has one screen)
     before, _sink = _sink, sink
     try:
         yield

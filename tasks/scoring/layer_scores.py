@@ -56,15 +56,14 @@ def write_layer_scores(
             rows = LayerStatistics(statistics / folder, tags)
             try:
                 scores, record = aggregate_layer(rows, weight.to(device), aggregation)
-            except NotComparable as error:
-                raise DataError(f"layer {layer}: {error}; ratio_of_means may still be defined") from error
+            except DataError as error:
+                raise DataError(f"layer {layer}: {error}") from error
             if weight_by_magnitude:
                 scores *= weight.to(device).float().abs()
-            record["layer"] = layer
             path = build.folder / folder / "scores.parquet"
             write_scores(scores, path)
             build.parts.finish(part, [path], record)
-        counts[layer] = {name: value for name, value in record.items() if name != "layer"}
+        counts[layer] = record
         advance(stage)
     build.counts["layers"] = counts
 
@@ -73,8 +72,7 @@ def aggregate_layer(rows: LayerStatistics, weight: Tensor, aggregation: Aggregat
     """Scores [out, in] float32 of one layer and what they were taken over.
 
     Raises:
-        DataError: no pair is left, or widths do not fit.
-        NotComparable: a ratio is NaN or infinite.
+        DataError: no pair is left, widths do not fit, or a ratio is NaN or infinite.
     """
     device = weight.device
     if aggregation == "mean_of_ratios":
@@ -94,7 +92,14 @@ def aggregate_layer(rows: LayerStatistics, weight: Tensor, aggregation: Aggregat
     for side in rows.sides():
         ratio.add(side.content, _to(side.stats, device))
     n_pairs = min(ratio.n_samples.values())
-    return ratio.scores(), {"n_pairs": n_pairs, **{f"n_{side}": n for side, n in ratio.n_samples.items()}}
+    try:
+        scores = ratio.scores()
+    except NotComparable as error:
+        raise DataError(
+            f"the unsafe/safe ratio of the weight at output {error.row}, input {error.channel} is NaN or infinite, as over"
+            " a channel without activity in all safe samples; use fewer layers"
+        ) from error
+    return scores, {"n_pairs": n_pairs, **{f"n_{side}": n for side, n in ratio.n_samples.items()}}
 
 
 def write_scores(scores: Tensor, path: Path) -> None:

@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_specs.errors import DataError
-from data_specs.run_config import Rule
+from data_specs.run_config import Encoder, Rule
 from data_specs.schemas import LAYER_SUMMARY
 from tasks.selection.rules import select
 from tasks.selection.scores_table import layer_files, read_scores
 
 # threads = 1: sums of floats over several threads differ in the last digits from run to run.
-_CONFIG = {"threads": 1}
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1}
 
 _SPREAD_SQL = """
     SELECT count(*) AS n_weights, sum(value) AS sum, avg(value) AS mean,
@@ -33,7 +34,7 @@ _SUMMARY_SQL = """
 
 
 def write_summary(
-    scores: Path, n_pairs: Mapping[str, int], asked: Mapping[str, Sequence[tuple[Rule, float]]], path: Path
+    scores: Path, n_pairs: Mapping[str, int], asked: Mapping[Encoder, Sequence[tuple[Rule, float]]], path: Path
 ) -> None:
     """Write `layer_summary.parquet` for a folder of scores.
 
@@ -55,7 +56,7 @@ def write_summary(
         spread = {"n_weights": n_weights, "sum": total, "mean": mean, "quantiles": quantiles}
         spreads.append({"encoder": encoder, "layer": layer, "order": order, "n_pairs": pairs, **spread})
         values = read_scores(file)
-        for rule, tau in asked[encoder]:
+        for rule, tau in asked[cast(Encoder, encoder)]:
             try:
                 selection = select(values, rule, tau)
             except DataError as error:

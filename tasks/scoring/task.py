@@ -37,10 +37,10 @@ def score_layers(
     recipe = Recipe(
         kind=f"layer_scores.{encoder}",
         settings={
-            "layers": list(weights),
+            "layers": [*weights],
             "aggregation": config.aggregation,
             "weight_by_magnitude": config.weight_by_magnitude,
-            "tags": None if tags is None else sorted(tags),
+            "tags": None if tags is None else [*sorted(tags)],
         },
         inputs={"activations": activations, "encoder": loaded.encoder_digest(encoder)},
         code=source_digest(__package__ or ""),
@@ -90,7 +90,7 @@ def summarise_scores(
             n_pairs |= {layer: counts["n_pairs"] for layer, counts in layers.items()}
             for file in store.path(ref).glob("encoder=*/layer=*/scores.parquet"):
                 _link(file, build.folder / file.relative_to(store.path(ref)))
-        write_summary(build.folder, n_pairs, dict(asked), build.folder / SUMMARY)
+        write_summary(build.folder, n_pairs, asked, build.folder / SUMMARY)
         build.counts["layers"] = n_pairs
 
     with stage("scores.summary", None, "layers"):

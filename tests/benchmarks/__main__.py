@@ -1,0 +1,29 @@
+"""`make bench`: one JSON object a line; every figure is a ratio measured in this one process."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tests.benchmarks import extraction, memory, metrics, scoring, selection
+
+BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "extract_over_forward": extraction.extract_over_forward,
+    "scoring_speedup_over_materialised": scoring.scoring_speedup_over_materialised,
+    "selection_speedup_over_sort": selection.selection_speedup_over_sort,
+    "metrics_speedup_over_matrices": metrics.metrics_speedup_over_matrices,
+    "peak_memory_16x_over_1x_pairs": memory.peak_memory_16x_over_1x_pairs,
+}
+
+
+def main(names: list[str]) -> None:
+    torch.manual_seed(0)
+    for name in names or BENCHMARKS:
+        sys.stdout.write(json.dumps({"name": name, **BENCHMARKS[name]()}) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,70 @@
+"""Peak memory of scoring as the number of pairs grows; each size in a fresh child, so that peaks are its own."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from data_specs.schemas import activation_stats_schema
+from tasks.extraction.columns import vector_column
+from tasks.extraction.table_writer import TableWriter
+from tests.benchmarks.timing import ratio
+
+_WIDTH, _OUT, _SHARD_PAIRS = 3072, 768, 1024
+
+
+def peak_memory_16x_over_1x_pairs() -> dict[str, Any]:
+    """Scores of one ViT-B layer from 512 and from 8,192 pairs on disk."""
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for n_pairs in (512, 8_192):
+            place = Path(folder) / str(n_pairs)
+            _write_statistics(place, n_pairs)
+            peaks[n_pairs] = _peak_mb(place)
+    return ratio(peaks[8_192] / peaks[512], "<= 1.15", peak_mb_512=peaks[512], peak_mb_8192=peaks[8_192])
+
+
+def _write_statistics(folder: Path, n_pairs: int) -> None:
+    schema = activation_stats_schema(_WIDTH)
+    generator = np.random.default_rng(0)
+    for start in range(0, n_pairs, _SHARD_PAIRS):
+        path = folder / f"{start:06d}.parquet"
+        with TableWriter({path: schema}) as writer:
+            for first in range(start, min(start + _SHARD_PAIRS, n_pairs), 128):
+                ids = [f"digest/{first + i // 2}" for i in range(256)]
+                values = torch.from_numpy(generator.random((2, 256, _WIDTH), dtype=np.float32) + 0.5)
+                columns = [
+                    pa.array(ids),
+                    pa.array(["safe", "unsafe"] * 128),
+                    pa.array([None] * 256, pa.string()),
+                    pa.array([50] * 256, pa.int32()),
+                    vector_column(values[0]),
+                    vector_column(values[1]),
+                ]
+                writer.write({path: pa.RecordBatch.from_arrays(columns, schema=schema)})
+
+
+_CHILD = """
+import json, resource, sys
+from pathlib import Path
+import torch
+from tasks.scoring.aggregate import LayerStatistics
+from tasks.scoring.layer_scores import aggregate_layer
+weight = torch.randn({out}, {width})
+scores, counts = aggregate_layer(LayerStatistics(Path(sys.argv[1]), None), weight, "mean_of_ratios")
+peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({{"peak_mb": peak_kb / 1024, **counts}}))
+"""
+
+
+def _peak_mb(folder: Path) -> float:
+    code = _CHILD.format(out=_OUT, width=_WIDTH)
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    peak: float = json.loads(done.stdout.splitlines()[-1])["peak_mb"]
+    return peak

@@ -1,0 +1,67 @@
+"""SafeGround and recalls by counting, over full similarity matrices and argsort."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from data_specs.metrics import RECALL_AT, recall_name
+from tasks.evaluation.pairs import EmbeddedPairs, similarities
+from tasks.evaluation.retrieval import retrieval_metrics
+from tasks.evaluation.safeground import safeground
+from tests.benchmarks.timing import by_turns, ratio
+
+_PAIRS, _WIDTH = 5_000, 768
+
+
+def metrics_speedup_over_matrices() -> dict[str, Any]:
+    """5,000 pairs of width 768: similarities, all preferences and groups, all recalls."""
+    shared = torch.randn(_PAIRS, _WIDTH)
+    sides = [nn.functional.normalize(shared + 3 * torch.randn(_PAIRS, _WIDTH), dim=1) for _ in range(4)]
+    ids = [f"digest/{i}" for i in range(_PAIRS)]
+    pairs = EmbeddedPairs(ids, [None] * _PAIRS, *sides)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "similarities.parquet"
+
+        def counted() -> dict[str, float]:
+            pq.write_table(similarities(pairs), path)
+            return safeground(path) | retrieval_metrics(pairs, torch.device("cpu"))
+
+        found, expected = counted(), _by_matrices(*sides)
+        for name, value in expected.items():
+            if abs(found[name] - value) > 100 / _PAIRS:
+                raise ValueError(f"{name}: counted {found[name]}, by matrices {value}")
+        slow, fast = by_turns(lambda: _by_matrices(*sides), counted, repeats=3)
+    return ratio(slow / fast, ">= 6", matrices_seconds=slow, counted_seconds=fast)
+
+
+def _by_matrices(ts: Tensor, tu: Tensor, vs: Tensor, vu: Tensor) -> dict[str, float]:
+    n = len(ts)
+    t_s, t_u = ts @ vs.T, tu @ vu.T
+    su, us = ts @ vu.T, tu @ vs.T
+    prefers = {
+        "P_t_s": t_s.diag() > su.diag(),
+        "P_t_u": us.diag() > t_u.diag(),
+        "P_v_s": t_s.diag() > us.diag(),
+        "P_v_u": su.diag() > t_u.diag(),
+    }
+    metrics = {name: 100 * hit.double().mean().item() for name, hit in prefers.items()}
+    every = torch.stack(list(prefers.values())).all(dim=0)
+    metrics["GS"] = 100 * every.double().mean().item()
+    targets = torch.arange(n)[:, None]
+    matrices = {
+        "Ts-Vs": t_s,
+        "Vs-Ts": t_s.T,
+        "Tu-Vus": torch.cat([us, t_u], dim=1),
+        "Vu-Tus": torch.cat([su.T, t_u.T], dim=1),
+    }
+    for name, matrix in matrices.items():
+        order = torch.argsort(matrix, dim=1, descending=True)
+        for k in RECALL_AT:
+            hits = (order[:, :k] == targets).any(dim=1)
+            metrics[recall_name(name, k)] = 100 * hits.double().mean().item()
+    return metrics

@@ -1,0 +1,23 @@
+"""Two things timed by turns, so that a busy machine slows both alike."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def by_turns(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Median seconds of each, after one call of each that is not counted."""
+    first(), second()
+    times = [(seconds(first), seconds(second)) for _ in range(repeats)]
+    return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
+
+
+def ratio(value: float, limit: str, **measured: float) -> dict[str, Any]:
+    return {"value": round(value, 3), "unit": "ratio", "limit": limit, **{k: round(v, 4) for k, v in measured.items()}}
