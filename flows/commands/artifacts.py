@@ -43,7 +43,7 @@ def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
     opened = Store(store)
     ref = opened.find(version)
     output.print_json(opened.manifest(ref).model_dump_json())
-    output.print(lineage_tree(opened, ref))
+    output.print(lineage_tree(opened, ref), no_wrap=True, overflow="ignore", crop=False)
 
 
 @app.command("verify")

@@ -125,7 +125,7 @@ def _show_packed(packed: "Packed", left_out: dict[str, int], json: bool) -> None
 def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
     for census in censuses:
         if census.error is not None:
-            typer.echo(f"{printable(census.location)}: BROKEN: {printable(census.error)}")
+            typer.echo(f"BROKEN: {printable(census.error)}")
             continue
         kind = "paired" if census.paired else "unpaired"
         typer.echo(
@@ -134,7 +134,7 @@ def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
         )
         for item in census.bad:
             detail = f" ({printable(item.detail)})" if item.detail else ""
-            typer.echo(f"  bad {printable(item.key)!r}: {item.reason}{detail}")
+            typer.echo(f"  bad {item.key!r}: {item.reason}{detail}")
     reasons = f" ({_listed(sums['reasons'])})" if sums["reasons"] else ""
     typer.echo(
         f"in all {sums['n_pairs']} pairs in {sums['n_shards']} shards, {sums['n_bad']} bad{reasons},"

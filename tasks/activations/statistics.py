@@ -6,7 +6,7 @@ from torch import Tensor
 from data_specs.errors import DataError
 
 # Larger temporaries fall out of the processor's caches, which costs ten times the arithmetic.
-_CPU_CHUNK_ELEMENTS = 1 << 19
+_CPU_CHUNK_ELEMENTS = 1 << 20
 
 
 def channel_statistics(inputs: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -34,23 +34,22 @@ def channel_statistics(inputs: Tensor, valid: Tensor | None) -> tuple[Tensor, Te
     rows = inputs.shape[0]
     if inputs.device.type == "cpu":
         rows = max(1, _CPU_CHUNK_ELEMENTS // (inputs.shape[1] * inputs.shape[2]))
-    parts = [
-        _statistics(inputs[start : start + rows], None if valid is None else valid[start : start + rows])
-        for start in range(0, inputs.shape[0], rows)
-    ]
-    return torch.cat([norm for norm, _ in parts]), torch.cat([std for _, std in parts])
+    n = inputs.shape[1] if valid is None else valid.sum(dim=1, keepdim=True)
+    mean = torch.empty(inputs.shape[0], inputs.shape[2], device=inputs.device)
+    squares = torch.empty_like(mean)
+    for start in range(0, inputs.shape[0], rows):
+        chunk = slice(start, start + rows)
+        _moments(inputs[chunk], None if valid is None else valid[chunk], mean[chunk], squares[chunk])
+    return (squares + n * mean.square()).sqrt_(), (squares / (n - 1)).sqrt_()
 
 
-def _statistics(inputs: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+def _moments(inputs: Tensor, valid: Tensor | None, mean: Tensor, squares: Tensor) -> None:
     with torch.autocast(inputs.device.type, enabled=False):
         values = inputs.float()
         if valid is None:
-            n = torch.full((1, 1), float(values.shape[1]), device=values.device)
-            mean = values.mean(dim=1)
-            squares = (values - mean[:, None]).square_().sum(dim=1)
-        else:
-            kept = valid[:, :, None]
-            n = valid.sum(dim=1, keepdim=True).float()
-            mean = torch.where(kept, values, 0).sum(dim=1) / n
-            squares = torch.where(kept, values - mean[:, None], 0).square_().sum(dim=1)
-        return (squares + n * mean.square()).sqrt(), (squares / (n - 1)).sqrt()
+            torch.mean(values, dim=1, out=mean)
+            torch.sum((values - mean[:, None]).square_(), dim=1, out=squares)
+            return
+        kept = valid[:, :, None]
+        torch.div(torch.where(kept, values, 0).sum(dim=1), kept.sum(dim=1), out=mean)
+        torch.sum(torch.where(kept, values - mean[:, None], 0).square_(), dim=1, out=squares)

@@ -1,6 +1,7 @@
 """Reading and writing state dicts, and digests that say which model one is."""
 
 import hashlib
+import json
 import pickle
 from collections import Counter
 from collections.abc import Mapping
@@ -73,8 +74,20 @@ def write_state_dict(state: Mapping[str, Tensor], path: Path, metadata: Mapping[
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())},
         path,
-        metadata=dict(sorted((metadata or {}).items())) or None,
+        metadata=dict(metadata or {}) or None,
     )
+    if len(metadata or {}) > 1:
+        _sort_metadata(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    # safetensors writes metadata in the order of a hash map that every process seeds anew.
+    with path.open("r+b") as file:
+        n_bytes = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(n_bytes))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        file.seek(8)
+        file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(n_bytes))
 
 
 def tensor_digests(state: Mapping[str, Tensor]) -> dict[str, str]:

@@ -36,7 +36,7 @@ def resolve_device(name: str) -> torch.device:
 def forward_precision(precision: Precision, device: torch.device) -> Iterator[None]:
     """Run what is inside in inference mode and in the asked precision, then restore torch's settings."""
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.set_float32_matmul_precision("high" if precision == "tf32" and device.type == "cuda" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     dtype = _AUTOCAST.get(precision)
     try:

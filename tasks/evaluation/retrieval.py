@@ -1,7 +1,10 @@
-"""Recall by counting better candidates block by block; no n x n matrix, no sort."""
+"""Recall by counting better candidates tile by tile; no n x n matrix, no sort."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,7 +12,61 @@ from data_specs.errors import DataError
 from data_specs.metrics import RECALL_AT, recall_name
 from tasks.evaluation.pairs import EmbeddedPairs
 
-_BLOCK_ELEMENTS = 1 << 22
+_TILE = 1024
+_TILE_STEP = 64
+
+
+class _Side:
+    """Embeddings cut into tiles of one size, the last of which is filled up with zeros.
+
+    Every product of two tiles has one shape then. In another shape, as at an edge, another
+    kernel may round differently, and candidates of equal similarity would no longer be equal:
+    an encoder that answers the same to everything could look perfect.
+    """
+
+    def __init__(self, embeddings: Tensor, tile: int) -> None:
+        if not bool(torch.isfinite(embeddings).all()):
+            raise DataError("an embedding is NaN or infinite; its similarities cannot be ranked")
+        self._n, self._tile = len(embeddings), tile
+        self._padded = torch.nn.functional.pad(embeddings, (0, 0, 0, -self._n % tile))
+
+    def tiles(self) -> Iterator[tuple[int, int, Tensor]]:
+        """First row, how many rows count, and the tile."""
+        for start in range(0, self._n, self._tile):
+            yield start, min(self._tile, self._n - start), self._padded[start : start + self._tile]
+
+
+def _tile_rows(n: int) -> int:
+    """Rows of a tile that cuts n rows into equal parts with little to fill up."""
+    n_tiles = max(1, -(-n // _TILE))
+    return -(-n // (n_tiles * _TILE_STEP)) * _TILE_STEP
+
+
+@dataclass
+class _Ranking:
+    """Queries on one side of a product, the similarity `own` of each to its right answer, and what beats it.
+
+    `right` says whether the right answers are among the product's candidates, query i's at
+    position i; then an equal similarity at an earlier position beats it too, as in a stable sort.
+    """
+
+    own: Tensor
+    better: Tensor
+    right: bool
+
+    def count(self, tile: Tensor, first_query: int, first_candidate: int) -> None:
+        """Count in a tile [queries, candidates] that starts at these positions."""
+        queries = slice(first_query, first_query + tile.shape[0])
+        own = self.own[queries, None]
+        self.better[queries] += _count_rows(tile > own) if tile.is_cuda else _count_rows_fast(tile, own)
+        if not self.right or first_candidate >= first_query + tile.shape[0]:
+            return
+        equal = tile == own
+        if not tile.is_cuda and not np.any(equal.numpy()):
+            return
+        candidates = torch.arange(first_candidate, first_candidate + tile.shape[1], device=tile.device)
+        earlier = candidates < torch.arange(queries.start, queries.stop, device=tile.device)[:, None]
+        self.better[queries] += _count_rows(equal & earlier)
 
 
 def target_ranks(queries: Tensor, candidates: Tensor) -> Tensor:
@@ -26,25 +83,13 @@ def target_ranks(queries: Tensor, candidates: Tensor) -> Tensor:
     Raises:
         DataError: shapes do not fit, or an embedding is NaN or infinite.
     """
-    n, m = len(queries), len(candidates)
-    if queries.shape[1] != candidates.shape[1] or m < n:
+    n = len(queries)
+    if queries.shape[1] != candidates.shape[1] or len(candidates) < n:
         raise DataError(f"queries {list(queries.shape)} and candidates {list(candidates.shape)} do not fit")
-    # A NaN candidate would compare as worse than every other, silently.
-    if not bool(torch.isfinite(queries).all() and torch.isfinite(candidates).all()):
-        raise DataError("an embedding is NaN or infinite; its similarities cannot be ranked")
-    rows = max(1, _BLOCK_ELEMENTS // m)
-    ranks = torch.empty(n, dtype=torch.int64)
-    for start in range(0, n, rows):
-        block = queries[start : start + rows] @ candidates.T
-        targets = torch.arange(start, start + len(block), device=block.device)
-        own = block.gather(1, targets[:, None])
-        better = torch.count_nonzero(block > own, dim=1)
-        not_worse = torch.count_nonzero(block >= own, dim=1)
-        for row in (not_worse - better > 1).nonzero().flatten().tolist():
-            before = int(targets[row])
-            better[row] += torch.count_nonzero(block[row, :before] == own[row])
-        ranks[start : start + len(block)] = better.cpu()
-    return ranks
+    left, right = (_Side(side, _tile_rows(n)) for side in (queries, candidates))
+    ranking = _ranking(_own(left, right), right=True)
+    _count(left, right, rows=ranking)
+    return ranking.better.cpu()
 
 
 def recalls(ranks: Tensor, ks: Sequence[int] = RECALL_AT) -> list[float]:
@@ -53,7 +98,7 @@ def recalls(ranks: Tensor, ks: Sequence[int] = RECALL_AT) -> list[float]:
 
 
 def retrieval_metrics(pairs: EmbeddedPairs, device: torch.device) -> dict[str, float]:
-    """Every recall of an evaluation.
+    """Every recall of an evaluation, from the four products of a side of texts with a side of images.
 
     Source: UWM paper, retrieval among safe and among all candidates; the right answer is always safe.
 
@@ -64,16 +109,60 @@ def retrieval_metrics(pairs: EmbeddedPairs, device: torch.device) -> dict[str, f
     Returns:
         Metrics by name in percent.
     """
-    texts = {"s": pairs.text_safe.to(device), "u": pairs.text_unsafe.to(device)}
-    images = {"s": pairs.vision_safe.to(device), "u": pairs.vision_unsafe.to(device)}
-    ranks = {
-        "Ts-Vs": target_ranks(texts["s"], images["s"]),
-        "Vs-Ts": target_ranks(images["s"], texts["s"]),
-        "Tu-Vus": target_ranks(texts["u"], torch.cat([images["s"], images["u"]])),
-        "Vu-Tus": target_ranks(images["u"], torch.cat([texts["s"], texts["u"]])),
-    }
+    ranks = retrieval_ranks(pairs, device)
     return {
         recall_name(name, k): recall
         for name, found in ranks.items()
         for k, recall in zip(RECALL_AT, recalls(found), strict=True)
     }
+
+
+def retrieval_ranks(pairs: EmbeddedPairs, device: torch.device) -> dict[str, Tensor]:
+    """The rank of every query's right answer, [pairs] int64 by retrieval, 0 is first."""
+    members = (pairs.text_safe, pairs.text_unsafe, pairs.vision_safe, pairs.vision_unsafe)
+    ts, tu, vs, vu = (_Side(member.to(device), _tile_rows(len(member))) for member in members)
+    safe = _own(ts, vs)
+    text, image = _ranking(safe, right=True), _ranking(safe, right=True)
+    _count(ts, vs, rows=text, columns=image)
+    unsafe_text, unsafe_image = _ranking(_own(tu, vs), right=True), _ranking(_own(ts, vu), right=True)
+    _count(tu, vs, rows=unsafe_text)
+    _count(ts, vu, columns=unsafe_image)
+    # The unsafe candidates stand behind the safe ones, so equal similarities do not beat the right answer.
+    unsafe_text.right = unsafe_image.right = False
+    _count(tu, vu, rows=unsafe_text, columns=unsafe_image)
+    rankings = {"Ts-Vs": text, "Vs-Ts": image, "Tu-Vus": unsafe_text, "Vu-Tus": unsafe_image}
+    return {name: ranking.better.cpu() for name, ranking in rankings.items()}
+
+
+def _ranking(own: Tensor, *, right: bool) -> _Ranking:
+    return _Ranking(own, torch.zeros(len(own), dtype=torch.int64, device=own.device), right)
+
+
+def _own(left: _Side, right: _Side) -> Tensor:
+    # From the tiles that are counted in, not row by row: that would round differently, too.
+    both = zip(left.tiles(), right.tiles(), strict=False)
+    return torch.cat([(queries @ candidates.T).diagonal()[:n] for (_, n, queries), (_, _, candidates) in both])
+
+
+def _count(left: _Side, right: _Side, *, rows: _Ranking | None = None, columns: _Ranking | None = None) -> None:
+    for i, n, queries in left.tiles():
+        for j, m, candidates in right.tiles():
+            tile = (queries @ candidates.T)[:n, :m]
+            if rows is not None:
+                rows.count(tile, i, j)
+            if columns is not None:
+                columns.count(tile.T, j, i)
+
+
+def _count_rows(mask: Tensor) -> Tensor:
+    return mask.sum(dim=1)
+
+
+def _count_rows_fast(tile: Tensor, own: Tensor) -> Tensor:
+    # numpy compares and adds bytes with vector instructions, torch's reductions of bool do not.
+    values, limits = tile.numpy(), own.numpy()
+    axis: Literal[0, 1] = 1
+    if tile.stride(0) < tile.stride(1):
+        values, limits, axis = values.T, limits.T, 0
+    counts = np.add.reduce((values > limits).view(np.uint8), axis=axis, dtype=np.uint16)
+    return torch.from_numpy(counts.astype(np.int64))

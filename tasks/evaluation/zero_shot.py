@@ -51,7 +51,7 @@ def open_data_set(name: str, path: Path, split: str) -> DataSet:
                 f"zero-shot data set {name}: template {template!r} in {path / TEMPLATES} lacks {CLASS_PLACE}"
             )
     counted = _lines(name, path / split / "nshards.txt")[0]
-    if not counted.isdigit() or int(counted) < 1:
+    if not counted.isdecimal() or int(counted) < 1:
         raise DataError(f"zero-shot data set {name}: {path / split / 'nshards.txt'} says {counted!r}, expected a count")
     shards = tuple(str(path / split / f"{index}.tar") for index in range(int(counted)))
     return DataSet(name, class_names, templates, shards)
@@ -93,7 +93,7 @@ def read_labelled(artifact: Path, n_classes: int, name: str) -> tuple[Tensor, Te
     table = pa.concat_tables(pq.read_table(path) for path in sorted((artifact / FOLDER).glob("*.parquet")))
     labels = []
     for pair_id, label in zip(table.column("pair_id").to_pylist(), table.column("tag").to_pylist(), strict=True):
-        if label is None or not label.isdigit() or int(label) >= n_classes:
+        if label is None or not label.isdecimal() or int(label) >= n_classes:
             raise DataError(
                 f"zero-shot data set {name}: sample {pair_id} has class {label!r}, expected KEY.cls with 0 to {n_classes - 1}"
             )

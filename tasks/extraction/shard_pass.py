@@ -90,7 +90,9 @@ class ShardPass:
         )
         self.tally = Tally(planned_samples(plans), max_bad_fraction)
         # What is bad for its place in the tar is known now, before hours of work.
-        Tally(self.tally.n_planned, max_bad_fraction).add(0, "", [bad for plan in plans for bad in plan.bad])
+        known = Tally(self.tally.n_planned, max_bad_fraction)
+        for plan in plans:
+            known.add(0, plan.shard.location, plan.bad)
 
     def run_shard(self, index: int) -> dict[str, Any]:
         """Make the files of one shard, or find them made.

@@ -14,8 +14,12 @@ from tasks.extraction.columns import vectors
 from tasks.scoring.saliency import ChannelStats
 
 # A window is joined and multiplied at once; memory follows it, not the number of pairs.
-_WINDOW_BYTES = 32 << 20
-_MEMORY_LIMIT = "1GB"
+_WINDOW_BYTES = 8 << 20
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "memory_limit": "1GB",
+    "threads": 2,
+    "enable_external_file_cache": False,  # every row is read once
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class LayerStatistics:
         self.width: int = pq.read_schema(self._files[0]).field("norm").type.list_size
         self._tags = None if tags is None else list(tags)
         self.n_unmatched = 0
-        self._connection = duckdb.connect(config={"memory_limit": _MEMORY_LIMIT, "threads": 2})
+        self._connection = duckdb.connect(config=_CONFIG)
 
     def pairs(self) -> Iterator[PairBatch]:
         """Safe rows joined with the unsafe rows of the same pair, window by window.

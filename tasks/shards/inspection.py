@@ -1,6 +1,6 @@
 """What a shard really holds: a cut tar or scattered members would else be read without any error."""
 
-import gzip
+import re
 import tarfile
 import zlib
 from collections import Counter
@@ -18,6 +18,16 @@ from tasks.lineage.digest import file_sha256
 from tasks.shards.location import local_copy
 
 _BLOCK = 512
+_CHUNK = 1 << 20
+# What webdataset passes over: names such as __meta__ and all below them.
+_METADATA = re.compile(r"__[^/]*__(?:$|/)")
+# What macOS and its tar leave behind.
+_SYSTEM_FILE = re.compile(r"(?:.*/)?(?:\._[^/]*|\.DS_Store)")
+_KEY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+")
+
+
+# Members that stand together: their key, and their endings in tar order (None: the name has none).
+_Group = tuple[str, list[str | None]]
 
 
 @dataclass(frozen=True)
@@ -82,27 +92,32 @@ def inspect_shard(location: str, content: Content | None, path: Path) -> Shard:
         raise DataError(f"shard {location} is empty: 0 bytes; expected a tar file")
     try:
         groups = _read_groups(location, path)
-    except (tarfile.TarError, EOFError, OSError, zlib.error, gzip.BadGzipFile, LZMAError, ValueError) as error:
-        raise DataError(f"shard {location} is damaged or no tar file: {error}; pack or fetch it again") from error
+    except PermissionError as error:
+        raise DataError(f"shard {location} cannot be read: {error.strerror}; expected a readable tar file") from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise DataError(f"shard {location} is damaged or no tar file: {reason}; pack or fetch it again") from error
     if not groups:
         raise DataError(f"shard {location} holds no samples; expected members such as KEY.safe.jpg")
     samples = tuple(_with_faults(groups))
     return Shard(location, path, file_sha256(path), path.stat().st_size, content, samples)
 
 
-def _read_groups(location: str, path: Path) -> list[tuple[str, list[str]]]:
-    groups: list[tuple[str, list[str]]] = []
+def _read_groups(location: str, path: Path) -> list[_Group]:
+    groups: list[_Group] = []
     with tarfile.open(path, "r:*") as tar:
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # else a tar of millions of members fills memory
-            if not member.isreg() or _is_metadata(member.name):
+            if member.isdir() or _METADATA.match(member.name) or _SYSTEM_FILE.fullmatch(member.name):
                 continue
             key, ending = base_plus_ext(member.name)
             if key is None:
-                continue
+                key, ending = member.name, None
             if not groups or groups[-1][0] != key:
                 groups.append((key, []))
-            groups[-1][1].append(ending.lower())
+            # webdataset passes over links, so their sample lacks a member.
+            if member.isreg():
+                groups[-1][1].append(None if ending is None else ending.lower())
         _require_end_mark(location, tar)
     return groups
 
@@ -111,34 +126,38 @@ def _require_end_mark(location: str, tar: tarfile.TarFile) -> None:
     stream = tar.fileobj
     if stream is None:
         raise DataError(f"shard {location} was closed while it was read")
-    stream.seek(tar.offset)  # type: ignore[attr-defined]
+    stream.seek(tar.offset)
     block = stream.read(_BLOCK)
     if len(block) < _BLOCK:
         raise DataError(
-            f"shard {location} is cut short: it ends at byte {tar.offset + len(block)} without the end-of-archive mark,"  # type: ignore[attr-defined]
+            f"shard {location} is cut short: it ends at byte {tar.offset + len(block)} without the end-of-archive mark,"
             " so samples may be missing; pack or fetch it again"
         )
     if block.strip(b"\0"):
-        raise DataError(f"shard {location} has a damaged member header at byte {tar.offset}; pack or fetch it again")  # type: ignore[attr-defined]
+        raise DataError(f"shard {location} has a damaged member header at byte {tar.offset}; pack or fetch it again")
+    while rest := stream.read(_CHUNK):
+        if rest.count(0) < len(rest):
+            raise DataError(
+                f"shard {location} goes on after an end-of-archive mark at byte {tar.offset}, where readers stop: a header"
+                " was wiped out, or tars were joined end to end; pack or fetch it again"
+            )
 
 
-def _is_metadata(name: str) -> bool:
-    # What webdataset passes over: names such as __meta__ and all below them.
-    first = name.split("/", 1)[0]
-    return len(first) > 4 and first.startswith("__") and first.endswith("__")
-
-
-def _with_faults(groups: list[tuple[str, list[str]]]) -> list[IndexedSample]:
+def _with_faults(groups: list[_Group]) -> list[IndexedSample]:
     n_groups = Counter(key for key, _ in groups)
-    members: dict[str, list[str]] = {}
+    members: dict[str, list[str | None]] = {}
     for key, endings in groups:
         members.setdefault(key, []).extend(endings)
     samples = []
     for key, endings in members.items():
         fault: BadReason | None = None
-        if len(set(endings)) < len(endings):
+        # An ending such as __bad__ is a flag to webdataset, which then drops the sample.
+        if not _KEY.fullmatch(key) or any(ending is None or ending.startswith("__") for ending in endings):
+            fault = "invalid member name"
+        elif len(set(endings)) < len(endings):
             fault = "duplicate key"
         elif n_groups[key] > 1:
             fault = "members not adjacent"
-        samples.append(IndexedSample(key, tuple(endings), fault))
+        named = key.encode("utf-8", "backslashreplace").decode()
+        samples.append(IndexedSample(named, tuple(ending for ending in endings if ending is not None), fault))
     return samples

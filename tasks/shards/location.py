@@ -12,7 +12,7 @@ import fsspec
 from data_specs.errors import DataError, SpecError
 from tasks.lineage.digest import text_sha256
 
-_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)(?:://|:(?=[^/\\]))")
+_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://|^(pipe):")
 _COMMAND = "pipe:"
 
 
@@ -26,11 +26,13 @@ def expand_locations(patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         try:
             expanded.extend([pattern] if pattern.startswith(_COMMAND) else braceexpand.braceexpand(pattern))
-        except braceexpand.UnbalancedBracesError as error:
+        except ValueError as error:
             raise SpecError(f"shard pattern {pattern!r} has braces that do not close") from error
+    seen: set[str] = set()
     for location in expanded:
-        if expanded.count(location) > 1:
+        if location in seen:
             raise SpecError(f"shard {location!r} is named twice; name each shard once")
+        seen.add(location)
     return expanded
 
 
@@ -58,7 +60,7 @@ def local_copy(location: str, folder: Path) -> Path:
     copy = folder / f"{text_sha256(location)}.tar"
     draft = copy.with_suffix(".part")
     try:
-        with _open_remote(location, scheme.group(1)) as source, draft.open("wb") as target:
+        with _open_remote(location, scheme.group(1) or scheme.group(2)) as source, draft.open("wb") as target:
             shutil.copyfileobj(source, target, length=1 << 20)
     except Exception as error:  # each transport raises its own
         draft.unlink(missing_ok=True)

@@ -66,7 +66,7 @@ def _fault(sample: IndexedSample, shard: Shard, encoder: Encoder) -> BadSample |
     for content in needed_contents(shard.content):
         names = member_names(encoder, content, paired=shard.paired)
         if not set(names) & set(sample.members):
-            return BadSample(sample.key, "missing member", f"no {' or '.join(names[:1])}")
+            return BadSample(sample.key, "missing member", f"no {' or '.join(names)}")
     return None
 
 
@@ -89,7 +89,8 @@ class Tally:
         self.skipped.extend(
             {"shard": location, "key": item.key, "reason": item.reason, "detail": item.detail} for item in bad
         )
-        if len(self.skipped) > self.max_bad_fraction * self.n_planned:
+        # Divided, not multiplied: 0.29 * 100 is below 29, and the share that was asked for would be refused.
+        if self.skipped and len(self.skipped) / max(self.n_planned, 1) > self.max_bad_fraction:
             first = self.skipped[0]
             raise DataError(
                 f"{len(self.skipped)} of {self.n_planned} samples are bad ({self.reasons()}), more than max_bad_fraction"

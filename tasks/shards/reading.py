@@ -1,24 +1,28 @@
 """Decoded batches from shards, in order, by worker processes that share the work batch by batch."""
 
-import io
 import json
+import tarfile
 import threading
-import warnings
+import weakref
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from lzma import LZMAError
 from typing import Any
 
 import torch
-import webdataset
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from webdataset.tariterators import base_plus_ext
+from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_expander
 
 from data_specs.errors import DataError
 from data_specs.run_config import Content, Encoder
 from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, member_names, needed_contents
+from tasks.shards.images import BadImage, decode_rgb
 from tasks.shards.plan import BadSample, ShardPlan
+
+_UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, LZMAError)
 
 Transform = Callable[[Any], Tensor]
 
@@ -28,7 +32,8 @@ class Batch:
     """Consecutive samples of one shard.
 
     `inputs` holds one tensor [n, ...] for each side, rows in the order of `keys` and `tags`;
-    it is empty where every sample was bad.
+    it is empty where every sample was bad. `error` stands for the exception of a worker process,
+    since torch would wrap its text into a traceback.
     """
 
     plan_index: int
@@ -37,6 +42,7 @@ class Batch:
     tags: list[str | None]
     inputs: dict[Content, Tensor]
     bad: list[BadSample]
+    error: str | None = None
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory; the data loader calls it for CUDA."""
@@ -63,7 +69,15 @@ class BatchReader(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
-        worker, n_workers = (info.id, info.num_workers) if info else (0, 1)
+        if info is None:
+            yield from self._share(0, 1)
+            return
+        try:
+            yield from self._share(info.id, info.num_workers)
+        except DataError as error:
+            yield Batch(-1, -1, [], [], {}, [], error=str(error))
+
+    def _share(self, worker: int, n_workers: int) -> Iterator[Batch]:
         number = 0
         for plan_index in range(len(self._plans)):
             batches = self._batches(plan_index)
@@ -80,14 +94,25 @@ class BatchReader(IterableDataset[Batch]):
     def _read(self, plan_index: int, batches: dict[int, tuple[str, ...]]) -> Iterator[Batch]:
         plan = self._plans[plan_index]
         wanted = {key for keys in batches.values() for key in keys}
-        samples = webdataset.DataPipeline(
-            webdataset.SimpleShardList([str(plan.shard.path)]),
-            webdataset.tarfile_to_samples(select_files=lambda name: base_plus_ext(name)[0] in wanted),
-        )
-        stream = iter(samples)
-        for number, keys in batches.items():
-            group = [_next_sample(stream, key, plan) for key in keys]
-            yield self._decode(plan_index, number, group)
+        endings = {TAG_SUFFIX, CLASS_SUFFIX}
+        for content in needed_contents(plan.shard.content):
+            endings.update(member_names(self._encoder, content, paired=plan.shard.paired))
+
+        def needed(name: str) -> bool:
+            key, ending = base_plus_ext(name)
+            return key in wanted and ending.lower() in endings
+
+        try:
+            file = plan.shard.path.open("rb")
+        except OSError as error:
+            raise _changed(plan, str(error)) from error
+        with file:
+            # Given the open file: webdataset would take a path for a URL.
+            source = [{"url": plan.shard.location, "stream": file}]
+            stream = group_by_keys(tar_file_expander(source, select_files=needed))
+            for number, keys in batches.items():
+                group = [_next_sample(stream, key, plan) for key in keys]
+                yield self._decode(plan_index, number, group)
 
     def _decode(self, plan_index: int, number: int, group: list[dict[str, Any]]) -> Batch:
         shard = self._plans[plan_index].shard
@@ -125,12 +150,9 @@ class _Undecodable(Exception):
 def decode_image(data: bytes, *, key: str, name: str) -> Image.Image:
     """An RGB image from its file's bytes, decoded to the last row."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data)).convert("RGB")
-    except Exception as error:  # Pillow's decoders raise a dozen kinds
-        detail = f"{name}: {(str(error) or type(error).__name__).splitlines()[0]}"
-        raise _Undecodable(BadSample(key, "undecodable image", detail)) from error
+        return decode_rgb(data)
+    except BadImage as error:
+        raise _Undecodable(BadSample(key, "undecodable image", f"{name}: {error}")) from error
 
 
 def decode_caption(data: bytes, *, key: str, name: str) -> str:
@@ -151,23 +173,32 @@ def _tag(sample: dict[str, Any]) -> str | None:
         return None
     try:
         tag = json.loads(sample[TAG_SUFFIX])["tag"]
+        if tag is not None and not isinstance(tag, str):
+            raise TypeError(f"tag is {type(tag).__name__}, not a string")
+        if tag is not None:
+            tag.encode()  # JSON can spell half a surrogate pair, which no file of ours can hold
     except KeyError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _Undecodable(BadSample(sample["__key__"], "undecodable tag", str(error))) from error
-    if tag is not None and not isinstance(tag, str):
-        raise _Undecodable(
-            BadSample(sample["__key__"], "undecodable tag", f"tag is {type(tag).__name__}, not a string")
-        )
     return tag
 
 
 def _next_sample(stream: Iterator[dict[str, Any]], key: str, plan: ShardPlan) -> dict[str, Any]:
-    sample = next(stream, None)
+    try:
+        sample = next(stream, None)
+    except _UNREADABLE as error:
+        raise _changed(plan, f"{type(error).__name__} before sample {key!r}") from error
     if sample is None or sample["__key__"] != key:
         got = "nothing" if sample is None else repr(sample["__key__"])
-        raise DataError(f"shard {plan.shard.location} changed while it was read: expected sample {key!r}, got {got}")
+        raise _changed(plan, f"expected sample {key!r}, got {got}")
     return sample
+
+
+def _changed(plan: ShardPlan, detail: str) -> DataError:
+    return DataError(
+        f"shard {plan.shard.location} changed while it was read: {detail}; leave shards as they are during a run"
+    )
 
 
 def _forget_exit_hooks(_worker: int) -> None:
@@ -197,7 +228,11 @@ class BatchStream:
         self._plans, self._encoder, self._transform = list(plans), encoder, transform
         self._batch_size, self._workers, self._pin_memory = batch_size, workers, pin_memory
         self._next = -1
-        self._stream: Iterator[Batch] = iter(())
+        # Alone in a list that is emptied when this object goes, so that the loader ends by its reference
+        # count. Found by the garbage collector, as after an exception, its queues close before it can tell
+        # its workers to stop, and each of them is waited for 5 s.
+        self._loading: list[Iterator[Batch]] = []
+        weakref.finalize(self, self._loading.clear).atexit = False
 
     def batches(self, plan_index: int) -> Iterator[Batch]:
         """All batches of one shard, in order, none missing."""
@@ -206,7 +241,9 @@ class BatchStream:
         self._next = -1
         first = sum(self._reader.n_batches(index) for index in range(plan_index - self._start))
         for expected in range(first, first + self._reader.n_batches(plan_index - self._start)):
-            batch = next(self._stream, None)
+            batch = next(self._loading[0], None)
+            if batch is not None and batch.error is not None:
+                raise DataError(batch.error)
             if batch is None or (batch.plan_index, batch.number) != (plan_index - self._start, expected):
                 raise DataError(
                     f"shard {self._plans[plan_index].shard.location}: batch {expected} was lost or out of turn"
@@ -216,6 +253,7 @@ class BatchStream:
 
     def _restart(self, plan_index: int) -> None:
         self._start = plan_index
+        self._loading.clear()
         self._reader = BatchReader(self._plans[plan_index:], self._encoder, self._transform, self._batch_size)
         loader = DataLoader(
             self._reader,
@@ -225,4 +263,4 @@ class BatchStream:
             pin_memory=self._pin_memory,
             worker_init_fn=_forget_exit_hooks,
         )
-        self._stream = iter(loader)
+        self._loading.append(iter(loader))

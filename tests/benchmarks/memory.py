@@ -51,14 +51,15 @@ def _write_statistics(folder: Path, n_pairs: int) -> None:
 
 
 _CHILD = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import torch
 from tasks.scoring.aggregate import LayerStatistics
 from tasks.scoring.layer_scores import aggregate_layer
 weight = torch.randn({out}, {width})
 scores, counts = aggregate_layer(LayerStatistics(Path(sys.argv[1]), None), weight, "mean_of_ratios")
-peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# ru_maxrss would also count the parent, whose pages a forked child shares until it starts.
+peak_kb = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 print(json.dumps({{"peak_mb": peak_kb / 1024, **counts}}))
 """
 

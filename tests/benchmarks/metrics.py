@@ -54,10 +54,10 @@ def _by_matrices(ts: Tensor, tu: Tensor, vs: Tensor, vu: Tensor) -> dict[str, fl
     metrics["GS"] = 100 * every.double().mean().item()
     targets = torch.arange(n)[:, None]
     matrices = {
-        "Ts-Vs": t_s,
-        "Vs-Ts": t_s.T,
-        "Tu-Vus": torch.cat([us, t_u], dim=1),
-        "Vu-Tus": torch.cat([su.T, t_u.T], dim=1),
+        "Ts-Vs": ts @ vs.T,
+        "Vs-Ts": vs @ ts.T,
+        "Tu-Vus": tu @ torch.cat([vs, vu]).T,
+        "Vu-Tus": vu @ torch.cat([ts, tu]).T,
     }
     for name, matrix in matrices.items():
         order = torch.argsort(matrix, dim=1, descending=True)

@@ -1,0 +1,190 @@
+"""What shards hold and what is wrong with them: every sample is decoded, and a broken shard does not stop the others."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_specs.errors import DataError
+from data_specs.run_config import CONTENTS, ENCODERS, Content, Encoder
+from data_specs.samples import member_names, needed_contents
+from tasks.lineage.progress import advance, stage
+from tasks.shards.inspection import Shard, inspect_shard
+from tasks.shards.location import local_copy
+from tasks.shards.plan import BadSample, plan_reading
+from tasks.shards.reading import BatchStream
+
+_STAGE = "check shards"
+_BATCH_SIZE = 64
+# The side of an unpaired shard is the user's to say; both are read alike.
+_UNPAIRED: Content = "safe"
+
+
+@dataclass
+class ShardCensus:
+    """One shard's account. `error` is set where the shard is broken as a whole; then nothing else counts."""
+
+    location: str
+    error: str | None = None
+    paired: bool | None = None
+    encoders: tuple[Encoder, ...] = ()
+    n_samples: int = 0
+    tags: dict[str, int] = field(default_factory=dict)
+    n_untagged: int = 0
+    bad: list[BadSample] = field(default_factory=list)
+
+    @property
+    def n_bad(self) -> int:
+        """Samples with at least one fault."""
+        return len({item.key for item in self.bad})
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing at all is wrong."""
+        return self.error is None and not self.bad
+
+
+def take_census(locations: Sequence[str], folder: Path, *, workers: int = 0) -> list[ShardCensus]:
+    """Check every shard and decode every sample, as a run over all of them would.
+
+    A sample must hold what each encoder needs, for each encoder that any shard of its kind
+    (paired or not) has members for. Tags are counted over sound samples.
+
+    Args:
+        locations: shards, expanded.
+        folder: takes copies of those that are not local.
+        workers: processes that decode; 0 decodes in this one.
+
+    Returns:
+        An account for each location, in order.
+    """
+    censuses = [ShardCensus(location) for location in locations]
+    shards: dict[int, Shard] = {}
+    with stage(_STAGE, None, "members"):
+        first: dict[str, str] = {}
+        for index, census in enumerate(censuses):
+            try:
+                shards[index] = _open(census.location, folder, first)
+            except DataError as error:
+                census.error = str(error)
+        for paired in (True, False):
+            alike = {index: shard for index, shard in shards.items() if shard.paired is paired}
+            encoders = _encoders_present(alike.values(), paired)
+            readings = [_read(alike, encoder, workers) for encoder in encoders]
+            for index, shard in alike.items():
+                _fill(censuses[index], shard, encoders, [reading[index] for reading in readings])
+    return censuses
+
+
+def summary(censuses: Sequence[ShardCensus]) -> dict[str, Any]:
+    """All accounts as one object for JSON, with their sums."""
+    tags: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    for census in censuses:
+        for tag, n in census.tags.items():
+            tags[tag] = tags.get(tag, 0) + n
+        for item in census.bad:
+            reasons[item.reason] = reasons.get(item.reason, 0) + 1
+    return {
+        "n_shards": len(censuses),
+        "n_broken": sum(census.error is not None for census in censuses),
+        "n_pairs": sum(census.n_samples for census in censuses),
+        "n_bad": sum(census.n_bad for census in censuses),
+        "reasons": reasons,
+        "tags": dict(sorted(tags.items())),
+        "n_untagged": sum(census.n_untagged for census in censuses),
+        "shards": [_as_json(census) for census in censuses],
+    }
+
+
+def _as_json(census: ShardCensus) -> dict[str, Any]:
+    return {
+        "shard": census.location,
+        "error": census.error,
+        "paired": census.paired,
+        "encoders": list(census.encoders),
+        "n_pairs": census.n_samples,
+        "n_bad": census.n_bad,
+        "tags": dict(sorted(census.tags.items())),
+        "n_untagged": census.n_untagged,
+        "bad": [vars(item) for item in census.bad],
+    }
+
+
+@dataclass
+class _Reading:
+    tags: dict[str, str | None] = field(default_factory=dict)
+    bad: list[BadSample] = field(default_factory=list)
+    error: str | None = None
+
+
+def _open(location: str, folder: Path, first: dict[str, str]) -> Shard:
+    shard = inspect_shard(location, None, local_copy(location, folder))
+    if shard.sha256 in first:
+        raise DataError(f"shard {location} holds the same bytes as {first[shard.sha256]}; name one of them")
+    first[shard.sha256] = location
+    if _encoders_present([shard], paired=True):
+        return shard
+    if _encoders_present([shard], paired=False):
+        return replace(shard, content=_UNPAIRED)
+    raise DataError(
+        f"shard {location} holds no member that an encoder reads, only such as {_example(shard)}; expected"
+        " KEY.safe.jpg, KEY.unsafe.txt and the like, or KEY.jpg and KEY.txt"
+    )
+
+
+def _example(shard: Shard) -> str:
+    sample = shard.samples[0]
+    return repr(".".join([sample.key, *sample.members[:1]]))
+
+
+def _encoders_present(shards: Iterable[Shard], paired: bool) -> tuple[Encoder, ...]:
+    endings = {ending for shard in shards for sample in shard.samples for ending in sample.members}
+    return tuple(
+        encoder
+        for encoder in ENCODERS
+        if any(endings.intersection(member_names(encoder, side, paired=paired)) for side in CONTENTS)
+    )
+
+
+def _nothing(_decoded: object) -> Tensor:
+    return torch.empty(0)
+
+
+def _read(shards: dict[int, Shard], encoder: Encoder, workers: int) -> dict[int, _Reading]:
+    plans = plan_reading(list(shards.values()), encoder, None)
+    stream = BatchStream(plans, encoder, _nothing, batch_size=_BATCH_SIZE, workers=workers)
+    readings: dict[int, _Reading] = {}
+    for plan_index, index in enumerate(shards):
+        reading = readings[index] = _Reading(bad=list(plans[plan_index].bad))
+        try:
+            for batch in stream.batches(plan_index):
+                reading.bad.extend(batch.bad)
+                reading.tags.update(zip(batch.keys, batch.tags, strict=True))
+                advance(_STAGE, (len(batch.keys) + len(batch.bad)) * len(needed_contents(shards[index].content)))
+        except DataError as error:
+            reading.error = str(error)
+    return readings
+
+
+def _fill(census: ShardCensus, shard: Shard, encoders: tuple[Encoder, ...], readings: Sequence[_Reading]) -> None:
+    errors = [reading.error for reading in readings if reading.error is not None]
+    if errors:
+        census.error = errors[0]
+        return
+    places = {sample.key: place for place, sample in enumerate(shard.samples)}
+    # What is wrong with a sample's place in the tar is found again by each encoder.
+    faults = dict.fromkeys(item for reading in readings for item in reading.bad)
+    census.paired, census.encoders, census.n_samples = shard.paired, encoders, len(shard.samples)
+    census.bad = sorted(faults, key=lambda item: places[item.key])
+    faulty = {item.key for item in census.bad}
+    tags = {key: tag for reading in readings for key, tag in reading.tags.items() if key not in faulty}
+    for key in sorted(tags, key=places.__getitem__):
+        tag = tags[key]
+        if tag is None:
+            census.n_untagged += 1
+        else:
+            census.tags[tag] = census.tags.get(tag, 0) + 1

@@ -1,0 +1,28 @@
+"""One Prefect server for all tests that need one, with a home of its own."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = str(tmp_path_factory.mktemp("prefect"))
+    before = {name: os.environ.get(name) for name in ("PREFECT_HOME", "PREFECT_API_URL")}
+    os.environ["PREFECT_HOME"] = home
+    os.environ.pop("PREFECT_API_URL", None)
+    yield home
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+@pytest.fixture(scope="session")
+def api_url(prefect_home: str) -> Iterator[str]:
+    """A real server process; its address goes to child processes."""
+    from flows.temporary_server import TemporaryServer
+
+    server = TemporaryServer()
+    server.wait()
+    yield server.api_url
+    server.stop()

@@ -1,0 +1,118 @@
+"""What several test modules share: small models, golden cases, statistics written as the pipeline writes them."""
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from data_specs.run_config import ModelConfig
+from data_specs.schemas import activation_stats_schema
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(__file__).resolve().parent / "data"
+CASE = DATA / "golden_case_0"
+E2E = DATA / "golden_e2e_0"
+
+_VISION = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16}
+_TEXT = {"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 2}
+
+TINY_CLIP: dict[str, Any] = {"embed_dim": 16, "vision_cfg": _VISION, "text_cfg": _TEXT}
+TINY_SIGLIP: dict[str, Any] = {
+    "embed_dim": 64,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "vision_cfg": {"image_size": 32, "timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none"},
+    "text_cfg": _TEXT | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "pad_id": 1},
+}
+TINY_COCA: dict[str, Any] = {
+    "embed_dim": 16,
+    "custom_text": True,
+    "multimodal_cfg": {**_TEXT, "attn_pooler_heads": 2},
+    "vision_cfg": _VISION | {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+    "text_cfg": _TEXT | {"embed_cls": True, "output_tokens": True},
+}
+
+
+def tiny_model(model_cfg: dict[str, Any] = TINY_CLIP, *, seed: int = 0) -> torch.nn.Module:
+    """A small open_clip model as the pipeline builds it; weights large enough that no layer's input is constant."""
+    from tasks.encoders.architecture import Architecture, build_model
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model, _, _ = build_model(Architecture(deepcopy(model_cfg), {}, None))
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model
+
+
+def write_tiny_model(folder: Path, *, seed: int = 0) -> ModelConfig:
+    """TINY_CLIP as files, `model.json` and `model.safetensors`, and the settings that name them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.json").write_text(json.dumps(TINY_CLIP), encoding="utf-8")
+    save_file(tiny_model(seed=seed).state_dict(), folder / "model.safetensors")
+    return ModelConfig(architecture=str(folder / "model.json"), weights=str(folder / "model.safetensors"))
+
+
+def write_golden_e2e(folder: Path) -> Path:
+    """Lay out the golden end-to-end case as it was given: shards, `model.json`, `model.safetensors`, what is expected.
+
+    Of the 49,408 token embeddings the repository keeps the 36 that the case's captions use; the
+    others are zeros here, and no number of the case depends on them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("calibration.tar", "test.tar", "model.json", "expected.json", "expected.safetensors"):
+        shutil.copyfile(E2E / name, folder / name)
+    state = load_file(E2E / "model_used_rows.safetensors")
+    rows, values = state.pop("token_embedding.rows"), state.pop("token_embedding.values")
+    vocabulary = json.loads((E2E / "model.json").read_text(encoding="utf-8"))["text_cfg"]["vocab_size"]
+    embedding = torch.zeros(vocabulary, values.shape[1])
+    embedding[rows] = values
+    save_file({**state, "token_embedding.weight": embedding}, folder / "model.safetensors")
+    return folder
+
+
+def random_statistics(n: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Norm and std, each [n, width] float32, all positive."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.rand(n, width, generator=generator) * 3 + 0.05 for _ in range(2))  # type: ignore[return-value]
+
+
+def statistics_rows(
+    ids: Sequence[str], contents: Sequence[str], tags: Sequence[str | None], norm: Tensor, std: Tensor
+) -> pa.RecordBatch:
+    """Rows of activation statistics in the published schema."""
+    from tasks.extraction.columns import vector_column
+
+    columns = [
+        pa.array(list(ids), pa.string()),
+        pa.array(list(contents), pa.string()),
+        pa.array(list(tags), pa.string()),
+        pa.array([7] * len(ids), pa.int32()),
+        vector_column(norm),
+        vector_column(std),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=activation_stats_schema(norm.shape[1]))
+
+
+def write_statistics(path: Path, batches: Iterable[pa.RecordBatch]) -> Path:
+    """A Parquet file of activation statistics by the pipeline's own writer."""
+    from tasks.extraction.table_writer import TableWriter
+
+    listed = list(batches)
+    with TableWriter({path: listed[0].schema}) as writer:
+        for batch in listed:
+            writer.write({path: batch})
+    return path
+
+
+def overlap(selected: Tensor, expected: Tensor) -> float:
+    """Intersection over union of two masks."""
+    first, second = selected.bool(), expected.bool()
+    return float((first & second).sum() / (first | second).sum())

@@ -1,0 +1,95 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from tasks.encoders.tokens import valid_text_tokens
+from tests.support import TINY_CLIP, TINY_COCA, TINY_SIGLIP, tiny_model
+
+END = 63
+CLIP, SIGLIP, COCA = (tiny_model(cfg) for cfg in (TINY_CLIP, TINY_SIGLIP, TINY_COCA))
+EOS = tiny_model({**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "pool_type": "eos", "eos_id": 40}})
+
+captions = st.lists(st.lists(st.integers(2, 39), min_size=0, max_size=14), min_size=1, max_size=4)
+
+
+def padded(texts, end, padding, length=16):
+    rows = []
+    for text in texts:
+        row = [*text, *end]
+        rows.append(row + [padding] * (length - len(row)))
+    return torch.tensor(rows)
+
+
+@settings(max_examples=50, deadline=None)
+@given(captions)
+def test_clips_valid_tokens_end_with_the_end_of_text(texts):
+    expected = [[position <= len(text) for position in range(16)] for text in texts]
+    assert valid_text_tokens(CLIP, padded(texts, [END], 0)).tolist() == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(captions)
+def test_what_follows_the_end_of_text_never_counts(texts):
+    ids = padded(texts, [END], 0)
+    noise = padded(texts, [END], 17)
+    assert torch.equal(valid_text_tokens(CLIP, ids), valid_text_tokens(CLIP, noise))
+
+
+def test_a_caption_as_long_as_the_context_is_valid_throughout():
+    ids = torch.full((1, 16), 7)
+    ids[0, -1] = END
+    assert valid_text_tokens(CLIP, ids).all()
+
+
+def test_of_two_end_tokens_the_first_ends_the_text_as_in_the_models_own_pooling():
+    ids = padded([[5, 6, END, 8]], [END], 0)
+    assert valid_text_tokens(CLIP, ids).sum() == 3
+    spoilt = ids.clone()
+    spoilt[0, 3:] = 9
+    with torch.inference_mode():
+        assert torch.equal(CLIP.encode_text(ids), CLIP.encode_text(spoilt))
+
+
+@settings(max_examples=50, deadline=None)
+@given(captions)
+def test_a_model_that_pools_at_an_end_token_of_its_own_counts_up_to_it(texts):
+    expected = [[position <= len(text) for position in range(16)] for text in texts]
+    # 63 is the largest id, but 40 ends the text.
+    assert valid_text_tokens(EOS, padded(texts, [40, END], 0)).tolist() == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(captions)
+def test_siglip_without_an_end_token_counts_all_but_padding(texts):
+    expected = [[position < len(text) for position in range(16)] for text in texts]
+    assert valid_text_tokens(SIGLIP, padded(texts, [], 1)).tolist() == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(captions)
+def test_cocas_appended_class_token_counts_and_its_padding_does_not(texts):
+    expected = [[position <= len(text) or position == 16 for position in range(17)] for text in texts]
+    assert valid_text_tokens(COCA, padded(texts, [END], 0)).tolist() == expected
+
+
+def test_the_mask_is_as_long_as_what_the_text_layers_see():
+    for model in (CLIP, SIGLIP, COCA, EOS):
+        ids = padded([[5, 6, 7], [8]], [40, END], 0)
+        text = getattr(model, "text", model)
+        seen = []
+        handle = text.transformer.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0].shape[:2]))
+        with torch.inference_mode():
+            model.encode_text(ids)
+        handle.remove()
+        assert seen == [valid_text_tokens(model, ids).shape]
+
+
+def test_clips_embedding_depends_on_valid_tokens_alone():
+    ids = padded([[5, 6, 7, 8], [9]], [END], 0)
+    noise = torch.where(valid_text_tokens(CLIP, ids), ids, 11)
+    with torch.inference_mode():
+        assert_close(CLIP.encode_text(noise), CLIP.encode_text(ids), rtol=1e-6, atol=1e-7)
+        changed = ids.clone()
+        changed[0, 2] = 20
+        assert not torch.allclose(CLIP.encode_text(changed)[0], CLIP.encode_text(ids)[0], rtol=1e-3)
