@@ -59,12 +59,9 @@ def evaluate(
                 labelled.append(
                     LabelledSet(data_set, session.keep(label, made), session.keep(f"{label}.classes", classes))
                 )
-        _evaluate(session, name, embeddings, labelled)
+        with session.timed(f"evaluation.{name}"):
+            measured = model or session.original().digest
+            made = evaluate_model(measured, embeddings, labelled, session_store, context)
+            session.keep(f"evaluation.{name}", made)
+            session.metrics[name] = read_metrics(made.path)
         return session.result()
-
-
-def _evaluate(session: Session, name: str, embeddings: dict[Encoder, ArtifactRef], labelled: list[LabelledSet]) -> None:
-    with session.timed(f"evaluation.{name}"):
-        made = evaluate_model(embeddings, labelled, session.store, session.context)
-        session.keep(f"evaluation.{name}", made)
-        session.metrics[name] = read_metrics(made.path)

@@ -38,12 +38,13 @@ def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Print an artifact's manifest and what it was made of, back to the shards."""
     from flows.commands.display import output
     from tasks.lineage.store import Store
-    from tasks.lineage.trace import lineage_tree
+    from tasks.lineage.trace import lineage_lines
 
     opened = Store(store)
     ref = opened.find(version)
     output.print_json(opened.manifest(ref).model_dump_json())
-    output.print(lineage_tree(opened, ref), no_wrap=True, overflow="ignore", crop=False)
+    for line in lineage_lines(opened, ref):
+        typer.echo(line)
 
 
 @app.command("verify")

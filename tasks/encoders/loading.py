@@ -22,6 +22,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     architecture: Architecture
     digests: dict[str, str]
+    source: str
 
     @property
     def digest(self) -> str:
@@ -86,7 +87,7 @@ def load_weights(architecture: Architecture, state: dict[str, Tensor], *, source
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise SpecError(f"model.weights {source}: tensor {name} holds NaN or infinite values")
     model.load_state_dict(fitting)
-    return LoadedModel(model, preprocess, tokenizer, architecture, tensor_digests(model.state_dict()))
+    return LoadedModel(model, preprocess, tokenizer, architecture, tensor_digests(model.state_dict()), source)
 
 
 def _converted(model: nn.Module, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:

@@ -91,13 +91,19 @@ def embed_classes(data_set: DataSet, loaded: LoadedModel, config: RunConfig, sto
 
 @task(name="evaluate-model", cache_policy=NO_CACHE)
 def evaluate_model(
+    model: ArtifactRef | str,
     embeddings: Mapping[Encoder, ArtifactRef],
     zero_shot: Sequence[LabelledSet],
     store: Store,
     context: RunContext,
 ) -> Made:
-    """SafeGround, retrieval and zero-shot accuracy from embeddings; returns the `evaluation` artifact."""
-    inputs: dict[str, ArtifactRef | str | list[str]] = {f"embeddings.{name}": embeddings[name] for name in ENCODERS}
+    """SafeGround, retrieval and zero-shot accuracy from embeddings; returns the `evaluation` artifact.
+
+    `model` is the edited model's artifact or the original's digest: embeddings know only their
+    encoder's weights, and the record must lead from the numbers to the edit and its data.
+    """
+    inputs: dict[str, ArtifactRef | str | list[str]] = {"model": model}
+    inputs |= {f"embeddings.{name}": embeddings[name] for name in ENCODERS}
     for item in zero_shot:
         inputs[f"zero_shot.{item.data_set.name}.images"] = item.images
         inputs[f"zero_shot.{item.data_set.name}.classes"] = item.classes

@@ -2,9 +2,6 @@
 
 from collections.abc import Iterator
 
-from rich.markup import escape
-from rich.tree import Tree
-
 from data_specs.manifest import ArtifactRef
 from tasks.lineage.store import Store
 
@@ -37,16 +34,15 @@ def inputs_of(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
     return {role: item for role, item in inputs.items() if isinstance(item, ArtifactRef)}
 
 
-def lineage_tree(store: Store, ref: ArtifactRef, role: str = "") -> Tree:
-    """A tree for people: inputs as branches, digests of what came from outside as leaves."""
+def lineage_lines(store: Store, ref: ArtifactRef, role: str = "made", depth: int = 0) -> Iterator[str]:
+    """An artifact and, indented below it, its inputs and theirs, down to digests of what came from outside."""
     manifest = store.manifest(ref)
-    label = f"{role}: " if role else ""
-    tree = Tree(escape(f"{label}{ref.kind} {ref.version[:16]} ({manifest.circumstances.ended[:19]})"))
+    indent = "  " * depth
+    yield f"{indent}{role}: {ref.kind} {ref.version[:16]} {manifest.circumstances.ended[:19]}"
     locations = {source.sha256: source.location for source in manifest.sources}
     for name, item in manifest.recipe.inputs.items():
         if isinstance(item, ArtifactRef):
-            tree.children.append(lineage_tree(store, item, name))
+            yield from lineage_lines(store, item, name, depth + 1)
             continue
         for digest in [item] if isinstance(item, str) else item:
-            tree.add(escape(f"{name}: sha256 {digest[:16]} {locations.get(digest, '')}".rstrip()))
-    return tree
+            yield f"{indent}  {name}: sha256 {digest[:16]} {locations.get(digest, '')}".rstrip()

@@ -57,6 +57,7 @@ def select_weights(
             {name: chosen.tau for name, chosen in encoders.items()},
         )
         _finish(build, edit, weights)
+        build.counts["base_model"] = loaded.source
 
     with stage("edit", None, "layers"):
         return store.materialise(recipe, write, context)
