@@ -1,0 +1,86 @@
+"""The demo's data and model as artifacts, and the settings of its run."""
+
+import json
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from data_specs.config_file import parse_config
+from data_specs.manifest import Recipe
+from data_specs.run_config import RunConfig
+from tasks.demo.data import CALIBRATION, TEST, ZERO_SHOT, write_labelled_sets, write_pair_shards
+from tasks.demo.scenes import LABEL_SETS, draw_pairs
+from tasks.demo.training import MODEL_CONFIG, STEPS, train
+from tasks.encoders.checkpoint import write_state_dict
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.digest import source_digest
+from tasks.lineage.progress import advance, stage
+from tasks.lineage.store import Build, Made, Store
+
+N_TRAINING_PAIRS, N_CALIBRATION_PAIRS, N_TEST_PAIRS, N_LABELLED = 2_500, 768, 1_000, 300
+TAU_TEXT, TAU_VISION = 0.86, 0.98
+SEED = 0
+_ARCHITECTURE, _WEIGHTS = "model.json", "model.safetensors"
+
+
+@task(name="draw-demo-data", cache_policy=NO_CACHE)
+def draw_data(store: Store, context: RunContext) -> Made:
+    """Draw and pack calibration, test and zero-shot shards; returns the `demo_data` artifact."""
+    recipe = Recipe(
+        kind="demo_data",
+        settings={"calibration": N_CALIBRATION_PAIRS, "test": N_TEST_PAIRS, "labelled": N_LABELLED, "seed": SEED},
+        code=source_digest(__package__ or ""),
+    )
+    total = N_CALIBRATION_PAIRS + N_TEST_PAIRS + N_LABELLED * len(LABEL_SETS)
+
+    def write(build: Build) -> None:
+        label = "draw pictures"
+        with stage(label, total, "scenes"):
+            write_pair_shards(build.folder, CALIBRATION, N_CALIBRATION_PAIRS, seed=SEED, stage=label)
+            write_pair_shards(build.folder, TEST, N_TEST_PAIRS, seed=SEED, stage=label)
+            write_labelled_sets(build.folder, N_LABELLED, seed=SEED, stage=label)
+
+    return store.materialise(recipe, write, context)
+
+
+@task(name="train-demo-model", cache_policy=NO_CACHE)
+def train_model(store: Store, context: RunContext) -> Made:
+    """Train the tiny model on pictures of its own; returns the `demo_model` artifact."""
+    recipe = Recipe(
+        kind="demo_model",
+        settings={"architecture": MODEL_CONFIG, "pairs": N_TRAINING_PAIRS, "steps": STEPS, "seed": SEED},
+        code=source_digest(__package__ or ""),
+    )
+
+    def write(build: Build) -> None:
+        label = "train a tiny model"
+        with stage(label, STEPS, "steps"):
+            pairs = draw_pairs(N_TRAINING_PAIRS, SEED, "training")
+            state = train(pairs, seed=SEED, on_step=lambda _done, _all: advance(label))
+        write_state_dict(state, build.folder / _WEIGHTS, {"format": "pt"})
+        (build.folder / _ARCHITECTURE).write_text(json.dumps(MODEL_CONFIG, indent=1) + "\n", encoding="utf-8")
+
+    return store.materialise(recipe, write, context)
+
+
+def demo_config(data: Path, model: Path) -> RunConfig:
+    """The settings of the demo's run, on the artifacts' files."""
+    zero_shot = [{"name": name, "path": str(data / ZERO_SHOT / name)} for name in LABEL_SETS]
+    return parse_config(
+        {
+            "name": "demo",
+            "seed": SEED,
+            "model": {"architecture": str(model / _ARCHITECTURE), "weights": str(model / _WEIGHTS)},
+            "calibration": {"shards": [str(path) for path in sorted(data.glob(f"{CALIBRATION}-*.tar"))]},
+            "evaluation": {
+                "shards": [str(path) for path in sorted(data.glob(f"{TEST}-*.tar"))],
+                "zero_shot": zero_shot,
+            },
+            "text": {"tau": TAU_TEXT},
+            "vision": {"tau": TAU_VISION},
+            "batch_size": 128,
+        },
+        base=data,
+        source="the demo's settings",
+    )
