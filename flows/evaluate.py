@@ -8,8 +8,10 @@ from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from data_specs.run_result import RunResult
 from flows.session import Session, open_session
+from tasks.encoders.loading import LoadedModel
 from tasks.evaluation.task import LabelledSet, embed_classes, embed_shards, evaluate_model, read_metrics
-from tasks.evaluation.zero_shot import open_data_set
+from tasks.evaluation.zero_shot import DataSet, open_data_set
+from tasks.shards.inspection import Shard
 from tasks.shards.plan import plan_reading
 
 
@@ -42,26 +44,35 @@ def evaluate(
         shards = session.shards(config.evaluation.shards)
         image_sets = [session.shards(data_set.shards, "safe") for data_set in data_sets]
         loaded = session.original() if model is None else session.edited(model)
-        session_store, context = session.store, session.context
         with session.timed(f"embeddings.{name}"):
-            embeddings: dict[Encoder, ArtifactRef] = {}
-            for encoder in ENCODERS:
-                plans = plan_reading(shards, encoder, config.evaluation.limit)
-                label = f"embeddings.{encoder}.{name}"
-                made = embed_shards(encoder, plans, loaded, config, session_store, context, label=label)
-                embeddings[encoder] = session.keep(label, made)
-            labelled = []
-            for data_set, images in zip(data_sets, image_sets, strict=True):
-                label = f"zero_shot.{data_set.name}.{name}"
-                plans = plan_reading(images, "vision", None)
-                made = embed_shards("vision", plans, loaded, config, session_store, context, label=label)
-                classes = embed_classes(data_set, loaded, config, session_store, context)
-                labelled.append(
-                    LabelledSet(data_set, session.keep(label, made), session.keep(f"{label}.classes", classes))
-                )
+            embeddings = _embed_pairs(session, shards, loaded, name)
+            labelled = [
+                _embed_labelled(session, data_set, images, loaded, name)
+                for data_set, images in zip(data_sets, image_sets, strict=True)
+            ]
         with session.timed(f"evaluation.{name}"):
             measured = model or session.original().digest
-            made = evaluate_model(measured, embeddings, labelled, session_store, context)
+            made = evaluate_model(measured, embeddings, labelled, session.store, session.context)
             session.keep(f"evaluation.{name}", made)
             session.metrics[name] = read_metrics(made.path)
         return session.result()
+
+
+def _embed_pairs(session: Session, shards: list[Shard], loaded: LoadedModel, name: str) -> dict[Encoder, ArtifactRef]:
+    embeddings: dict[Encoder, ArtifactRef] = {}
+    for encoder in ENCODERS:
+        label = f"embeddings.{encoder}.{name}"
+        plans = plan_reading(shards, encoder, session.config.evaluation.limit)
+        made = embed_shards(encoder, plans, loaded, session.config, session.store, session.context, label=label)
+        embeddings[encoder] = session.keep(label, made)
+    return embeddings
+
+
+def _embed_labelled(
+    session: Session, data_set: DataSet, images: list[Shard], loaded: LoadedModel, name: str
+) -> LabelledSet:
+    label = f"zero_shot.{data_set.name}.{name}"
+    plans = plan_reading(images, "vision", None)
+    made = embed_shards("vision", plans, loaded, session.config, session.store, session.context, label=label)
+    classes = embed_classes(data_set, loaded, session.config, session.store, session.context)
+    return LabelledSet(data_set, session.keep(label, made), session.keep(f"{label}.classes", classes))

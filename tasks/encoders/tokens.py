@@ -26,6 +26,11 @@ def valid_text_tokens(model: nn.Module, token_ids: Tensor) -> Tensor:
     if getattr(text, "cls_emb", None) is not None:
         valid = token_ids.ne(text.pad_id)
         return torch.cat([valid, torch.ones_like(valid[:, :1])], dim=1)
+    hub_padding: int | None = getattr(getattr(text, "config", None), "pad_token_id", None)
+    if hub_padding is not None:
+        # A Hugging Face tower: its largest token id is any word, not the end of the text.
+        valid = token_ids.ne(hub_padding)
+        return valid
     if pool_type == "argmax":
         valid = positions <= token_ids.argmax(dim=1, keepdim=True)
         return valid

@@ -15,17 +15,17 @@ def verify_lineage(store: Store, ref: ArtifactRef) -> Iterator[tuple[ArtifactRef
     Raises:
         ArtifactError: one of them is missing or has changed.
     """
-    pending, seen = [ref], set()
-    ordered = []
-    while pending:
-        current = pending.pop()
+    seen: set[ArtifactRef] = set()
+
+    def visit(current: ArtifactRef) -> Iterator[tuple[ArtifactRef, int]]:
         if current in seen:
-            continue
+            return
         seen.add(current)
-        ordered.append(current)
-        pending.extend(inputs_of(store, current).values())
-    for current in reversed(ordered):
+        for item in inputs_of(store, current).values():
+            yield from visit(item)
         yield current, len(store.check(current).files)
+
+    yield from visit(ref)
 
 
 def inputs_of(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:

@@ -117,6 +117,12 @@ def test_prompts_hold_the_class_name_once(label_set):
     assert all(template.format(c="X").split().count("X") == 1 for template in label_set.templates)
 
 
+def test_prompts_use_the_captions_words_only(pairs):
+    known = {word for pair in pairs for text in (pair.safe_text, pair.unsafe_text) for word in text.split()}
+    prompts = [t.format(c=c) for label_set in LABEL_SETS.values() for t in label_set.templates for c in label_set.names]
+    assert set(" ".join(prompts).split()) <= known
+
+
 def test_training_tensors_are_those_of_open_clips_transform_and_tokenizer(pairs):
     transform = image_transform(IMAGE_SIZE, is_train=False)
     images, token_ids = training_tensors(pairs[:4])

@@ -7,7 +7,7 @@ from data_specs.manifest import ArtifactRef, Recipe, Source
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_version, text_sha256
 from tasks.lineage.store import Store
-from tasks.lineage.trace import inputs_of, lineage_tree, verify_lineage
+from tasks.lineage.trace import inputs_of, lineage_lines, verify_lineage
 
 CONTEXT = RunContext()
 
@@ -90,9 +90,8 @@ def chain(store):
 
 def test_a_lineage_is_verified_inputs_first_each_once(store):
     scores, edit, model = chain(store)
-    verified = list(verify_lineage(store, model))
-    assert sorted(ref.kind for ref, _ in verified) == ["edit", "model", "scores"]
-    assert verified[-1] == (model, 2)
+    assert list(verify_lineage(store, model)) == [(scores, 2), (edit, 2), (model, 2)]
+    assert list(verify_lineage(store, edit)) == [(scores, 2), (edit, 2)]
     assert inputs_of(store, model) == {"edit": edit, "scores": scores}
     assert inputs_of(store, scores) == {}
 
@@ -105,13 +104,21 @@ def test_a_change_anywhere_in_the_lineage_is_found(store, broken):
         list(verify_lineage(store, refs[-1]))
 
 
-def test_a_lineage_tree_reaches_back_to_the_shards(store):
-    _, _, model = chain(store)
-    tree = lineage_tree(store, model)
-    assert str(tree.label).startswith(f"model {model.version[:16]}")
-    assert [str(child.label).split()[0] for child in tree.children] == ["edit:", "scores:"]
-    leaf = tree.children[1].children[0]
-    assert str(leaf.label) == f"shards: sha256 {'0' * 16} shard.tar"
+def test_lineage_lines_reach_back_to_the_shards(store):
+    scores, edit, model = chain(store)
+    found = [line.split() for line in lineage_lines(store, model)]
+    shards = ["shards:", "sha256", "0" * 16, "shard.tar"]
+    assert [words[:3] for words in found] == [
+        ["made:", "model", model.version[:16]],
+        ["edit:", "edit", edit.version[:16]],
+        ["scores:", "scores", scores.version[:16]],
+        shards[:3],
+        ["scores:", "scores", scores.version[:16]],
+        shards[:3],
+    ]
+    assert [words for words in found if words[0] == "shards:"] == [shards, shards]
+    depth = [(len(line) - len(line.lstrip())) // 2 for line in lineage_lines(store, model)]
+    assert depth == [0, 1, 2, 3, 1, 2]
 
 
 def test_versions_are_sha256_of_canonical_json():

@@ -38,7 +38,7 @@ def test_ranks_equal_a_stable_sort_of_the_whole_matrix_with_many_ties(n, more, w
     assert target_ranks(queries, candidates).tolist() == naive_ranks(queries, candidates)
 
 
-@pytest.mark.parametrize(("n", "m"), [(1500, 1500), (1024, 2048), (1025, 2050), (700, 3100)])
+@pytest.mark.parametrize(("n", "m"), [(1500, 1500), (1024, 1100), (1025, 2050), (300, 3100)])
 def test_ranks_of_many_candidates_equal_a_stable_sort_of_the_whole_matrix(n, m):
     queries, candidates = whole_numbers(n, 24, n), whole_numbers(m, 24, m + 1)
     assert target_ranks(queries, candidates).tolist() == naive_ranks(queries, candidates)
@@ -67,14 +67,14 @@ def test_recalls_of_small_sets_equal_the_definition(n, width, seed):
 
 
 def test_recalls_of_a_large_set_equal_the_definition():
-    base = whole_numbers(1300, 12, 0)
-    pairs = pairs_of(*(base + whole_numbers(1300, 12, member, largest=1) for member in range(1, 5)))
+    base = whole_numbers(1100, 12, 0)
+    pairs = pairs_of(*(base + whole_numbers(1100, 12, member, largest=1) for member in range(1, 5)))
     found = retrieval_metrics(pairs, CPU)
     assert found == naive_metrics(pairs)
     assert 0 < found["Vu-Tus"] < found["Ts-Vs@20"] < 100
 
 
-@pytest.mark.parametrize(("n", "width"), [(7, 3), (300, 512), (1500, 64), (2100, 96)])
+@pytest.mark.parametrize(("n", "width"), [(1, 5), (7, 3), (7, 33), (60, 512), (1025, 16), (1030, 33)])
 def test_a_constant_encoder_is_right_only_by_its_place(n, width):
     one = normalize(torch.randn(1, width, generator=torch.Generator().manual_seed(n)), dim=1)
     other = normalize(torch.randn(1, width, generator=torch.Generator().manual_seed(n + 1)), dim=1)

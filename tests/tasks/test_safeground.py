@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("similarities")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from((-0.5, 0.0, 0.25, 1.0))] * 4), min_size=1, max_size=25))
 def test_preferences_and_groups_equal_their_definition_with_many_ties(folder, rows):
     assert safeground(write_similarities(folder / "ties.parquet", rows)) == naive_safeground(rows)

@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.testing import assert_close
 
 from tasks.encoders.tokens import valid_text_tokens
@@ -71,6 +74,20 @@ def test_siglip_without_an_end_token_counts_all_but_padding(texts):
 def test_cocas_appended_class_token_counts_and_its_padding_does_not(texts):
     expected = [[position <= len(text) or position == 16 for position in range(17)] for text in texts]
     assert valid_text_tokens(COCA, padded(texts, [END], 0)).tolist() == expected
+
+
+def test_a_hugging_face_tower_counts_all_but_its_own_padding():
+    class Tower(nn.Module):
+        """What open_clip's HFTextEncoder shows of itself; transformers is not among the dependencies."""
+
+        def __init__(self):
+            super().__init__()
+            self.config = SimpleNamespace(pad_token_id=1)
+
+    model = nn.Module()
+    model.text = Tower()
+    ids = padded([[0, 59, 5, 6, 2], [0, 7, 2]], [], 1)
+    assert valid_text_tokens(model, ids).sum(dim=1).tolist() == [5, 3]
 
 
 def test_the_mask_is_as_long_as_what_the_text_layers_see():
