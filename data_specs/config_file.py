@@ -129,9 +129,12 @@ def _with_absolute_paths(config: RunConfig, base: Path) -> RunConfig:
     weights = model.weights
     if weights is not None and ("/" in weights or Path(weights).suffix or (base / weights).exists()):
         weights = resolve_location(weights, base)
+    tokenizer = None if model.tokenizer is None else resolve_location(model.tokenizer, base)
     return config.model_copy(
         update={
-            "model": model.model_copy(update={"architecture": architecture, "weights": weights}),
+            "model": model.model_copy(
+                update={"architecture": architecture, "weights": weights, "tokenizer": tokenizer}
+            ),
             "calibration": calibration.model_copy(
                 update={name: resolved(getattr(calibration, name)) for name in ("shards", "safe", "unsafe")}
             ),

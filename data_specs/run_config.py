@@ -1,8 +1,8 @@
 """The settings of a run, as written in CONFIG.yaml."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from data_specs.spec import Spec
 
@@ -11,9 +11,15 @@ Content = Literal["safe", "unsafe"]
 Aggregation = Literal["mean_of_ratios", "ratio_of_means"]
 Rule = Literal["score_mass", "top_share"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+ScorerName = Literal["uwm", "unsafe_only", "difference", "gradient_unsafe", "gradient_safe_clip", "magnitude", "random"]
+Templates = Literal["data_set", "paper"]
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 ENCODERS: tuple[Encoder, ...] = ("text", "vision")
 CONTENTS: tuple[Content, ...] = ("safe", "unsafe")
+# What a scorer reads; the others read the weights alone.
+ACTIVATION_SCORERS: tuple[ScorerName, ...] = ("uwm", "unsafe_only", "difference")
+GRADIENT_SCORERS: tuple[ScorerName, ...] = ("gradient_unsafe", "gradient_safe_clip")
 
 
 def _refuse_boolean(value: Any) -> Any:
@@ -30,7 +36,12 @@ class ModelConfig(Spec):
         min_length=1, description="open_clip model name, hf-hub:ORG/NAME, or path of an open_clip config .json"
     )
     weights: str | None = Field(
-        default=None, description="open_clip pretrained tag or path of a .safetensors or .pt file; not with hf-hub:"
+        default=None,
+        description="open_clip pretrained tag, path of a .safetensors or .pt file, or a folder or hf-hub:ORG/NAME in"
+        " transformers' CLIP format; not where architecture is hf-hub:",
+    )
+    tokenizer: str | None = Field(
+        default=None, min_length=1, description="local folder of a Hugging Face tokenizer, in place of the hub's"
     )
 
     @model_validator(mode="after")
@@ -69,12 +80,12 @@ class CalibrationConfig(Spec):
 class ZeroShotConfig(Spec):
     """One zero-shot classification data set in CLIP_benchmark's WebDataset layout."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name in the tables")
+    name: str = Field(pattern=NAME_PATTERN, description="name in the tables")
     path: str = Field(min_length=1, description="folder with classnames.txt and SPLIT/nshards.txt")
     split: str = Field(default="test", pattern=r"^[A-Za-z0-9_-]+$", description="folder of the shards to classify")
-    batch_size: int = Field(default=64, ge=1, le=4096, description="images in one forward pass")
-
-    _numbers = field_validator("batch_size", mode="before")(_refuse_boolean)
+    templates: Templates = Field(
+        default="data_set", description="prompts: the data set's own ensemble, or the paper's one template"
+    )
 
 
 class EvaluationConfig(Spec):
@@ -98,63 +109,58 @@ class EvaluationConfig(Spec):
 class EncoderConfig(Spec):
     """How one encoder's weights are scored, selected and edited (paper Eq. 8-11)."""
 
+    scorer: ScorerName = Field(default="uwm", description="what a weight's score is taken from")
     layers: str = Field(min_length=1, description="attention_output, mlp_output, or a glob over dotted layer names")
-    aggregation: Aggregation = Field(default="mean_of_ratios", description="how pairs are brought together")
+    aggregation: Aggregation = Field(default="mean_of_ratios", description="how uwm brings pairs together")
     weight_by_magnitude: bool = Field(description="multiply scores by |W|")
     rule: Rule = Field(default="score_mass", description="how tau becomes a set of weights")
     tau: float = Field(default=0.98, gt=0, lt=1, description="share of the summed score (or of the weights) left alone")
     alpha: float = Field(default=-1, ge=-10, le=10, description="factor of the selected weights: -1 negates, 0 prunes")
+    batch_pairs: int = Field(
+        default=512, ge=2, le=65_536, description="pairs in one batch of a gradient scorer; changes its scores"
+    )
 
-    _numbers = field_validator("tau", "alpha", mode="before")(_refuse_boolean)
+    _numbers = field_validator("tau", "alpha", "batch_pairs", mode="before")(_refuse_boolean)
 
-
-def _with_encoder_defaults(value: Any, layers: str, weight_by_magnitude: bool) -> Any:
-    if isinstance(value, dict):
-        return {"layers": layers, "weight_by_magnitude": weight_by_magnitude} | value
-    return value
-
-
-TEXT_DEFAULTS = EncoderConfig(layers="attention_output", weight_by_magnitude=True)
-VISION_DEFAULTS = EncoderConfig(layers="mlp_output", weight_by_magnitude=False)
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the scorer compares the two members of a pair."""
+        return self.scorer in GRADIENT_SCORERS or (self.scorer == "uwm" and self.aggregation == "mean_of_ratios")
 
 
-class RunConfig(Spec):
-    """Everything that decides a run's numbers; paths, devices and worker counts stay outside."""
+# Of the paper: its released code multiplies the text encoder's activation scores by |W|, and no other scores.
+_ENCODER_DEFAULTS: dict[Encoder, dict[str, Any]] = {
+    "text": {"layers": "attention_output", "batch_pairs": 512},
+    "vision": {"layers": "mlp_output", "batch_pairs": 64},
+}
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the run in tables and reports")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything drawn at random")
-    model: ModelConfig
-    calibration: CalibrationConfig
-    evaluation: EvaluationConfig
+
+def _with_encoder_defaults(value: Any, encoder: Encoder) -> Any:
+    if not isinstance(value, dict):
+        return value
+    weighted = encoder == "text" and value.get("scorer", "uwm") in ACTIVATION_SCORERS
+    return _ENCODER_DEFAULTS[encoder] | {"weight_by_magnitude": weighted} | value
+
+
+TEXT_DEFAULTS = EncoderConfig.model_validate(_with_encoder_defaults({}, "text"))
+VISION_DEFAULTS = EncoderConfig.model_validate(_with_encoder_defaults({}, "vision"))
+
+
+class MethodConfig(Spec):
+    """One way to edit the model; several of them are compared with each other."""
+
     text: EncoderConfig | None = Field(default=TEXT_DEFAULTS, description="null leaves the text encoder alone")
     vision: EncoderConfig | None = Field(default=VISION_DEFAULTS, description="null leaves the vision encoder alone")
-    precision: Precision = Field(default="fp32", description="of the forward pass; statistics are float32")
-    batch_size: int = Field(default=32, ge=1, le=4096, description="samples in one forward pass; changes last digits")
-    max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
 
-    _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(_refuse_boolean)
-
-    @field_validator("text", mode="before")
+    @field_validator("text", "vision", mode="before")
     @classmethod
-    def _text_defaults(cls, value: Any) -> Any:
-        return _with_encoder_defaults(value, TEXT_DEFAULTS.layers, TEXT_DEFAULTS.weight_by_magnitude)
-
-    @field_validator("vision", mode="before")
-    @classmethod
-    def _vision_defaults(cls, value: Any) -> Any:
-        return _with_encoder_defaults(value, VISION_DEFAULTS.layers, VISION_DEFAULTS.weight_by_magnitude)
+    def _defaults(cls, value: Any, info: ValidationInfo) -> Any:
+        return _with_encoder_defaults(value, "text" if info.field_name == "text" else "vision")
 
     @model_validator(mode="after")
-    def _consistent(self) -> "RunConfig":
+    def _edits_something(self) -> Self:
         if self.text is None and self.vision is None:
             raise ValueError("text and vision are both null: nothing would be edited")
-        for name in ENCODERS:
-            config = self.encoder(name)
-            if config and config.aggregation == "mean_of_ratios" and not self.calibration.paired:
-                raise ValueError(
-                    f"{name}.aggregation is mean_of_ratios, which needs paired shards, but calibration gives safe and"
-                    f" unsafe lists; set {name}.aggregation: ratio_of_means"
-                )
         return self
 
     def encoder(self, name: Encoder) -> EncoderConfig | None:
@@ -162,6 +168,72 @@ class RunConfig(Spec):
         return self.text if name == "text" else self.vision
 
     @property
-    def edited_encoders(self) -> tuple[Encoder, ...]:
-        """The encoders that are scored and edited, text first."""
-        return tuple(name for name in ENCODERS if self.encoder(name) is not None)
+    def edited(self) -> dict[Encoder, EncoderConfig]:
+        """The settings of the encoders that are scored and edited, text first."""
+        return {name: config for name in ENCODERS if (config := self.encoder(name)) is not None}
+
+
+class RunConfig(MethodConfig):
+    """Everything that decides a run's numbers; paths, devices and worker counts stay outside."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="name of the run in tables and reports")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything drawn at random")
+    model: ModelConfig
+    calibration: CalibrationConfig
+    evaluation: EvaluationConfig
+    methods: dict[Annotated[str, Field(pattern=NAME_PATTERN)], MethodConfig] = Field(
+        default_factory=dict, description="ways to edit that `uwm compare` sets side by side"
+    )
+    precision: Precision = Field(default="fp32", description="of the forward pass; statistics are float32")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="samples in one forward pass; changes last digits")
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
+
+    _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(_refuse_boolean)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _methods_start_from_the_run(cls, data: Any) -> Any:
+        methods = data.get("methods") if isinstance(data, dict) else None
+        if not isinstance(methods, dict):
+            return data
+        inherited = {name: _inherit(method, data) for name, method in methods.items()}
+        return {**data, "methods": inherited}
+
+    @model_validator(mode="after")
+    def _fits_the_calibration(self) -> Self:
+        ways: dict[str, MethodConfig] = {"": self, **{f"methods.{name}.": way for name, way in self.methods.items()}}
+        for where, method in ways.items():
+            for encoder, config in method.edited.items():
+                _require_calibration(f"{where}{encoder}", config, self.calibration.paired, self.precision)
+        return self
+
+    def with_method(self, method: MethodConfig) -> "RunConfig":
+        """The same run with another way to edit."""
+        return self.model_copy(update={"text": method.text, "vision": method.vision, "methods": {}})
+
+
+def _inherit(method: Any, run: dict[str, Any]) -> Any:
+    if not isinstance(method, dict):
+        return method
+    settings = dict(method)
+    for encoder in ENCODERS:
+        base, own = run.get(encoder, {}), method.get(encoder, {})
+        if encoder not in method and base is None:
+            settings[encoder] = None
+        if isinstance(base, dict) and isinstance(own, dict):
+            # Whether |W| counts is the scorer's habit, so another scorer does not inherit it.
+            other = "scorer" in own and own["scorer"] != base.get("scorer", "uwm")
+            kept = {key: value for key, value in base.items() if not (other and key == "weight_by_magnitude")}
+            settings[encoder] = kept | own
+    return settings
+
+
+def _require_calibration(where: str, config: EncoderConfig, paired: bool, precision: Precision) -> None:
+    if config.needs_pairs and not paired:
+        what = "aggregation is mean_of_ratios" if config.scorer == "uwm" else f"scorer is {config.scorer}"
+        raise ValueError(
+            f"{where}.{what}, which needs paired shards, but calibration gives safe and unsafe lists; set"
+            f" {where}.{'aggregation: ratio_of_means' if config.scorer == 'uwm' else 'scorer: uwm, ratio_of_means'}"
+        )
+    if config.scorer in GRADIENT_SCORERS and precision == "fp16":
+        raise ValueError(f"{where}.scorer is {config.scorer}, whose gradients vanish in fp16; set precision: bf16")

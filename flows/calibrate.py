@@ -37,10 +37,10 @@ def scores_of(session: Session) -> ArtifactRef:
     layer_scores: dict[Encoder, ArtifactRef] = {}
     asked: dict[Encoder, list[tuple[Rule, float]]] = {}
     # Settings that match no layer are refused before anything is computed.
-    for name in config.edited_encoders:
+    for name in config.edited:
         if (chosen := config.encoder(name)) is not None:
             loaded.target_weights(name, chosen.layers)
-    for name in config.edited_encoders:
+    for name in config.edited:
         chosen = config.encoder(name)
         if chosen is None:
             continue

@@ -8,8 +8,9 @@ from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from data_specs.run_result import RunResult
 from flows.session import Session, open_session
+from tasks.embeddings.task import embed_shards
 from tasks.encoders.loading import LoadedModel
-from tasks.evaluation.task import LabelledSet, embed_classes, embed_shards, evaluate_model, read_metrics
+from tasks.evaluation.task import LabelledSet, embed_classes, evaluate_model, read_metrics
 from tasks.evaluation.zero_shot import DataSet, open_data_set
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import plan_reading

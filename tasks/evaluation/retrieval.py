@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data_specs.errors import DataError
 from data_specs.metrics import RECALL_AT, recall_name
-from tasks.evaluation.pairs import EmbeddedPairs
+from tasks.embeddings.pairs import EmbeddedPairs
 
 _TILE = 1024
 _TILE_STEP = 64

@@ -1,4 +1,4 @@
-"""Embeddings and evaluations as artifacts."""
+"""Class embeddings and evaluations as artifacts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,18 @@ from prefect.cache_policies import NO_CACHE
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.metrics import ZERO_SHOT, metric_names
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
+from tasks.embeddings.pairs import read_pairs
 from tasks.encoders.forward import forward_precision
 from tasks.encoders.loading import LoadedModel
-from tasks.evaluation.embedding import EmbeddingObserver
-from tasks.evaluation.pairs import read_pairs, similarities
 from tasks.evaluation.retrieval import retrieval_metrics
 from tasks.evaluation.safeground import safeground
+from tasks.evaluation.similarities import similarities
 from tasks.evaluation.zero_shot import DataSet, class_embeddings, classification_metrics, read_labelled
 from tasks.extraction.columns import vector_column, vectors
-from tasks.extraction.task import materialise_pass, pass_recipe
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import source_digest
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
-from tasks.shards.plan import ShardPlan
 
 METRICS_FILE = "metrics.json"
 SIMILARITIES_FILE = "similarities.parquet"
@@ -43,24 +41,6 @@ class LabelledSet:
     data_set: DataSet
     images: ArtifactRef
     classes: ArtifactRef
-
-
-def embed_shards(
-    encoder: Encoder,
-    plans: Sequence[ShardPlan],
-    loaded: LoadedModel,
-    config: RunConfig,
-    store: Store,
-    context: RunContext,
-    *,
-    label: str,
-) -> Made:
-    """Embed all that one encoder reads; an edit of the other encoder finds the same artifact again."""
-    recipe = pass_recipe(f"embeddings.{encoder}", __package__ or "", loaded, encoder, plans, config, {})
-    observer = EmbeddingObserver(int(loaded.architecture.model_cfg["embed_dim"]))
-    return materialise_pass(
-        store, recipe, loaded, encoder, plans, observer, label=label, config=config, context=context
-    )
 
 
 @task(name="embed-classes", task_run_name="embed-classes-{data_set.name}", cache_policy=NO_CACHE)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from data_specs.errors import DataError
+from tasks.embeddings.observer import FOLDER
 from tasks.encoders.architecture import Tokenizer
 from tasks.encoders.forward import encode
-from tasks.evaluation.embedding import FOLDER
 from tasks.extraction.columns import vectors
 
 CLASS_NAMES = "classnames.txt"

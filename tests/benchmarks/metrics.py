@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from data_specs.metrics import RECALL_AT, recall_name
-from tasks.evaluation.pairs import EmbeddedPairs, similarities
+from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.evaluation.retrieval import retrieval_metrics
 from tasks.evaluation.safeground import safeground
+from tasks.evaluation.similarities import similarities
 from tests.benchmarks.timing import by_turns, ratio
 
 _PAIRS, _WIDTH = 5_000, 768

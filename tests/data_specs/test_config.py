@@ -45,11 +45,12 @@ def test_defaults_are_the_papers_settings():
         rule="score_mass",
         tau=0.98,
         alpha=-1,
+        batch_pairs=64,
     )
     assert (config.seed, config.precision, config.max_bad_fraction) == (0, "fp32", 0.01)
     assert (config.calibration.limit, config.calibration.tags, config.calibration.paired) == (8192, None, True)
     assert (config.evaluation.limit, config.evaluation.zero_shot) == (None, [])
-    assert config.edited_encoders == ("text", "vision")
+    assert tuple(config.edited) == ("text", "vision")
 
 
 def test_one_field_given_keeps_that_encoders_other_defaults():
@@ -59,8 +60,8 @@ def test_one_field_given_keeps_that_encoders_other_defaults():
 
 
 def test_an_encoder_set_to_null_is_left_alone():
-    assert parse(changed(text=None)).edited_encoders == ("vision",)
-    assert parse(changed(vision=None)).edited_encoders == ("text",)
+    assert tuple(parse(changed(text=None)).edited) == ("vision",)
+    assert tuple(parse(changed(vision=None)).edited) == ("text",)
     with pytest.raises(SpecError, match=r"run\.yaml: settings: text and vision are both null: nothing would be edited"):
         parse(changed(text=None, vision=None))
 
@@ -129,8 +130,8 @@ def test_everything_wrong_is_named_at_once():
     with pytest.raises(SpecError) as caught:
         parse({"name": "run", "text": {"tau": 98, "alfa": 1}})
     assert str(caught.value) == (
-        "run.yaml: model is missing; calibration is missing; evaluation is missing;"
-        " text.tau: Input should be less than 1, got 98; text.alfa is not a known setting"
+        "run.yaml: text.tau: Input should be less than 1, got 98; text.alfa is not a known setting;"
+        " model is missing; calibration is missing; evaluation is missing"
     )
 
 
@@ -144,7 +145,7 @@ def test_unpaired_sets_need_ratio_of_means():
         parse(changed(calibration=unpaired, text=ratio))
     config = parse(changed(calibration=unpaired, text=ratio, vision=ratio))
     assert not config.calibration.paired
-    assert parse(changed(calibration=unpaired, text=ratio, vision=None)).edited_encoders == ("text",)
+    assert tuple(parse(changed(calibration=unpaired, text=ratio, vision=None)).edited) == ("text",)
     assert parse(changed(text=ratio)).text.aggregation == "ratio_of_means"
 
 

@@ -12,14 +12,15 @@ from torch.testing import assert_close
 
 from data_specs.run_config import ENCODERS, ModelConfig
 from tasks.activations.capture import StatisticsObserver
+from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.encoders.architecture import Architecture
 from tasks.encoders.checkpoint import read_state_dict
 from tasks.encoders.forward import encode, forward_precision
 from tasks.encoders.loading import load_model, load_weights
 from tasks.encoders.tokens import valid_text_tokens
-from tasks.evaluation.pairs import EmbeddedPairs, similarities
 from tasks.evaluation.retrieval import retrieval_metrics
 from tasks.evaluation.safeground import safeground
+from tasks.evaluation.similarities import similarities
 from tasks.extraction.columns import vectors
 from tasks.scoring.saliency import ChannelStats, MeanOfRatios
 from tasks.selection.rules import select

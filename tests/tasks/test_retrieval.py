@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 
 from data_specs.errors import DataError
 from data_specs.metrics import recall_name
-from tasks.evaluation.pairs import EmbeddedPairs
+from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.evaluation.retrieval import recalls, retrieval_metrics, target_ranks
 
 CPU = torch.device("cpu")

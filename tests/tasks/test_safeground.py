@@ -13,9 +13,10 @@ from torch.testing import assert_close
 from data_specs.errors import DataError
 from data_specs.metrics import GROUPS, PREFERENCES
 from data_specs.schemas import SIMILARITIES, embeddings_schema
-from tasks.evaluation.embedding import FOLDER, EmbeddingObserver
-from tasks.evaluation.pairs import EmbeddedPairs, read_pairs, similarities
+from tasks.embeddings.observer import FOLDER, EmbeddingObserver
+from tasks.embeddings.pairs import EmbeddedPairs, read_pairs
 from tasks.evaluation.safeground import safeground
+from tasks.evaluation.similarities import similarities
 from tasks.extraction.columns import vector_column
 from tasks.extraction.shard_pass import NotFinite
 from tests.support import write_statistics

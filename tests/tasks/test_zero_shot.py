@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from data_specs.errors import DataError
 from data_specs.schemas import embeddings_schema
-from tasks.evaluation.embedding import FOLDER
+from tasks.embeddings.observer import FOLDER
 from tasks.evaluation.zero_shot import (
     DataSet,
     class_embeddings,

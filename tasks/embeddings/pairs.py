@@ -1,17 +1,14 @@
-"""The four embeddings of each pair side by side, and their similarities."""
+"""The four embeddings of each pair side by side."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from torch import Tensor
 
 from data_specs.errors import DataError
-from data_specs.schemas import SIMILARITIES
-from tasks.evaluation.embedding import FOLDER
+from tasks.embeddings.observer import FOLDER
 from tasks.extraction.columns import vectors
 
 _MEMBERS = ("text_safe", "text_unsafe", "vision_safe", "vision_unsafe")
@@ -60,34 +57,6 @@ def read_pairs(text: Path, vision: Path) -> EmbeddedPairs:
         table.column("pair_id").to_pylist(),
         table.column("tag").to_pylist(),
         **{name: vectors(table.column(name), name) for name in _MEMBERS},
-    )
-
-
-def similarities(pairs: EmbeddedPairs) -> pa.Table:
-    """Cosine similarities of each pair's two texts with its two images.
-
-    Args:
-        pairs: unit-norm embeddings.
-
-    Returns:
-        A row a pair: ss, su, us, uu in -1 to 1; the first letter is the text's side.
-
-    Raises:
-        DataError: a similarity is NaN or infinite; its pair is named.
-    """
-    texts = {"s": pairs.text_safe.double(), "u": pairs.text_unsafe.double()}
-    images = {"s": pairs.vision_safe.double(), "u": pairs.vision_unsafe.double()}
-    found = {t + v: (texts[t] * images[v]).sum(dim=1).float() for t in "su" for v in "su"}
-    for name, values in found.items():
-        # SQL takes NaN for the greatest number, so it would count as a preference.
-        if not bool(torch.isfinite(values).all()):
-            row = int((~torch.isfinite(values)).nonzero()[0])
-            raise DataError(
-                f"similarity {name} of pair {pairs.pair_ids[row]} is NaN or infinite; look at its embeddings"
-            )
-    cosines = {name: values.numpy() for name, values in found.items()}
-    return pa.table(
-        {"pair_id": pairs.pair_ids, "tag": pa.array(pairs.tags, pa.string()), **cosines}, schema=SIMILARITIES
     )
 
 

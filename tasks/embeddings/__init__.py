@@ -1,0 +1,1 @@
+"""Embeddings of everything that one encoder reads: evaluation pairs, labelled images, calibration pairs."""
