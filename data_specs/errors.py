@@ -19,6 +19,10 @@ class DataError(PipelineError):
     exit_code = 3
 
 
+class NotSelectable(DataError):
+    """A rule cannot be applied to these scores."""
+
+
 class ArtifactError(PipelineError):
     """The store does not hold what a manifest promises, or an edit meets another model."""
 

@@ -1,17 +1,20 @@
 """Where each model family keeps its target layers."""
 
-import re
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from data_specs.run_config import Encoder
+
+LayerAlias = Literal["attention_output", "mlp_output"]
+ALIASES: tuple[LayerAlias, ...] = get_args(LayerAlias)
 
 
 @dataclass(frozen=True)
 class Tower:
     """One encoder's stack of blocks in one family.
 
-    `blocks` matches the dotted name of a block up to and including its number; the two
-    suffixes complete it to the linear layer that ends the block's attention and its MLP.
+    `blocks` is the dotted name of the stack, whose children are numbered; the two suffixes
+    complete a block's name to the linear layer that ends its attention and its MLP.
     """
 
     family: str
@@ -20,19 +23,23 @@ class Tower:
     attention_output: str
     mlp_output: str
 
-    def pattern(self, layers: str) -> re.Pattern[str] | None:
-        """A pattern for the layers that an alias names here, or None where it is no alias."""
-        suffixes = {"attention_output": self.attention_output, "mlp_output": self.mlp_output}
-        if layers not in suffixes:
-            return None
-        return re.compile(rf"^{self.blocks}\.{re.escape(suffixes[layers])}$")
+    def is_block(self, name: str) -> bool:
+        """Whether a module of this dotted name is one of the tower's blocks."""
+        stack, _, number = name.rpartition(".")
+        return stack == self.blocks and number.isdecimal()
+
+    def layer(self, block: str, alias: LayerAlias) -> str:
+        """The dotted name of the layer that an alias means in one block."""
+        return f"{block}.{self.attention_output if alias == 'attention_output' else self.mlp_output}"
 
 
 # Pooling heads (`visual.attn_pool`, `visual.trunk.attn_pool`) and CoCa's `text_decoder` are left alone on purpose.
 TOWERS: tuple[Tower, ...] = (
-    Tower("open_clip", "vision", r"visual\.transformer\.resblocks\.\d+", "attn.out_proj", "mlp.c_proj"),
-    Tower("open_clip", "text", r"(?:text\.)?transformer\.resblocks\.\d+", "attn.out_proj", "mlp.c_proj"),
-    Tower("timm", "vision", r"visual\.trunk\.blocks\.\d+", "attn.proj", "mlp.fc2"),
+    Tower("open_clip", "vision", "visual.transformer.resblocks", "attn.out_proj", "mlp.c_proj"),
+    Tower("timm", "vision", "visual.trunk.blocks", "attn.proj", "mlp.fc2"),
+    Tower("open_clip", "text", "transformer.resblocks", "attn.out_proj", "mlp.c_proj"),
+    # The text tower of SigLIP and CoCa, which is a module of its own.
+    Tower("open_clip text.", "text", "text.transformer.resblocks", "attn.out_proj", "mlp.c_proj"),
 )
 VISION_PREFIX = "visual."
 SHARED_PARAMETERS = frozenset({"logit_scale", "logit_bias"})

@@ -21,6 +21,11 @@ RETRIEVALS: dict[str, str] = {
 }
 RECALL_AT: tuple[int, ...] = (1, 5, 10, 20)
 ZERO_SHOT = "zero_shot"
+ACCURACIES: dict[str, str] = {
+    "acc1": "top-1 accuracy",
+    "acc5": "top-5 accuracy",
+    "mean_per_class_recall": "mean over classes of top-1 accuracy",
+}
 
 
 def recall_name(retrieval: str, k: int) -> str:
@@ -34,10 +39,23 @@ def metric_names() -> list[str]:
     return [*recalls[:4], *PREFERENCES, *GROUPS, *recalls[4:]]
 
 
+def tag_metric_names() -> list[str]:
+    """The metrics that are also given for each tag: preferences, groups and R@1, in table order."""
+    return metric_names()[: len(RETRIEVALS) + len(PREFERENCES) + len(GROUPS)]
+
+
+def accuracy_name(data_set: str, accuracy: str) -> str:
+    """The metric's name among those of all data sets, such as `zero_shot.cifar10.acc1`."""
+    return f"{ZERO_SHOT}.{data_set}.{accuracy}"
+
+
 def describe_metric(name: str) -> str:
     """One line that says what a metric counts."""
     if name == ZERO_SHOT:
         return "mean top-1 accuracy over the zero-shot data sets"
+    if name.startswith(f"{ZERO_SHOT}."):
+        data_set, _, accuracy = name.removeprefix(f"{ZERO_SHOT}.").rpartition(".")
+        return f"{ACCURACIES[accuracy]} on {data_set}"
     retrieval, _, k = name.partition("@")
     if retrieval in RETRIEVALS:
         return f"R@{k or 1}: {RETRIEVALS[retrieval]}"

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS
+
 PAIR_ID_DIGEST_CHARS = 16
 
 
@@ -78,5 +80,51 @@ SIMILARITIES = _schema(
         pa.field("tag", pa.string(), nullable=True),
         # Cosines; the first letter is the text's side, the second the image's.
         *(pa.field(name, pa.float32(), nullable=False) for name in ("ss", "su", "us", "uu")),
+    ],
+)
+
+OUTCOMES = _schema(
+    "outcomes",
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("tag", pa.string(), nullable=True),
+        *(pa.field(name, pa.bool_(), nullable=False) for name in (*PREFERENCES, *GROUPS)),  # true: safe is preferred
+        # How many candidates come before the right answer.
+        *(pa.field(name, pa.int32(), nullable=False) for name in RETRIEVALS),
+    ],
+)
+
+ZERO_SHOT_OUTCOMES = _schema(
+    "zero_shot_outcomes",
+    [
+        pa.field("data_set", pa.string(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),  # class number
+        pa.field("rank", pa.int32(), nullable=False),  # how many classes come before the right one
+    ],
+)
+
+# Percent; low and high bound the 95 % interval.
+BY_TAG = _schema(
+    "by_tag",
+    [
+        pa.field("tag", pa.string(), nullable=True),  # null: pairs without one
+        pa.field("n_pairs", pa.int64(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("value", "low", "high")),
+    ],
+)
+
+DIFFERENCES = _schema(
+    "differences",
+    [
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),  # pairs, or images of all data sets that the figure is of
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("first", "second")),  # percent
+        # Points, second less first; low and high bound the 95 % interval of the difference.
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("difference", "low", "high")),
+        pa.field("n_gained", pa.int64(), nullable=False),  # right in the second only
+        pa.field("n_lost", pa.int64(), nullable=False),  # right in the first only
+        pa.field("p", pa.float64(), nullable=True),  # McNemar's exact; null where the figure is a mean of shares
     ],
 )

@@ -1,17 +1,20 @@
 """A sweep over tau and alpha: what `sweep.json` holds."""
 
-from pydantic import Field
+from collections.abc import Mapping
 
+from pydantic import Field, FiniteFloat
+
+from data_specs.metrics import ZERO_SHOT, metric_names
 from data_specs.spec import Spec
 
 
 class SweepPoint(Spec):
     """One edit of the sweep and what it measures, in percent by metric name."""
 
-    tau: float
-    alpha: float
-    values: dict[str, float]
-    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict, description="95 %, percent")
+    tau: FiniteFloat
+    alpha: FiniteFloat
+    values: dict[str, FiniteFloat]
+    intervals: dict[str, tuple[FiniteFloat, FiniteFloat]] = Field(default_factory=dict, description="95 %, percent")
     n_selected: int = Field(ge=0, description="weights edited")
     edit: str = Field(description="version of the edit artifact")
     evaluation: str = Field(description="version of the evaluation artifact")
@@ -23,7 +26,25 @@ class Sweep(Spec):
     name: str
     n_pairs: int = Field(ge=1)
     encoders: list[str] = Field(description="whose tau and alpha are swept")
-    original: dict[str, float]
+    original: dict[str, FiniteFloat]
     points: list[SweepPoint] = Field(min_length=1)
     limits: list[str] = Field(default_factory=list, description="limits that the chosen point keeps")
     chosen: int | None = Field(default=None, description="position in `points`")
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what was measured, in table order."""
+        return ordered_metrics(self.original)
+
+    def difference(self, point: SweepPoint, metric: str) -> float:
+        """Points against the original."""
+        return point.values[metric] - self.original[metric]
+
+
+def ordered_metrics(values: Mapping[str, float]) -> list[str]:
+    """The metrics among `values` in table order, those of single zero-shot data sets last; counts are no metrics."""
+    known = [ZERO_SHOT, *metric_names()]
+    return [
+        *(name for name in known if name in values),
+        *sorted(name for name in values if name not in known and not name.startswith("n_")),
+    ]

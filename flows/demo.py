@@ -1,19 +1,20 @@
-"""The demo: draw, train, make safe, and compare with a random control."""
+"""The demo: draw, train, make safe, and set beside controls, other scorers and a sweep."""
 
 from prefect import flow
 
-from data_specs.manifest import ArtifactRef
 from data_specs.run_result import RunResult
-from flows.edit import control_of
-from flows.evaluate import evaluate
+from flows.compare import compare_methods
 from flows.make_safe import make_safe
+from flows.measure import EvaluationSets, control_edit, measure_edit
 from flows.report import report_of
-from flows.session import open_session
-from tasks.demo.task import SEED, demo_config, draw_data, train_model
+from flows.session import Session, open_session
+from flows.sweep import sweep_of
+from tasks.demo.task import SEED, SWEEP_ENCODER, SWEEP_LIMITS, SWEEP_POINTS, demo_config, draw_data, train_model
+from tasks.experiments.task import write_comparison
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 
-CONTROL = "random_control"
+MODELS = ("original", "edited", "random_control")
 
 
 @flow(name="demo")
@@ -34,9 +35,19 @@ def demo(store: str = "store", workers: int | None = None) -> RunResult:
     with open_session(config, store, device, workers) as session:
         session.keep("demo_data", data)
         session.keep("demo_model", model)
-        made = make_safe(config, store, device, workers)
-        selected = ArtifactRef(kind="edit", version=made.artifacts["edit"].version)
-        control = control_of(session, selected, seed=config.seed, name=CONTROL)
-        evaluate(config, store, device, workers, model=control, name=CONTROL)
-        report_of(session)
-        return session.result()
+        make_safe(config, store, device, workers)
+        _experiments(session)
+        result = session.result()
+        return result.model_copy(update={"metrics": {name: result.metrics[name] for name in MODELS}})
+
+
+def _experiments(session: Session) -> None:
+    original, edited, control = MODELS
+    drawn = control_edit(session, session.kept("edit"), session.config.seed, control)
+    measure_edit(session, EvaluationSets(session), drawn, control)
+    models, _ = compare_methods(session, "first")
+    with session.timed("comparison"):
+        made = write_comparison(session.config.name, models, [], session.store, session.context)
+        comparison = session.keep("comparison", made)
+    sweep = sweep_of(session, list(SWEEP_POINTS), SWEEP_ENCODER, SWEEP_LIMITS)
+    report_of(session, [original, edited, control], comparison=comparison, sweep=sweep)

@@ -6,8 +6,9 @@ from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from flows.calibrate import calibrate
+from flows.measure import selected_edit
 from flows.session import Session, open_session
-from tasks.manipulation.task import draw_control, edit_model, select_weights
+from tasks.manipulation.task import edit_model
 
 
 @flow(name="edit")
@@ -35,16 +36,11 @@ def edit(
             calibrated = calibrate(config, store, device, workers)
             scores = ArtifactRef(kind="scores", version=calibrated.artifacts["scores"].version)
         session.store.check(scores)
-        with session.timed("edit"):
-            made = select_weights(scores, session.original(), config, session.store, session.context)
-            selected = session.keep("edit", made)
-            session.keep("model", edit_model(selected, session.original(), session.store, session.context))
+        write_model(session, selected_edit(session, scores), "model")
         return session.result()
 
 
-def control_of(session: Session, selected: ArtifactRef, *, seed: int, name: str) -> ArtifactRef:
-    """The model with as many randomly drawn weights edited, kept as `edit.NAME` and `model.NAME`."""
+def write_model(session: Session, selected: ArtifactRef, name: str) -> ArtifactRef:
+    """The edited model as a checkpoint, kept under a name."""
     with session.timed("edit"):
-        loaded = session.original()
-        drawn = session.keep(f"edit.{name}", draw_control(selected, seed, loaded, session.store, session.context))
-        return session.keep(f"model.{name}", edit_model(drawn, loaded, session.store, session.context))
+        return session.keep(name, edit_model(selected, session.original(), session.store, session.context))

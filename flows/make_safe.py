@@ -8,6 +8,7 @@ from data_specs.run_result import RunResult
 from flows.calibrate import calibrate
 from flows.edit import edit
 from flows.evaluate import evaluate
+from flows.measure import EvaluationSets
 from flows.report import report_of
 from flows.session import open_session
 
@@ -27,12 +28,12 @@ def make_safe(config: RunConfig, store: str = "store", device: str = "auto", wor
     """
     with open_session(config, store, device, workers) as session:
         # The evaluation set is checked before hours go into calibration.
-        session.shards(config.evaluation.shards)
+        EvaluationSets(session)
         calibrated = calibrate(config, store, device, workers)
         edited = edit(config, store, device, workers, scores=_ref(calibrated, "scores"))
         evaluate(config, store, device, workers)
         evaluate(config, store, device, workers, model=_ref(edited, "model"))
-        report_of(session)
+        report_of(session, ["original", "edited"])
         return session.result()
 
 

@@ -1,15 +1,53 @@
 """The report of a run: evaluations -> one HTML file."""
 
+from collections.abc import Sequence
+
 from data_specs.manifest import ArtifactRef
+from data_specs.run_config import ENCODERS
+from flows.scores import labelled
 from flows.session import Session
-from tasks.reporting.task import write_report
+from tasks.reporting.task import write_gallery, write_report
 
 
-def report_of(session: Session) -> ArtifactRef:
-    """Write the report of every model that this run has evaluated; kept as `report`."""
+def report_of(
+    session: Session,
+    models: Sequence[str],
+    *,
+    method: str | None = None,
+    comparison: ArtifactRef | None = None,
+    sweep: ArtifactRef | None = None,
+) -> ArtifactRef:
+    """Write the report of models that this run has evaluated, the original first; kept as `report`.
+
+    Args:
+        session: the run.
+        models: names under which evaluations were kept.
+        method: whose selected weights are shown; None for the run's own.
+        comparison: adds a table of more models.
+        sweep: adds a figure.
+
+    Returns:
+        The report's reference. Where there are two models or more it shows what the first two retrieve.
+    """
     with session.timed("report"):
-        evaluations = {model: session.kept(f"evaluation.{model}") for model in session.metrics}
-        made = write_report(
-            session.config.name, session.metrics, evaluations, session.kept("scores"), session.store, session.context
+        gallery = None
+        if len(models) > 1:
+            embeddings = {
+                model: {encoder: session.kept(f"embeddings.{encoder}.{model}") for encoder in ENCODERS}
+                for model in models[:2]
+            }
+            shards = session.shards(session.config.evaluation.shards)
+            made = write_gallery(embeddings, shards, session.config.seed, session.store, session.context)
+            gallery = session.keep("gallery", made)
+        report = write_report(
+            session.config.name,
+            {model: session.metrics[model] for model in models},
+            {model: session.kept(f"evaluation.{model}") for model in models},
+            session.kept(labelled("scores", method)),
+            session.store,
+            session.context,
+            comparison=comparison,
+            sweep=sweep,
+            gallery=gallery,
         )
-        return session.keep("report", made)
+        return session.keep("report", report)

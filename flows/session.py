@@ -19,7 +19,9 @@ from tasks.encoders.loading import LoadedModel, load_model, load_weights
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Made, Store
-from tasks.manipulation.task import MODEL_FILE
+from tasks.manipulation.edit import read_edit
+from tasks.manipulation.in_place import edited_in_place
+from tasks.manipulation.task import EDIT_FILE, MODEL_FILE
 from tasks.shards.inspection import Shard, open_shards
 from tasks.shards.location import expand_locations
 
@@ -42,6 +44,7 @@ class Session:
         self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
         self._fetched = self.store.root / _SCRATCH / f"fetched-{os.getpid()}"
         self._made: dict[str, Made] = {}
+        self._computed: set[ArtifactRef] = set()
         self.metrics: dict[str, dict[str, float]] = {}
         self._seconds: dict[str, float] = {}
 
@@ -68,6 +71,12 @@ class Session:
             )
         return self._loaded[model.version]
 
+    @contextmanager
+    def edited_in_place(self, edit: ArtifactRef) -> Iterator[LoadedModel]:
+        """The original model with an edit applied for as long as the block lasts."""
+        with edited_in_place(self.original(), read_edit(self.store.path(edit) / EDIT_FILE)) as loaded:
+            yield loaded
+
     def shards(self, patterns: Sequence[str], content: Content | None = None) -> list[Shard]:
         """Checked shards, opened once."""
         key = (tuple(patterns), content)
@@ -86,7 +95,14 @@ class Session:
     def keep(self, name: str, made: Made) -> ArtifactRef:
         """Put an artifact on the account under a name; returns its reference."""
         self._made[name] = made
+        if not made.reused:
+            self._computed.add(made.ref)
         return made.ref
+
+    def keep_as(self, name: str, kept: str) -> ArtifactRef:
+        """Put an artifact of the account under another name, too."""
+        self._made[name] = self._made[kept]
+        return self._made[name].ref
 
     def kept(self, name: str) -> ArtifactRef:
         """The reference kept under a name."""
@@ -110,8 +126,8 @@ class Session:
                 name: ArtifactPlace(version=made.ref.version, path=str(made.path)) for name, made in self._made.items()
             },
             metrics=self.metrics,
-            computed=sum(not made.reused for made in self._made.values()),
-            reused=sum(made.reused for made in self._made.values()),
+            computed=len(self._computed),
+            reused=len({made.ref for made in self._made.values()} - self._computed),
             seconds={name: round(seconds, 3) for name, seconds in self._seconds.items()},
         )
 

@@ -1,8 +1,9 @@
 """What a person sees: progress while a run goes on, tables at its end. Everything but results goes to stderr."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +23,8 @@ from rich.text import Text
 
 from data_specs.metrics import ZERO_SHOT, describe_metric, metric_names
 from data_specs.run_result import RunResult
+from flows.commands.comparison_display import ablation_table, comparison_table, sweep_table
+from tasks.experiments.task import read_ablation, read_comparison, read_sweep
 from tasks.lineage.progress import listening
 from tasks.reporting.content import verdict
 
@@ -30,8 +33,12 @@ _PLACES = {
     "model": "model.safetensors",
     "evaluation.original": "metrics.json",
     "evaluation.edited": "metrics.json",
+    "sweep": "sweep.csv",
+    "comparison": "comparison.csv",
+    "ablation": "ablation.csv",
     "report": "report.html",
 }
+_MODELS = ("original", "edited", "random_control")
 screen = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
 _WIDTH_WITH_EXPLANATIONS = 130
@@ -138,13 +145,33 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float]], title: str) -> Tab
 
 def show_result(result: RunResult) -> None:
     """Print a run's end for a person."""
-    if result.metrics:
-        n_pairs = int(next(iter(result.metrics.values()))["n_pairs"])
-        output.print(metrics_table(result.metrics, f"{result.name}: {n_pairs} evaluation pairs"))
-    for sentence in verdict(result.metrics):
+    shown = {name: result.metrics[name] for name in _MODELS if name in result.metrics}
+    if "edited" in shown:
+        n_pairs = int(shown["original"]["n_pairs"])
+        output.print(metrics_table(shown, f"{result.name}: {n_pairs} evaluation pairs"))
+    for name, table in _EXPERIMENTS.items():
+        if name in result.artifacts:
+            output.print(table(Path(result.artifacts[name].path)))
+    for sentence in verdict(shown):
         output.print(sentence, markup=False)
     for name, file in _PLACES.items():
         if name in result.artifacts:
             output.print(f"{name:20} {result.artifacts[name].path}/{file}", markup=False)
-    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items() if seconds >= 0.1)
-    output.print(f"{result.computed} artifacts computed, {result.reused} reused ({spent})", markup=False)
+    # Points of a sweep and models of a comparison are told as one stage.
+    seconds: dict[str, float] = {}
+    for stage, spent in result.seconds.items():
+        kind = stage.partition(".")[0]
+        seconds[kind] = seconds.get(kind, 0.0) + spent
+    spent_text = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in seconds.items() if spent >= 0.1)
+    output.print(f"{result.computed} artifacts computed, {result.reused} reused ({spent_text})", markup=False)
+
+
+def _comparison(artifact: Path) -> Table:
+    return comparison_table(read_comparison(artifact), width=output.width)
+
+
+_EXPERIMENTS: dict[str, Callable[[Path], Table]] = {
+    "comparison": _comparison,
+    "sweep": lambda artifact: sweep_table(read_sweep(artifact)),
+    "ablation": lambda artifact: ablation_table(read_ablation(artifact)),
+}

@@ -14,4 +14,5 @@ WorkersOption = Annotated[
     typer.Option("--workers", min=0, max=256, help="Processes that decode samples; default: one a core, at most 4."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run's settings.")]
 DEFAULT_STORE = Path("store")

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_specs.config_file import parse_config
 from data_specs.manifest import Recipe
-from data_specs.run_config import RunConfig
+from data_specs.run_config import Encoder, RunConfig
 from tasks.demo.data import CALIBRATION, TEST, ZERO_SHOT, write_labelled_sets, write_pair_shards
 from tasks.demo.scenes import LABEL_SETS, draw_pairs
 from tasks.demo.training import MODEL_CONFIG, STEPS, train
@@ -21,6 +22,18 @@ from tasks.lineage.store import Build, Made, Store
 N_TRAINING_PAIRS, N_CALIBRATION_PAIRS, N_TEST_PAIRS, N_LABELLED = 2_500, 768, 1_000, 300
 TAU_TEXT, TAU_VISION = 0.86, 0.98
 SEED = 0
+METHODS: dict[str, dict[str, Any]] = {
+    "UWM": {},
+    "unsafe-only": {"scorer": "unsafe_only"},
+    "difference": {"scorer": "difference", "rule": "top_share", "tau": 0.98},
+    "G-Unsafe": {"scorer": "gradient_unsafe", "rule": "top_share", "tau": 0.965, "alpha": 0},
+    "G-Safe-CLIP": {"scorer": "gradient_safe_clip", "rule": "top_share", "tau": 0.995, "alpha": 0},
+    "magnitude": {"scorer": "magnitude", "rule": "top_share", "tau": 0.98},
+    "random": {"scorer": "random", "rule": "top_share", "tau": 0.98},
+}
+SWEEP_ENCODER: Encoder = "text"
+SWEEP_POINTS = [(tau, alpha) for alpha in (-1.0, 0.0) for tau in (0.8, 0.84, 0.88, 0.92, 0.96)]
+SWEEP_LIMITS = "zero_shot>=-5"
 _ARCHITECTURE, _WEIGHTS = "model.json", "model.safetensors"
 
 
@@ -79,6 +92,7 @@ def demo_config(data: Path, model: Path) -> RunConfig:
             },
             "text": {"tau": TAU_TEXT},
             "vision": {"tau": TAU_VISION},
+            "methods": {name: {"text": settings, "vision": settings} for name, settings in METHODS.items()},
             "batch_size": 128,
         },
         base=data,

@@ -1,10 +1,12 @@
 """The four embeddings of each pair side by side."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from data_specs.errors import DataError
@@ -39,8 +41,25 @@ def read_pairs(text: Path, vision: Path) -> EmbeddedPairs:
     Raises:
         DataError: there is none.
     """
-    sources = {"text": _files(text), "vision": _files(vision)}
-    width = pq.read_schema(sources["text"][0]).field("embedding").type.list_size
+    pairs = _join(_files(text), _files(vision))
+    if not pairs.pair_ids:
+        raise DataError(
+            "no pair has all four members (safe and unsafe text, safe and unsafe image); look at the shards"
+        )
+    return pairs
+
+
+def pairs_by_shard(text: Path, vision: Path) -> Iterator[EmbeddedPairs]:
+    """The pairs of `read_pairs`, in the same order, shard by shard, so that memory does not grow with the set."""
+    images = {_shard_of(path): path for path in _files(vision)}
+    for captions in _files(text):
+        if _shard_of(captions) in images:
+            yield _join([captions], [images[_shard_of(captions)]])
+
+
+def _join(text: list[str], vision: list[str]) -> EmbeddedPairs:
+    sources = {"text": text, "vision": vision}
+    width = pq.read_schema(text[0]).field("embedding").type.list_size
     joined = " ".join(f"JOIN {_side(name)} AS {name} USING (pair_id)" for name in _MEMBERS[1:])
     columns = ", ".join(f"{name}.embedding::FLOAT[{width}] AS {name}" for name in _MEMBERS)
     sql = f"""
@@ -50,14 +69,17 @@ def read_pairs(text: Path, vision: Path) -> EmbeddedPairs:
     files = [sources[name.split("_")[0]] for name in _MEMBERS]
     table = duckdb.connect(config={"threads": 2}).sql(sql, params=files).to_arrow_table()
     if table.num_rows == 0:
-        raise DataError(
-            "no pair has all four members (safe and unsafe text, safe and unsafe image); look at the shards"
-        )
+        return EmbeddedPairs([], [], **{name: torch.empty(0, width) for name in _MEMBERS})
     return EmbeddedPairs(
         table.column("pair_id").to_pylist(),
         table.column("tag").to_pylist(),
         **{name: vectors(table.column(name), name) for name in _MEMBERS},
     )
+
+
+def _shard_of(path: str) -> str:
+    # A pass names its files after the shard's place and digest; the place may differ between encoders.
+    return Path(path).stem.split("-")[-1]
 
 
 def _files(artifact: Path) -> list[str]:

@@ -2,11 +2,11 @@
 
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,17 @@ from torch import nn
 
 from data_specs.errors import SpecError
 from data_specs.run_config import ModelConfig
+from tasks.encoders.hub import HUB, first_line, hub_calls
+from tasks.encoders.tokenizer import Tokenizer as Tokenizer  # noqa: PLC0414  (others take it from here)
+from tasks.encoders.tokenizer import build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
+from tasks.encoders.tokens import PADDING_ID
+from tasks.encoders.transformers_config import CONFIG, fitted_architecture, read_json, square
+from tasks.encoders.transformers_format import is_folder_of_weights, locate_checkpoint
+from tasks.encoders.transformers_images import preprocessing
 
-HUB = "hf-hub:"
 LOCAL = "local-dir:"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 
-Tokenizer = Callable[[list[str]], torch.Tensor]
 Preprocess = Callable[[Any], torch.Tensor]
 
 
@@ -28,13 +33,15 @@ Preprocess = Callable[[Any], torch.Tensor]
 class Architecture:
     """Everything needed to build a model but its weights.
 
-    `model_cfg` and `preprocess_cfg` are those of an `open_clip_config.json`; `tokenizer_name`
-    is what `open_clip.get_tokenizer` takes, or None for a tokenizer that the config describes.
+    `model_cfg` and `preprocess_cfg` are those of an `open_clip_config.json`. `tokenizer_name` is
+    what `open_clip.get_tokenizer` takes, None for a tokenizer that the config describes, or the
+    digest of the one in `tokenizer_folder`: what it is belongs to a recipe, where it lies does not.
     """
 
     model_cfg: dict[str, Any]
     preprocess_cfg: dict[str, Any]
     tokenizer_name: str | None
+    tokenizer_folder: Path | None = field(default=None, compare=False)
 
     def config_json(self) -> str:
         """The text of an `open_clip_config.json` that builds this model."""
@@ -46,22 +53,32 @@ def describe_architecture(config: ModelConfig) -> Architecture:
     """Find out what a model is built from.
 
     Args:
-        config: `architecture` is an open_clip name, `hf-hub:ORG/NAME` or the path of a `.json`.
+        config: `architecture` is an open_clip name, `hf-hub:ORG/NAME` or the path of a `.json`;
+            weights in transformers' format bring their activation and preprocessing with them.
 
     Returns:
-        The architecture as published.
+        The architecture as published, with the tokenizer of the settings where they name one.
 
     Raises:
-        SpecError: the name is unknown, or the file is not a model config.
+        SpecError: the name is unknown, the file is not a model config, or tokenizer or weights are
+            those of another model.
     """
+    name = config.architecture
+    if name.endswith(".json"):
+        architecture = _read_config_file(Path(name))
+    elif name.startswith(HUB):
+        architecture = _read_hub_config(name)
+    else:
+        architecture = _look_up(name, config.weights)
+    if config.weights is not None and is_folder_of_weights(config.weights):
+        architecture = _with_checkpoint(architecture, config.weights)
+    return architecture if config.tokenizer is None else _with_tokenizer(architecture, Path(config.tokenizer))
+
+
+def _look_up(name: str, weights: str | None) -> Architecture:
     import open_clip
     from open_clip.factory import PreprocessCfg, get_pretrained_cfg
 
-    name = config.architecture
-    if name.endswith(".json"):
-        return _read_config_file(Path(name))
-    if name.startswith(HUB):
-        return _read_hub_config(name)
     model_cfg = open_clip.get_model_config(name)
     if model_cfg is None:
         close = [known for known in open_clip.list_models() if known.lower().startswith(name.lower()[:5])]
@@ -70,7 +87,7 @@ def describe_architecture(config: ModelConfig) -> Architecture:
             f" {', '.join(close[:6]) or ', '.join(open_clip.list_models()[:6])}"
         )
     model_cfg = deepcopy(model_cfg)
-    tag = get_pretrained_cfg(name, config.weights) if config.weights else {}
+    tag = get_pretrained_cfg(name, weights) if weights else {}
     known_fields = PreprocessCfg.__dataclass_fields__
     if tag and tag.get("quick_gelu", False) != model_cfg.get("quick_gelu", False):
         # open_clip only warns here and then runs the weights with an activation they were not trained with.
@@ -79,30 +96,44 @@ def describe_architecture(config: ModelConfig) -> Architecture:
     return Architecture(model_cfg, _plain(preprocess_cfg), name)
 
 
+def _with_checkpoint(architecture: Architecture, weights: str) -> Architecture:
+    folder = locate_checkpoint(weights)
+    model_cfg = fitted_architecture(architecture.model_cfg, read_json(folder / CONFIG, "model.weights"), weights)
+    asked = preprocessing(folder, square(model_cfg["vision_cfg"].get("image_size", 224)))
+    return replace(architecture, model_cfg=model_cfg, preprocess_cfg=architecture.preprocess_cfg | asked)
+
+
+def _with_tokenizer(architecture: Architecture, folder: Path) -> Architecture:
+    return replace(architecture, tokenizer_name=tokenizer_digest(folder), tokenizer_folder=folder)
+
+
 def _read_config_file(path: Path) -> Architecture:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SpecError(f"model.architecture: cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise SpecError(f"model.architecture: {path} holds {type(content).__name__}, expected a JSON object")
+    content = read_json(path, "model.architecture")
     model_cfg = content.get("model_cfg", content)
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - model_cfg.keys()
     if missing:
         raise SpecError(
             f"model.architecture: {path} is no open_clip model config, it lacks {', '.join(sorted(missing))}"
         )
-    return Architecture(model_cfg, content.get("preprocess_cfg", {}) if model_cfg is not content else {}, None)
+    preprocess_cfg = content.get("preprocess_cfg", {}) if model_cfg is not content else {}
+    architecture = Architecture(model_cfg, preprocess_cfg, None)
+    # As open_clip does with a local-dir: that has the tokenizer which its config speaks of.
+    beside = model_cfg["text_cfg"].get("hf_tokenizer_name") and has_tokenizer(path.parent)
+    return _with_tokenizer(architecture, path.parent) if beside else architecture
 
 
 def _read_hub_config(name: str) -> Architecture:
     from open_clip.factory import _get_hf_config
 
     try:
-        content = _get_hf_config(name.removeprefix(HUB))
+        with hub_calls():
+            content = _get_hf_config(name.removeprefix(HUB))
         return Architecture(content["model_cfg"], content.get("preprocess_cfg", {}), name)
     except Exception as error:  # hub errors have no common base
-        raise SpecError(f"model.architecture: cannot get {name}: {_first_line(error)}; off-line, use files") from error
+        raise SpecError(
+            f"model.architecture: cannot get {name}: {first_line(error)}; off-line, use files; a checkpoint in"
+            " transformers' format goes into model.weights, with an open_clip name as architecture"
+        ) from error
 
 
 def build_model(architecture: Architecture) -> tuple[nn.Module, Preprocess, Tokenizer]:
@@ -124,20 +155,27 @@ def build_model(architecture: Architecture) -> tuple[nn.Module, Preprocess, Toke
     """
     import open_clip
 
-    observed = Architecture(_with_observable_attention(architecture.model_cfg), architecture.preprocess_cfg, None)
+    observed = replace(architecture, model_cfg=_with_observable_attention(architecture.model_cfg))
+    text_cfg = architecture.model_cfg["text_cfg"]
     before = logging.getLogger().level
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         (Path(folder) / OPEN_CLIP_CONFIG).write_text(observed.config_json(), encoding="utf-8")
         logging.getLogger().setLevel(logging.ERROR)
         try:
-            model, _, preprocess = open_clip.create_model_and_transforms(
-                LOCAL + folder, load_weights=False, pretrained_image=False, pretrained_text=False
-            )
-            tokenizer = open_clip.get_tokenizer(architecture.tokenizer_name or LOCAL + folder)
+            # A Hugging Face text tower is built from a config on the hub.
+            with hub_calls() if text_cfg.get("hf_model_name") else nullcontext():
+                model, _, preprocess = open_clip.create_model_and_transforms(
+                    LOCAL + folder, load_weights=False, pretrained_image=False, pretrained_text=False
+                )
+            name = architecture.tokenizer_name or LOCAL + folder
+            tokenizer = build_tokenizer(text_cfg, name, architecture.tokenizer_folder)
+        except SpecError:
+            raise
         except Exception as error:  # open_clip raises whatever its parts raise
-            raise SpecError(f"model.architecture: open_clip cannot build it: {_first_line(error)}") from error
+            raise SpecError(f"model.architecture: open_clip cannot build it: {first_line(error)}") from error
         finally:
             logging.getLogger().setLevel(before)
+    setattr(model, PADDING_ID, padding_id(tokenizer))
     return model.eval(), preprocess, tokenizer
 
 
@@ -151,13 +189,3 @@ def _with_observable_attention(model_cfg: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(mapping: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in mapping.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def stay_offline_without_hub() -> None:
-    """Make hub look-ups fail at once where the user asked for no network; call before open_clip is imported."""
-    if os.environ.get("UWM_OFFLINE"):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -33,14 +33,15 @@ def resolve_device(name: str) -> torch.device:
 
 
 @contextmanager
-def forward_precision(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Run what is inside in inference mode and in the asked precision, then restore torch's settings."""
+def forward_precision(precision: Precision, device: torch.device, *, gradients: bool = False) -> Iterator[None]:
+    """Run what is inside in the asked precision, without gradients unless asked, then restore torch's settings."""
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" and device.type == "cuda" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     dtype = _AUTOCAST.get(precision)
     try:
-        with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        tracking = torch.enable_grad() if gradients else torch.inference_mode()
+        with tracking, torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             yield
     finally:
         torch.set_float32_matmul_precision(matmul)

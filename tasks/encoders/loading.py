@@ -7,10 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from data_specs.errors import SpecError
+from data_specs.families import UNUSED_PREFIXES
 from data_specs.run_config import Encoder, ModelConfig
-from tasks.encoders.architecture import HUB, Architecture, Preprocess, Tokenizer, build_model, describe_architecture
+from tasks.encoders.architecture import Architecture, Preprocess, build_model, describe_architecture
 from tasks.encoders.checkpoint import encoder_digest, model_digest, read_state_dict, tensor_digests
+from tasks.encoders.hub import HUB, first_line, hub_calls
 from tasks.encoders.layers import target_layers
+from tasks.encoders.tokenizer import Tokenizer
+from tasks.encoders.transformers_format import is_folder_of_weights, locate_checkpoint, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ def load_model(config: ModelConfig) -> LoadedModel:
         SpecError: architecture or weights are unknown, unreadable or do not fit each other.
     """
     architecture = describe_architecture(config)
+    if config.weights is not None and is_folder_of_weights(config.weights):
+        return load_weights(architecture, read_checkpoint(locate_checkpoint(config.weights)), source=config.weights)
     weights = _find_weights(config)
     return load_weights(architecture, read_state_dict(weights), source=str(weights))
 
@@ -68,7 +74,7 @@ def load_weights(architecture: Architecture, state: dict[str, Tensor], *, source
         The model on the CPU.
 
     Raises:
-        SpecError: names or shapes do not fit, or a tensor holds NaN or infinity.
+        SpecError: names or shapes do not fit, or a tensor that is used holds NaN or infinity.
     """
     model, preprocess, tokenizer = build_model(architecture)
     fitting = _converted(model, state, source)
@@ -84,7 +90,9 @@ def load_weights(architecture: Architecture, state: dict[str, Tensor], *, source
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise SpecError(f"model.weights {source} do not fit the architecture: {'; '.join(problems[:3])}{more}")
     for name, tensor in fitting.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        # open_clip leaves a projection of CoCa's decoder as the memory was; nothing here runs the decoder.
+        used = not name.startswith(UNUSED_PREFIXES)
+        if used and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise SpecError(f"model.weights {source}: tensor {name} holds NaN or infinite values")
     model.load_state_dict(fitting)
     return LoadedModel(model, preprocess, tokenizer, architecture, tensor_digests(model.state_dict()), source)
@@ -118,16 +126,19 @@ def _find_weights(config: ModelConfig) -> Path:
 
     try:
         if config.weights is None:
-            return Path(download_pretrained_from_hf(config.architecture.removeprefix(HUB)))
+            with hub_calls():
+                return Path(download_pretrained_from_hf(config.architecture.removeprefix(HUB)))
         tag = get_pretrained_cfg(config.architecture, config.weights)
         if tag:
-            return Path(download_pretrained(tag))
+            with hub_calls():
+                return Path(download_pretrained(tag))
     except Exception as error:  # hub errors have no common base
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise SpecError(f"model.weights: cannot download {config.weights or config.architecture}: {reason}") from error
+        raise SpecError(
+            f"model.weights: cannot download {config.weights or config.architecture}: {first_line(error)}"
+        ) from error
     path = Path(config.weights)
     if not path.is_file():
         tags = ", ".join(list_pretrained_tags_by_model(config.architecture)[:8])
         known = f"; tags of {config.architecture} are {tags}" if tags else ""
-        raise SpecError(f"model.weights {config.weights!r} is neither a file nor a pretrained tag{known}")
+        raise SpecError(f"model.weights {config.weights!r} is no file, no folder and no pretrained tag{known}")
     return path

@@ -1,6 +1,6 @@
 """Recall by counting better candidates tile by tile; no n x n matrix, no sort."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -109,7 +109,11 @@ def retrieval_metrics(pairs: EmbeddedPairs, device: torch.device) -> dict[str, f
     Returns:
         Metrics by name in percent.
     """
-    ranks = retrieval_ranks(pairs, device)
+    return recall_metrics(retrieval_ranks(pairs, device))
+
+
+def recall_metrics(ranks: Mapping[str, Tensor]) -> dict[str, float]:
+    """Every recall in percent by metric name, from the ranks [pairs] of each retrieval."""
     return {
         recall_name(name, k): recall
         for name, found in ranks.items()

@@ -1,6 +1,5 @@
-"""Class embeddings and evaluations as artifacts."""
+"""Class embeddings, evaluations and differences between them as artifacts."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,27 +10,46 @@ import pyarrow.parquet as pq
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import JsonValue
 
+from data_specs.evaluation_files import (
+    BY_TAG_FILE,
+    DIFFERENCES_FILE,
+    INTERVALS_FILE,
+    METRICS_FILE,
+    OUTCOMES_FILE,
+    SIMILARITIES_FILE,
+    ZERO_SHOT_FILE,
+    ZERO_SHOT_OUTCOMES_FILE,
+    write_json,
+)
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.metrics import ZERO_SHOT, metric_names
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
-from tasks.embeddings.pairs import read_pairs
+from tasks.embeddings.pairs import EmbeddedPairs, read_pairs
 from tasks.encoders.forward import forward_precision
 from tasks.encoders.loading import LoadedModel
-from tasks.evaluation.retrieval import retrieval_metrics
+from tasks.evaluation.differences import differences
+from tasks.evaluation.intervals import LEVEL, N_RESAMPLES, Interval
+from tasks.evaluation.outcomes import labelled_outcomes, pair_outcomes
+from tasks.evaluation.retrieval import recall_metrics, retrieval_ranks
 from tasks.evaluation.safeground import safeground
 from tasks.evaluation.similarities import similarities
-from tasks.evaluation.zero_shot import DataSet, class_embeddings, classification_metrics, read_labelled
+from tasks.evaluation.uncertainty import by_tag, labelled_intervals, pair_intervals
+from tasks.evaluation.zero_shot import (
+    DataSet,
+    class_embeddings,
+    classification_metrics,
+    classification_ranks,
+    read_labelled,
+)
 from tasks.extraction.columns import vector_column, vectors
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import source_digest
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 
-METRICS_FILE = "metrics.json"
-SIMILARITIES_FILE = "similarities.parquet"
 CLASSES_FILE = "classes.parquet"
-ZERO_SHOT_FILE = "zero_shot.json"
 
 
 @dataclass(frozen=True)
@@ -76,11 +94,14 @@ def evaluate_model(
     zero_shot: Sequence[LabelledSet],
     store: Store,
     context: RunContext,
+    *,
+    seed: int,
 ) -> Made:
     """SafeGround, retrieval and zero-shot accuracy from embeddings; returns the `evaluation` artifact.
 
     `model` is the edited model's artifact or the original's digest: embeddings know only their
     encoder's weights, and the record must lead from the numbers to the edit and its data.
+    `seed` is of the intervals' resamples.
     """
     inputs: dict[str, ArtifactRef | str | list[str]] = {"model": model}
     inputs |= {f"embeddings.{name}": embeddings[name] for name in ENCODERS}
@@ -89,39 +110,73 @@ def evaluate_model(
         inputs[f"zero_shot.{item.data_set.name}.classes"] = item.classes
     recipe = Recipe(
         kind="evaluation",
-        settings={"zero_shot": [item.data_set.name for item in zero_shot]},
+        settings={"zero_shot": [item.data_set.name for item in zero_shot], **_bootstrap(seed)},
         inputs=inputs,
         code=source_digest(__package__ or ""),
     )
 
     def write(build: Build) -> None:
         pairs = read_pairs(store.path(embeddings["text"]), store.path(embeddings["vision"]))
-        path = build.folder / SIMILARITIES_FILE
-        pq.write_table(similarities(pairs), path)
-        found = safeground(path) | retrieval_metrics(pairs, torch.device(context.device))
-        metrics: dict[str, Any] = {"n_pairs": found["n_pairs"]} | {name: found[name] for name in metric_names()}
+        metrics, intervals = _measure_pairs(pairs, build.folder, torch.device(context.device), seed)
         if zero_shot:
-            accuracies = {item.data_set.name: _accuracy(item, store) for item in zero_shot}
+            accuracies, accuracy_intervals = _measure_labelled(zero_shot, build.folder, store, seed)
             metrics[ZERO_SHOT] = sum(each["acc1"] for each in accuracies.values()) / len(accuracies)
-            _write_json(build.folder / ZERO_SHOT_FILE, accuracies)
-        _write_json(build.folder / METRICS_FILE, metrics)
+            intervals |= accuracy_intervals
+            write_json(build.folder / ZERO_SHOT_FILE, accuracies)
+        write_json(build.folder / METRICS_FILE, metrics)
+        write_json(build.folder / INTERVALS_FILE, intervals)
 
     with stage("evaluation", None, "pairs"):
         return store.materialise(recipe, write, context)
 
 
-def read_metrics(artifact: Path) -> dict[str, float]:
-    """The metrics of an evaluation artifact."""
-    metrics: dict[str, float] = json.loads((artifact / METRICS_FILE).read_text(encoding="utf-8"))
-    return metrics
+@task(name="compare-evaluations", cache_policy=NO_CACHE)
+def compare_evaluations(first: ArtifactRef, second: ArtifactRef, seed: int, store: Store, context: RunContext) -> Made:
+    """Every figure's difference between two models on the same pairs; returns the `differences` artifact."""
+    recipe = Recipe(
+        kind="differences",
+        settings=_bootstrap(seed),
+        inputs={"first": first, "second": second},
+        code=source_digest(__package__ or ""),
+    )
+
+    def write(build: Build) -> None:
+        found = differences(store.path(first), store.path(second), seed)
+        pq.write_table(found, build.folder / DIFFERENCES_FILE)
+
+    return store.materialise(recipe, write, context)
 
 
-def _accuracy(item: LabelledSet, store: Store) -> dict[str, float]:
-    n_classes = len(item.data_set.class_names)
-    images, labels = read_labelled(store.path(item.images), n_classes, item.data_set.name)
-    table = pq.read_table(store.path(item.classes) / CLASSES_FILE)
-    return classification_metrics(images, labels, vectors(table.column("embedding"), "embedding"))
+def _bootstrap(seed: int) -> dict[str, JsonValue]:
+    return {"seed": seed, "n_resamples": N_RESAMPLES, "level": LEVEL}
 
 
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def _measure_pairs(
+    pairs: EmbeddedPairs, folder: Path, device: torch.device, seed: int
+) -> tuple[dict[str, Any], dict[str, Interval]]:
+    """Write what became of each pair, and the figures by tag; returns metrics and intervals over all pairs."""
+    similar, outcomes = folder / SIMILARITIES_FILE, folder / OUTCOMES_FILE
+    pq.write_table(similarities(pairs), similar)
+    ranks = retrieval_ranks(pairs, device)
+    pq.write_table(pair_outcomes(similar, ranks), outcomes)
+    pq.write_table(by_tag(outcomes, seed), folder / BY_TAG_FILE)
+    found = safeground(similar) | recall_metrics(ranks)
+    metrics = {"n_pairs": found["n_pairs"]} | {name: found[name] for name in metric_names()}
+    return metrics, pair_intervals(outcomes, seed)
+
+
+def _measure_labelled(
+    zero_shot: Sequence[LabelledSet], folder: Path, store: Store, seed: int
+) -> tuple[dict[str, dict[str, float]], dict[str, Interval]]:
+    """Write what became of each image; returns accuracies by data set, and intervals."""
+    accuracies, tables = {}, []
+    for item in zero_shot:
+        name, n_classes = item.data_set.name, len(item.data_set.class_names)
+        sample_ids, images, labels = read_labelled(store.path(item.images), n_classes, name)
+        classes = pq.read_table(store.path(item.classes) / CLASSES_FILE).column("embedding")
+        ranks = classification_ranks(images, labels, vectors(classes, "embedding"))
+        accuracies[name] = classification_metrics(ranks, labels, n_classes)
+        tables.append(labelled_outcomes(name, sample_ids, labels, ranks))
+    outcomes = folder / ZERO_SHOT_OUTCOMES_FILE
+    pq.write_table(pa.concat_tables(tables), outcomes)
+    return accuracies, labelled_intervals(outcomes, accuracies, seed)

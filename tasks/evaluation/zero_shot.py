@@ -1,5 +1,6 @@
 """Zero-shot classification on data sets in CLIP_benchmark's WebDataset layout."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
-from data_specs.errors import DataError
+from data_specs.errors import DataError, SpecError
+from data_specs.run_config import ZeroShotConfig
+from data_specs.zero_shot_presets import CLASS_PLACE, find_preset, zero_shot_presets
 from tasks.embeddings.observer import FOLDER
 from tasks.encoders.architecture import Tokenizer
 from tasks.encoders.forward import encode
@@ -16,7 +19,14 @@ from tasks.extraction.columns import vectors
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
-CLASS_PLACE = "{c}"
+N_SHARDS = "nshards.txt"
+# A data set may have 80 templates for 1000 classes: one forward pass for each class is slow, one for all too large.
+PROMPTS_AT_ONCE = 256
+
+_TOP = 5
+_IMAGES_AT_ONCE = 4096
+_COUNT = re.compile(r"[1-9][0-9]{0,8}")
+_CLASS_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -29,97 +39,215 @@ class DataSet:
     shards: tuple[str, ...]
 
 
-def open_data_set(name: str, path: Path, split: str) -> DataSet:
-    """Read a data set's description; its shards are checked when they are read.
+def open_data_set(config: ZeroShotConfig) -> DataSet:
+    """Read a data set's description and make sure that all its shards are there.
 
     Args:
-        name: as in the tables.
-        path: folder with classnames.txt, zeroshot_classification_templates.txt and SPLIT/nshards.txt.
-        split: folder of the shards.
+        config: its name, folder and split, and whose templates are used.
 
     Returns:
-        The description.
+        The description; what is inside the shards is checked when they are opened.
 
     Raises:
-        DataError: a file is missing, empty or makes no sense; it is named.
+        SpecError: the paper's template is asked for, and the paper has no data set of that name.
+        DataError: the folder or a file in it is missing, empty or makes no sense; it is named.
     """
-    class_names = _lines(name, path / CLASS_NAMES)
-    templates = _lines(name, path / TEMPLATES)
+    paper = _paper_templates(config) if config.templates == "paper" else None
+    folder = Path(config.path)
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise DataError(f"zero-shot data set {config.name}: {folder} {what}; {_expected(config)}")
+    class_names = _class_names(config, folder / CLASS_NAMES)
+    templates = paper or _templates(config, folder / TEMPLATES)
+    return DataSet(config.name, class_names, templates, _shards(config, folder / config.split))
+
+
+def _paper_templates(config: ZeroShotConfig) -> tuple[str, ...]:
+    preset = find_preset(config.name)
+    if preset is None:
+        known = ", ".join(preset.key for preset in zero_shot_presets())
+        raise SpecError(
+            f"zero-shot data set {config.name}: templates is paper, but the paper has no data set of this name, only"
+            f" {known}; name it so, or set templates: data_set"
+        )
+    return (preset.template,)
+
+
+def _class_names(config: ZeroShotConfig, path: Path) -> tuple[str, ...]:
+    names = _lines(config, path)
+    if "" in names:
+        # Left out, it would shift the numbers of all classes behind it.
+        raise DataError(
+            f"zero-shot data set {config.name}: line {names.index('') + 1} of {path} is blank, but a class's number is its"
+            " line; name the class or remove the line"
+        )
+    return tuple(names)
+
+
+def _templates(config: ZeroShotConfig, path: Path) -> tuple[str, ...]:
+    templates = tuple(line for line in _lines(config, path) if line)
     for template in templates:
         if CLASS_PLACE not in template:
+            raise DataError(f"zero-shot data set {config.name}: template {template!r} in {path} lacks {CLASS_PLACE}")
+    return templates
+
+
+def _shards(config: ZeroShotConfig, folder: Path) -> tuple[str, ...]:
+    counted = " ".join(_lines(config, folder / N_SHARDS))
+    if not _COUNT.fullmatch(counted):
+        raise DataError(
+            f"zero-shot data set {config.name}: {folder / N_SHARDS} says {counted!r}, expected a count of shards, 1 or more"
+        )
+    shards = []
+    for index in range(int(counted)):
+        path = folder / f"{index}.tar"
+        if not path.is_file():
             raise DataError(
-                f"zero-shot data set {name}: template {template!r} in {path / TEMPLATES} lacks {CLASS_PLACE}"
+                f"zero-shot data set {config.name}: shard {path} is missing; {N_SHARDS} beside it says {counted}, so"
+                f" 0.tar to {int(counted) - 1}.tar are expected; fetch the data set again"
             )
-    counted = _lines(name, path / split / "nshards.txt")[0]
-    if not counted.isdecimal() or int(counted) < 1:
-        raise DataError(f"zero-shot data set {name}: {path / split / 'nshards.txt'} says {counted!r}, expected a count")
-    shards = tuple(str(path / split / f"{index}.tar") for index in range(int(counted)))
-    return DataSet(name, class_names, templates, shards)
+        shards.append(str(path))
+    return tuple(shards)
 
 
-def _lines(name: str, path: Path) -> tuple[str, ...]:
+def _lines(config: ZeroShotConfig, path: Path) -> list[str]:
+    """Lines without surrounding white space; blank ones at the end do not count."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"zero-shot data set {name}: cannot read {path}: {error}") from error
-    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+        raise DataError(
+            f"zero-shot data set {config.name}: cannot read {path}: {error}; {_expected(config)}"
+        ) from error
+    lines = [line.strip() for line in text.rstrip().splitlines()]
     if not lines:
-        raise DataError(f"zero-shot data set {name}: {path} is empty")
+        raise DataError(f"zero-shot data set {config.name}: {path} is empty; {_expected(config)}")
     return lines
 
 
-def class_embeddings(model: nn.Module, tokenizer: Tokenizer, data_set: DataSet, device: torch.device) -> Tensor:
+def _expected(config: ZeroShotConfig) -> str:
+    files = [CLASS_NAMES, *([TEMPLATES] if config.templates == "data_set" else [])]
+    files += [f"{config.split}/{N_SHARDS}", f"{config.split}/0.tar and so on"]
+    return f"expected a folder with {', '.join(files)}"
+
+
+def class_embeddings(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    data_set: DataSet,
+    device: torch.device,
+    *,
+    prompts_at_once: int = PROMPTS_AT_ONCE,
+) -> Tensor:
     """One embedding a class: the mean over its prompts' unit-norm embeddings, of unit norm itself.
 
     Source: Radford et al. 2021, prompt ensembling, as CLIP_benchmark computes it.
 
+    Args:
+        model: an open_clip model on `device`.
+        tokenizer: takes a list of texts.
+        data_set: class names and templates; each class's name stands in each template.
+        device: where prompts are encoded.
+        prompts_at_once: prompts in one forward pass, of one class or of several.
+
     Returns:
         [classes, embedding] float32 on the CPU.
-    """
-    rows = []
-    for class_name in data_set.class_names:
-        prompts = [template.replace(CLASS_PLACE, class_name) for template in data_set.templates]
-        embedded = encode(model, "text", tokenizer(prompts).to(device)).mean(dim=0)
-        rows.append(nn.functional.normalize(embedded, dim=0).cpu())
-    return torch.stack(rows)
-
-
-def read_labelled(artifact: Path, n_classes: int, name: str) -> tuple[Tensor, Tensor]:
-    """Image embeddings [images, embedding] and class numbers [images] from an embeddings artifact.
 
     Raises:
-        DataError: an image's class is missing or not below `n_classes`.
+        DataError: a class's embedding is NaN or infinite.
     """
-    table = pa.concat_tables(pq.read_table(path) for path in sorted((artifact / FOLDER).glob("*.parquet")))
+    n_classes, n_templates = len(data_set.class_names), len(data_set.templates)
+    sums: Tensor | None = None
+    for start in range(0, n_classes * n_templates, prompts_at_once):
+        numbers = torch.arange(start, min(start + prompts_at_once, n_classes * n_templates))
+        of_class = numbers // n_templates
+        prompts = [
+            data_set.templates[template].replace(CLASS_PLACE, data_set.class_names[index])
+            for index, template in zip(of_class.tolist(), (numbers % n_templates).tolist(), strict=True)
+        ]
+        # On the CPU, where rows are added in order; in double precision, so that it matters little where batches end.
+        embedded = encode(model, "text", tokenizer(prompts).to(device)).cpu().double()
+        if sums is None:
+            sums = embedded.new_zeros(n_classes, embedded.shape[1])
+        sums.index_add_(0, of_class, embedded)
+    if sums is None:
+        raise DataError(f"zero-shot data set {data_set.name} has no class or no template")
+    finite = torch.isfinite(sums).all(dim=1)
+    if not bool(finite.all()):
+        first = data_set.class_names[int((~finite).nonzero()[0, 0])]
+        raise DataError(
+            f"zero-shot data set {data_set.name}: the embedding of class {first!r} is NaN or infinite; look at the precision"
+        )
+    return nn.functional.normalize(sums, dim=1).float()
+
+
+def read_labelled(artifact: Path, n_classes: int, name: str) -> tuple[list[str], Tensor, Tensor]:
+    """Sample ids, image embeddings [images, embedding] and class numbers [images] from an embeddings artifact.
+
+    Raises:
+        DataError: there is no image, or an image's class is missing or not below `n_classes`.
+    """
+    tables = [pq.read_table(path) for path in sorted((artifact / FOLDER).glob("*.parquet"))]
+    if not any(table.num_rows for table in tables):
+        raise DataError(f"zero-shot data set {name}: no image could be read; look at the shards")
+    table = pa.concat_tables(tables)
+    sample_ids: list[str] = table.column("pair_id").to_pylist()
     labels = []
-    for pair_id, label in zip(table.column("pair_id").to_pylist(), table.column("tag").to_pylist(), strict=True):
-        if label is None or not label.isdecimal() or int(label) >= n_classes:
+    for sample_id, label in zip(sample_ids, table.column("tag").to_pylist(), strict=True):
+        if label is None or not _CLASS_NUMBER.fullmatch(label) or int(label) >= n_classes:
             raise DataError(
-                f"zero-shot data set {name}: sample {pair_id} has class {label!r}, expected KEY.cls with 0 to {n_classes - 1}"
+                f"zero-shot data set {name}: sample {sample_id} has class {label!r}, expected KEY.cls with 0 to {n_classes - 1}"
             )
         labels.append(int(label))
-    return vectors(table.column("embedding"), "embedding"), torch.tensor(labels)
+    return sample_ids, vectors(table.column("embedding"), "embedding"), torch.tensor(labels)
 
 
-def classification_metrics(images: Tensor, labels: Tensor, classes: Tensor) -> dict[str, float]:
-    """Accuracies of the nearest class embedding.
+def classification_ranks(images: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    """How many classes come before each image's own, by falling similarity.
 
     Args:
         images: [images, embedding] of unit norm.
-        labels: [images] class numbers.
+        labels: [images] int64, class numbers.
         classes: [classes, embedding] of unit norm.
 
     Returns:
-        acc1, acc5 and mean_per_class_recall in percent; acc5 where there are more than five classes.
+        [images] int64, 0 where the right class is first. Among equal similarities the earlier class comes first.
+
+    Raises:
+        DataError: an embedding is NaN or infinite.
     """
-    logits = images @ classes.T
-    own = logits.gather(1, labels[:, None])
-    later = torch.arange(logits.shape[1]) < labels[:, None]
-    ranks = (logits > own).sum(dim=1) + ((logits == own) & later).sum(dim=1)
-    right = (ranks == 0).double()
-    present = sorted(set(labels.tolist()))
-    per_class = torch.stack([right[labels == label].mean() for label in present])
-    metrics = {"acc1": 100 * right.mean().item(), "mean_per_class_recall": 100 * per_class.mean().item()}
-    if logits.shape[1] > 5:
-        metrics["acc5"] = 100 * (ranks < 5).double().mean().item()
+    if not bool(torch.isfinite(images).all() and torch.isfinite(classes).all()):
+        raise DataError("an embedding is NaN or infinite; its similarities cannot be ranked")
+    # Classes that look the same share one column of the product: at its edges another kernel may round
+    # differently, and they would no longer be equal.
+    distinct, column = torch.unique(classes, dim=0, return_inverse=True)
+    numbers = torch.arange(len(classes))
+    ranks = torch.empty(len(images), dtype=torch.int64)
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        rows = slice(start, start + _IMAGES_AT_ONCE)
+        label = labels[rows, None]
+        similarity = (images[rows] @ distinct.T)[:, column]
+        own = similarity.gather(1, label)
+        ranks[rows] = ((similarity > own) | ((similarity == own) & (numbers < label))).sum(dim=1)
+    return ranks
+
+
+def classification_metrics(ranks: Tensor, labels: Tensor, n_classes: int) -> dict[str, float]:
+    """Accuracies from the ranks of the right classes.
+
+    Args:
+        ranks: [images] int64, 0 where the right class is first.
+        labels: [images] int64, class numbers.
+        n_classes: how many classes there are.
+
+    Returns:
+        acc1, mean_per_class_recall and acc5 in percent; acc5 where there are at least five classes.
+        Classes without an image do not count in the mean.
+    """
+    n_images = torch.bincount(labels, minlength=n_classes)
+    n_right = torch.bincount(labels[ranks == 0], minlength=n_classes)
+    present = n_images > 0
+    recall = n_right[present].double() / n_images[present]
+    metrics = {"acc1": 100 * int(n_right.sum()) / len(ranks), "mean_per_class_recall": 100 * recall.mean().item()}
+    if n_classes >= _TOP:
+        metrics["acc5"] = 100 * int((ranks < _TOP).sum()) / len(ranks)
     return metrics

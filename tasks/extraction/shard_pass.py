@@ -21,6 +21,9 @@ from tasks.lineage.store import Build
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
 from tasks.shards.reading import Batch, BatchStream
 
+# A shard's files are named after its place in the pass and the beginning of its digest.
+SHARD_DIGEST_CHARS = 12
+
 
 class Observer(Protocol):
     """Turns one forward pass into rows."""
@@ -104,7 +107,7 @@ class ShardPass:
             DataError: too many bad samples, or statistics that are not finite.
         """
         plan = self._plans[index]
-        name = f"{index:06d}-{plan.shard.sha256[:12]}"
+        name = f"{index:06d}-{plan.shard.sha256[:SHARD_DIGEST_CHARS]}"
         record = self._build.parts.record(name)
         if record is None:
             record = self._make_shard(index, name)

@@ -5,7 +5,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data_specs.errors import DataError
+from data_specs.errors import NotSelectable
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.run_config import ENCODERS, RunConfig
 from tasks.encoders.architecture import OPEN_CLIP_CONFIG
@@ -29,7 +29,7 @@ def select_weights(
     scores: ArtifactRef, loaded: LoadedModel, config: RunConfig, store: Store, context: RunContext
 ) -> Made:
     """Select weights by their scores; returns the `edit` artifact."""
-    encoders = {name: chosen for name in ENCODERS if (chosen := config.encoder(name)) is not None}
+    encoders = config.edited
     recipe = Recipe(
         kind="edit",
         settings={
@@ -46,8 +46,8 @@ def select_weights(
             chosen = encoders[encoder]  # type: ignore[index]
             try:
                 selection = select(read_scores(path), chosen.rule, chosen.tau)
-            except DataError as error:
-                raise DataError(f"layer {layer}: {error}") from error
+            except NotSelectable as error:
+                raise NotSelectable(f"layer {layer}: {error}") from error
             layers[layer] = positions(selection.index, weights[layer], encoder)
         edit = Edit(
             loaded.digest,

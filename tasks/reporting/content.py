@@ -1,12 +1,27 @@
 """What a report shows, gathered from artifacts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from data_specs.metrics import GROUPS, PREFERENCES, ZERO_SHOT, describe_metric, metric_names
+from tasks.reporting.comparison_table import ComparisonTable, comparison_table
+from tasks.reporting.gallery_section import GallerySection, gallery_section
+from tasks.reporting.sources import (
+    Figure,
+    Interval,
+    Sources,
+    TagFigures,
+    read_comparison,
+    read_gallery,
+    read_intervals,
+    read_sweep,
+    read_tags,
+)
+from tasks.reporting.sweep_section import SweepSection, sweep_section
+
+TAG_METRICS = ("Txt_s", "Img_s", "PS", "PU", "GS")
 
 
 @dataclass(frozen=True)
@@ -15,8 +30,26 @@ class MetricRow:
 
     name: str
     meaning: str
-    values: list[float]
+    figures: list[Figure]
     differences: list[float]
+
+
+@dataclass(frozen=True)
+class TagRow:
+    """One tag: figures of each compared model by metric."""
+
+    tag: str | None
+    n_pairs: int
+    figures: list[list[Figure | None]]
+
+
+@dataclass(frozen=True)
+class TagTable:
+    """Tags with most pairs first, pairs without a tag last."""
+
+    models: list[str]
+    metrics: Sequence[str]
+    rows: list[TagRow]
 
 
 @dataclass(frozen=True)
@@ -41,39 +74,47 @@ class Report:
     n_pairs: int
     rows: list[MetricRow]
     bars: list[MetricRow]
+    tags: TagTable
     layers: list[LayerShare]
     verdict: list[str]
     versions: dict[str, str]
+    comparison: ComparisonTable | None
+    sweep: SweepSection | None
+    gallery: GallerySection | None
 
 
-def build_report(
-    name: str, metrics: Mapping[str, Mapping[str, float]], summary: Path, versions: Mapping[str, str]
-) -> Report:
+def build_report(name: str, metrics: Mapping[str, Mapping[str, float]], sources: Sources) -> Report:
     """Gather a report.
 
     Args:
         name: of the run.
         metrics: model -> metric -> percent; the first model is the original.
-        summary: `layer_summary.parquet` of the scores.
-        versions: artifact name -> version, for the record at the end.
+        sources: where intervals, tags, layers and further sections are read.
 
     Returns:
         The report.
+
+    Raises:
+        ArtifactError: a file is missing or is not what its name says.
     """
-    models = list(metrics)
-    first = metrics[models[0]]
+    first = metrics[next(iter(metrics))]
     names = [metric for metric in [ZERO_SHOT, *metric_names()] if metric in first]
-    rows = [_row(metric, metrics) for metric in names]
+    intervals = {model: read_intervals(sources.evaluations[model]) for model in metrics}
+    rows = [_row(metric, metrics, intervals) for metric in names]
     shown = {ZERO_SHOT, *PREFERENCES, *GROUPS}
     return Report(
         name=name,
-        models=[model.replace("_", " ") for model in models],
+        models=[_display(model) for model in metrics],
         n_pairs=int(first["n_pairs"]),
         rows=rows,
         bars=[row for row in rows if row.name in shown],
-        layers=[_layer(row) for row in pq.read_table(summary).to_pylist()],
+        tags=_tag_table(list(metrics), sources),
+        layers=[_layer(row) for row in pq.read_table(sources.summary).to_pylist()],
         verdict=verdict(metrics),
-        versions=dict(versions),
+        versions=dict(sources.versions),
+        comparison=comparison_table(read_comparison(sources.comparison)) if sources.comparison else None,
+        sweep=sweep_section(*read_sweep(sources.sweep)) if sources.sweep else None,
+        gallery=gallery_section(read_gallery(sources.gallery), sources.gallery) if sources.gallery else None,
     )
 
 
@@ -90,8 +131,8 @@ def verdict(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
         control = metrics["random_control"]
         lead = edited["GS"] - control["GS"]
         sentences.append(
-            f"Negating as many randomly drawn weights of the same layers gives {control['GS']:.1f} %: UWM is"
-            f" {abs(lead):.1f} points {'above' if lead > 0 else 'below'} that control."
+            f"The same edit of as many randomly drawn weights of the same layers gives {control['GS']:.1f} %: the edited"
+            f" model is {abs(lead):.1f} points {'above' if lead > 0 else 'below'} that control."
         )
     if ZERO_SHOT in original:
         change = edited[ZERO_SHOT] - original[ZERO_SHOT]
@@ -101,9 +142,30 @@ def verdict(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
     return sentences
 
 
-def _row(metric: str, metrics: Mapping[str, Mapping[str, float]]) -> MetricRow:
-    values = [model[metric] for model in metrics.values()]
-    return MetricRow(metric, describe_metric(metric), values, [value - values[0] for value in values[1:]])
+def _row(
+    metric: str, metrics: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Mapping[str, Interval]]
+) -> MetricRow:
+    figures = [Figure(values[metric], intervals[model].get(metric)) for model, values in metrics.items()]
+    differences = [figure.value - figures[0].value for figure in figures[1:]]
+    return MetricRow(metric, describe_metric(metric), figures, differences)
+
+
+def _tag_table(models: list[str], sources: Sources) -> TagTable:
+    # Further models would make the table unreadable; their figures lie in their evaluations.
+    compared = [models[0], "edited"] if "edited" in models[1:] else models[:2]
+    tables = [{row.tag: row for row in read_tags(sources.evaluations[model])} for model in compared]
+    listed = sorted(tables[0].values(), key=lambda row: (row.tag is None, -row.n_pairs, row.tag or ""))
+
+    def figures(table: Mapping[str | None, TagFigures], tag: str | None) -> list[Figure | None]:
+        found = table[tag].figures if tag in table else {}
+        return [found.get(metric) for metric in TAG_METRICS]
+
+    rows = [TagRow(row.tag, row.n_pairs, [figures(table, row.tag) for table in tables]) for row in listed]
+    return TagTable([_display(model) for model in compared], TAG_METRICS, rows)
+
+
+def _display(model: str) -> str:
+    return model.replace("_", " ")
 
 
 def _layer(row: dict[str, object]) -> LayerShare:

@@ -1,20 +1,33 @@
-"""The report as an artifact."""
+"""The report and its gallery as artifacts."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.errors import DataError, SpecError
+from data_specs.gallery import CAPTION_CHARS, GalleryMember
+from data_specs.manifest import ArtifactRef, Recipe, Source
+from data_specs.run_config import ENCODERS, Encoder
+from tasks.embeddings.pairs import read_pairs
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import source_digest, text_sha256
-from tasks.lineage.progress import stage
+from tasks.lineage.progress import advance, stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.reporting.content import build_report
-from tasks.reporting.html import render_report, template_text
+from tasks.reporting.gallery import Member, Retrieval, compose, retrieve
+from tasks.reporting.html import render_report, template_digest
+from tasks.reporting.members import read_members
+from tasks.reporting.sources import GALLERY_FILE, Sources
+from tasks.reporting.thumbnails import thumbnail
+from tasks.shards.images import BadImage
+from tasks.shards.inspection import Shard
 
 REPORT_FILE = "report.html"
 _SUMMARY = "layer_summary.parquet"
+_THUMBNAILS = "thumbnails"
 
 
 @task(name="write-report", cache_policy=NO_CACHE)
@@ -25,22 +38,116 @@ def write_report(
     scores: ArtifactRef,
     store: Store,
     context: RunContext,
+    *,
+    comparison: ArtifactRef | None = None,
+    sweep: ArtifactRef | None = None,
+    gallery: ArtifactRef | None = None,
 ) -> Made:
-    """Write `report.html` from the evaluations of several models, the original first."""
+    """Write `report.html` from the evaluations of several models, the original first.
+
+    A comparison, a sweep and a gallery each add a section.
+    """
+    extras = {"comparison": comparison, "sweep": sweep, "gallery": gallery}
+    given = {role: ref for role, ref in extras.items() if ref is not None}
     recipe = Recipe(
         kind="report",
-        settings={"name": name, "models": [*metrics], "template": text_sha256(template_text())},
-        inputs={"scores": scores, **{f"evaluation.{model}": ref for model, ref in evaluations.items()}},
+        settings={"name": name, "models": [*metrics], "templates": template_digest()},
+        inputs={"scores": scores, **{f"evaluation.{model}": ref for model, ref in evaluations.items()}, **given},
         code=source_digest(__package__ or ""),
     )
 
     def write(build: Build) -> None:
-        versions = {f"{role} ({item.kind})": item.version for role, item in _inputs(recipe).items()}
-        report = build_report(name, metrics, store.path(scores) / _SUMMARY, versions)
-        (build.folder / REPORT_FILE).write_text(render_report(report), encoding="utf-8")
+        sources = Sources(
+            summary=store.path(scores) / _SUMMARY,
+            evaluations={model: store.path(ref) for model, ref in evaluations.items()},
+            versions={f"{role} ({item.kind})": item.version for role, item in _inputs(recipe).items()},
+            **{role: store.path(ref) for role, ref in given.items()},
+        )
+        html = render_report(build_report(name, metrics, sources))
+        (build.folder / REPORT_FILE).write_text(html, encoding="utf-8")
 
     with stage("report", None, "files"):
         return store.materialise(recipe, write, context)
+
+
+@task(name="write-gallery", cache_policy=NO_CACHE)
+def write_gallery(
+    embeddings: Mapping[str, Mapping[Encoder, ArtifactRef]],
+    shards: Sequence[Shard],
+    seed: int,
+    store: Store,
+    context: RunContext,
+    n_queries: int = 3,
+) -> Made:
+    """What each of some queries retrieves with each model; returns the `gallery` artifact.
+
+    `embeddings` holds both encoders' embeddings by model, the original first, and `shards` are those
+    that were embedded.
+    """
+    if n_queries < 1:
+        raise SpecError(f"n_queries is {n_queries}; expected at least 1")
+    recipe = Recipe(
+        kind="gallery",
+        settings={"models": [*embeddings], "seed": seed, "n_queries": n_queries},
+        inputs={
+            **{f"embeddings.{model}.{name}": refs[name] for model, refs in embeddings.items() for name in ENCODERS},
+            "shards": [shard.sha256 for shard in shards],
+        },
+        code=source_digest(__package__ or ""),
+    )
+
+    def write(build: Build) -> None:
+        folders = {model: [store.path(refs[name]) for name in ENCODERS] for model, refs in embeddings.items()}
+        models = ((model, read_pairs(text, vision)) for model, (text, vision) in folders.items())
+        retrieval = retrieve(models, seed, n_queries)
+        found = compose(retrieval, _show(retrieval, shards, build.folder), seed)
+        text = json.dumps(found.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        (build.folder / GALLERY_FILE).write_text(text, encoding="utf-8")
+        build.sources.extend(
+            Source(location=shard.location, sha256=shard.sha256, size_bytes=shard.size_bytes) for shard in shards
+        )
+
+    return store.materialise(recipe, write, context)
+
+
+def _show(retrieval: Retrieval, shards: Sequence[Shard], folder: Path) -> dict[Member, GalleryMember]:
+    """Read what the gallery shows of each member, and write its thumbnails; one member in memory at a time."""
+    (folder / _THUMBNAILS).mkdir(exist_ok=True)
+    wanted = {(retrieval.pair_ids[item.pair], item.encoder, item.content): item for item in retrieval.members()}
+    shown: dict[Member, GalleryMember] = {}
+    with stage("gallery", len(wanted), "members"):
+        for key, data in read_members(shards, wanted):
+            member = wanted[key]
+            caption = picture = None
+            if member.encoder == "text":
+                caption = _caption(data)
+            else:
+                picture = f"{_THUMBNAILS}/{text_sha256('/'.join(key))[:16]}.jpg"
+                (folder / picture).write_bytes(_thumbnail(data, member, key[0]))
+            shown[member] = GalleryMember(
+                pair_id=key[0],
+                content=member.content,
+                tag=retrieval.tags[member.pair],
+                caption=caption,
+                thumbnail=picture,
+            )
+            advance("gallery")
+    return shown
+
+
+def _caption(data: bytes) -> str:
+    text = data.decode("utf-8", errors="replace").strip()
+    return text if len(text) <= CAPTION_CHARS else text[:CAPTION_CHARS] + "…"
+
+
+def _thumbnail(data: bytes, member: Member, pair: str) -> bytes:
+    try:
+        return thumbnail(data, member.content)
+    except BadImage as error:
+        raise DataError(
+            f"the {member.content} picture of pair {pair!r} was read before and cannot be read now: {error}; leave shards"
+            " as they are during a run"
+        ) from error
 
 
 def _inputs(recipe: Recipe) -> dict[str, ArtifactRef]:

@@ -1,6 +1,6 @@
 """DuckDB over activation statistics: pairs joined, tags filtered, refusals counted, rows streamed to torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_specs.errors import DataError
+from data_specs.manifest import Manifest
 from data_specs.run_config import CONTENTS, Content
+from data_specs.samples import needed_contents
 from tasks.extraction.columns import vectors
+from tasks.extraction.shard_pass import SHARD_DIGEST_CHARS
 from tasks.scoring.saliency import ChannelStats
+from tasks.shards.plan import ShardPlan
 
 # A window is joined and multiplied at once; memory follows it, not the number of pairs.
 _WINDOW_BYTES = 8 << 20
@@ -43,8 +47,13 @@ class SideBatch:
 class LayerStatistics:
     """The activation statistics of one layer: a Parquet file a shard."""
 
-    def __init__(self, folder: Path, tags: Sequence[str] | None) -> None:
-        """Read the files of `folder` in name order; `tags` keeps only pairs with one of these tags.
+    def __init__(self, folder: Path, tags: Sequence[str] | None, first_rows: Mapping[str, int] | None = None) -> None:
+        """Read the files of `folder` in name order.
+
+        Args:
+            folder: with a Parquet file a shard.
+            tags: keep only pairs with one of these tags; None for all.
+            first_rows: how many rows of each file to read, by file name; None for all of all files.
 
         Raises:
             DataError: there is no file.
@@ -52,6 +61,7 @@ class LayerStatistics:
         self._files = sorted(folder.glob("*.parquet"))
         if not self._files:
             raise DataError(f"no activation statistics in {folder}")
+        self._first_rows = first_rows
         self.width: int = pq.read_schema(self._files[0]).field("norm").type.list_size
         self._tags = None if tags is None else list(tags)
         self.n_unmatched = 0
@@ -78,9 +88,9 @@ class LayerStatistics:
                 ids = table.column("pair_id").to_pylist()
                 yield PairBatch(ids, _stats(table, "safe"), _stats(table, "unsafe"))
 
-    def sides(self) -> Iterator[SideBatch]:
+    def sides(self, contents: Sequence[Content] = CONTENTS) -> Iterator[SideBatch]:
         """Rows of each side, window by window, without a join."""
-        for content in CONTENTS:
+        for content in contents:
             sql = f"""
                 SELECT pair_id, {self._vectors("side")}
                 FROM ({self._rows_sql()}) AS side
@@ -109,8 +119,33 @@ class LayerStatistics:
         rows = max(2, min(_WINDOW_BYTES // (8 * self.width), 65_536) // 2 * 2)
         for file in self._files:
             n_rows = pq.read_metadata(file).num_rows
+            if self._first_rows is not None:
+                n_rows = min(n_rows, self._first_rows.get(file.name, 0))
             for start in range(0, n_rows, rows):
-                yield [str(file), start, start + rows, *([self._tags] if self._tags is not None else [])]
+                yield [str(file), start, min(start + rows, n_rows), *([self._tags] if self._tags is not None else [])]
+
+
+def first_rows(activations: Manifest, plans: Sequence[ShardPlan]) -> dict[str, int]:
+    """How many rows of each file of an activations artifact are of planned samples, which come first in it.
+
+    Args:
+        activations: the artifact's record; its plan must begin with `plans`.
+        plans: the samples to read.
+
+    Returns:
+        Rows by file name; files of other shards are not named.
+    """
+    digests = {source.location: source.sha256 for source in activations.sources}
+    skipped = {(digests[item["shard"]], item["key"]) for item in activations.counts["skipped"]}
+    planned = {plan.shard.sha256[:SHARD_DIGEST_CHARS]: plan for plan in plans}
+    rows = {}
+    for entry in activations.files:
+        name = Path(entry.path).name
+        plan = planned.get(Path(name).stem.split("-")[-1])
+        if plan is not None:
+            n_used = sum((plan.shard.sha256, key) not in skipped for key in plan.keys)
+            rows[name] = n_used * len(needed_contents(plan.shard.content))
+    return rows
 
 
 def _stats(table: pa.Table, side: str) -> ChannelStats:

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_specs.errors import DataError
+from data_specs.errors import NotSelectable
 from data_specs.run_config import Encoder, Rule
 from data_specs.schemas import LAYER_SUMMARY
 from tasks.selection.rules import select
@@ -45,7 +45,7 @@ def write_summary(
         path: the file to write.
 
     Raises:
-        DataError: a rule cannot be applied to a layer's scores; the layer is named.
+        NotSelectable: a rule cannot be applied to a layer's scores; the layer is named.
     """
     connection = duckdb.connect(config=_CONFIG)
     files = layer_files(scores)
@@ -59,8 +59,8 @@ def write_summary(
         for rule, tau in asked[cast(Encoder, encoder)]:
             try:
                 selection = select(values, rule, tau)
-            except DataError as error:
-                raise DataError(f"layer {layer}: {error}") from error
+            except NotSelectable as error:
+                raise NotSelectable(f"layer {layer}: {error}") from error
             selections.append(
                 {
                     "layer": layer,

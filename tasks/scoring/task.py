@@ -4,10 +4,12 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from torch import Tensor
 
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.run_config import Encoder, EncoderConfig, Rule
@@ -16,52 +18,108 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import source_digest
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
-from tasks.scoring.layer_scores import write_layer_scores
+from tasks.scoring.aggregate import LayerStatistics, first_rows
+from tasks.scoring.layer_scores import LayerScorer, aggregate_layer, write_layer_scores
+from tasks.scoring.scorer import ActivationScorer, WeightScorer
+from tasks.scoring.scorers.registry import find_scorer
 from tasks.scoring.summary import write_summary
+from tasks.shards.plan import ShardPlan
 
 SUMMARY = "layer_summary.parquet"
 
 
-@task(name="score-layers", task_run_name="score-{encoder}", cache_policy=NO_CACHE)
-def score_layers(
+@task(name="score-by-activations", task_run_name="score-{encoder}", cache_policy=NO_CACHE)
+def score_by_activations(
     encoder: Encoder,
-    config: EncoderConfig,
-    tags: list[str] | None,
+    chosen: EncoderConfig,
     activations: ArtifactRef,
     loaded: LoadedModel,
+    tags: list[str] | None,
     store: Store,
     context: RunContext,
+    first: Sequence[ShardPlan] | None = None,
 ) -> Made:
-    """Score every weight of one encoder's target layers; returns the `layer_scores` artifact."""
-    weights = loaded.target_weights(encoder, config.layers)
+    """Score one encoder's target layers from statistics; returns the `layer_scores` artifact.
+
+    `first` reads only the planned samples, of an `activations` artifact that holds more.
+    """
+    scorer = find_scorer(chosen.scorer, ActivationScorer)
+    weights = loaded.target_weights(encoder, chosen.layers)
     recipe = Recipe(
         kind=f"layer_scores.{encoder}",
         settings={
+            "scorer": chosen.scorer,
             "layers": [*weights],
-            "aggregation": config.aggregation,
-            "weight_by_magnitude": config.weight_by_magnitude,
+            **{name: getattr(chosen, name) for name in scorer.settings},
+            "weight_by_magnitude": chosen.weight_by_magnitude,
             "tags": None if tags is None else [*sorted(tags)],
+            "samples": None if first is None else [len(plan.keys) for plan in first],
         },
         inputs={"activations": activations, "encoder": loaded.encoder_digest(encoder)},
         code=source_digest(__package__ or ""),
     )
-    label = f"scores.{encoder}"
 
     def write(build: Build) -> None:
-        with stage(label, len(weights), "layers"):
-            write_layer_scores(
-                build,
-                store.path(activations),
-                weights,
-                encoder=encoder,
-                aggregation=config.aggregation,
-                weight_by_magnitude=config.weight_by_magnitude,
-                tags=tags,
-                device=torch.device(context.device),
-                stage=label,
-            )
+        rows = None if first is None else first_rows(store.manifest(activations), first)
+
+        def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
+            folder = store.path(activations) / f"encoder={encoder}/layer={layer}"
+            return aggregate_layer(LayerStatistics(folder, tags, rows), scorer.start(weight, chosen))
+
+        _write(build, encoder, chosen, weights, score, context)
 
     return store.materialise(recipe, write, context)
+
+
+@task(name="score-by-weights", task_run_name="score-{encoder}", cache_policy=NO_CACHE)
+def score_by_weights(
+    encoder: Encoder,
+    chosen: EncoderConfig,
+    loaded: LoadedModel,
+    seed: int,
+    store: Store,
+    context: RunContext,
+) -> Made:
+    """Score one encoder's target layers without data; returns the `layer_scores` artifact."""
+    scorer = find_scorer(chosen.scorer, WeightScorer)
+    weights = loaded.target_weights(encoder, chosen.layers)
+    recipe = Recipe(
+        kind=f"layer_scores.{encoder}",
+        settings={
+            "scorer": chosen.scorer,
+            "layers": [*weights],
+            "weight_by_magnitude": chosen.weight_by_magnitude,
+            "seed": seed if scorer.seeded else None,
+        },
+        inputs={"encoder": loaded.encoder_digest(encoder)},
+        code=source_digest(__package__ or ""),
+    )
+
+    def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        return scorer.scores(weight, layer, seed), {"n_pairs": 0}
+
+    return store.materialise(recipe, lambda build: _write(build, encoder, chosen, weights, score, context), context)
+
+
+def _write(
+    build: Build,
+    encoder: Encoder,
+    chosen: EncoderConfig,
+    weights: dict[str, Tensor],
+    score: LayerScorer,
+    context: RunContext,
+) -> None:
+    label = f"scores.{encoder}"
+    with stage(label, len(weights), "layers"):
+        write_layer_scores(
+            build,
+            weights,
+            score,
+            encoder=encoder,
+            weight_by_magnitude=chosen.weight_by_magnitude,
+            device=torch.device(context.device),
+            stage=label,
+        )
 
 
 @task(name="summarise-scores", cache_policy=NO_CACHE)

@@ -7,7 +7,7 @@ from decimal import ROUND_FLOOR, Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_specs.errors import DataError
+from data_specs.errors import NotSelectable
 from data_specs.run_config import Rule
 
 
@@ -33,7 +33,7 @@ def select(scores: NDArray[np.float32], rule: Rule, tau: float) -> Selection:
     Source: UWM paper, Eq. 11.
 
     Args:
-        scores: [out, in] float32; not negative for `score_mass`.
+        scores: [out, in] float32; of positive sum for `score_mass`.
         rule: which of the two.
         tau: share of the mass, or of the weights, that is left alone; 0 to 1, exclusive.
 
@@ -41,12 +41,12 @@ def select(scores: NDArray[np.float32], rule: Rule, tau: float) -> Selection:
         The selection.
 
     Raises:
-        DataError: a score is NaN or infinite; for `score_mass`, one is negative or all are zero.
+        NotSelectable: a score is NaN or infinite; for `score_mass`, their sum is not positive.
     """
     flat = np.ascontiguousarray(scores, dtype=np.float32).reshape(-1)
     finite = np.isfinite(flat)
     if not finite.all():
-        raise DataError(f"{int((~finite).sum())} of {flat.size} scores are NaN or infinite")
+        raise NotSelectable(f"{int((~finite).sum())} of {flat.size} scores are NaN or infinite")
     n_left = _left_by_mass(flat, tau) if rule == "score_mass" else _left_by_share(flat.size, tau)
     if n_left == flat.size:
         return Selection(np.empty(0, np.int64), None)
@@ -60,12 +60,10 @@ def select(scores: NDArray[np.float32], rule: Rule, tau: float) -> Selection:
 
 
 def _left_by_mass(flat: NDArray[np.float32], tau: float) -> int:
-    lowest = float(flat.min())
-    if lowest < 0:
-        raise DataError(f"score_mass needs scores of at least 0, the smallest is {lowest:g}; use rule top_share")
     total = _sum(flat)
-    if total == 0:
-        raise DataError("score_mass needs a positive sum of scores, all are 0; use rule top_share")
+    if total <= 0:
+        raise NotSelectable(f"score_mass needs a positive sum of scores, got {total:g}; use rule top_share")
+    # Negative scores lower the cumulated mass first, which then only rises: the selected ones are still the highest.
     # Few weights hold the last of the mass: only so many of the highest are sorted as are sure to hold it.
     n_top = max(1, flat.size // _FIRST_GUESS)
     while True:

@@ -20,6 +20,7 @@ from data_specs.errors import DataError
 from data_specs.run_config import Content, Encoder
 from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, member_names, needed_contents
 from tasks.shards.images import BadImage, decode_rgb
+from tasks.shards.inspection import Shard
 from tasks.shards.plan import BadSample, ShardPlan
 
 _UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, LZMAError)
@@ -56,9 +57,17 @@ class BatchReader(IterableDataset[Batch]):
     from its workers in turn, so the order of batches does not depend on how many there are.
     """
 
-    def __init__(self, plans: Sequence[ShardPlan], encoder: Encoder, transform: Transform, batch_size: int) -> None:
-        """Read `plans` for `encoder`; `batch_size` counts inputs, so a pair counts as two."""
+    def __init__(
+        self,
+        plans: Sequence[ShardPlan],
+        encoder: Encoder,
+        transform: Transform,
+        batch_size: int,
+        side: Content | None = None,
+    ) -> None:
+        """Read `plans` for `encoder`; `batch_size` counts inputs, so a pair counts as two, with `side` as one."""
         self._plans = list(plans)
+        self._side: Content | None = side
         self._encoder: Encoder = encoder
         self._transform = transform
         self._batch_size = batch_size
@@ -66,6 +75,10 @@ class BatchReader(IterableDataset[Batch]):
     def n_batches(self, plan_index: int) -> int:
         """How many batches a shard gives."""
         return len(self._batches(plan_index))
+
+    def _contents(self, shard: Shard) -> tuple[Content, ...]:
+        contents = needed_contents(shard.content)
+        return contents if self._side is None else tuple(side for side in contents if side == self._side)
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
@@ -88,14 +101,14 @@ class BatchReader(IterableDataset[Batch]):
 
     def _batches(self, plan_index: int) -> list[tuple[str, ...]]:
         plan = self._plans[plan_index]
-        size = max(1, self._batch_size // len(needed_contents(plan.shard.content)))
+        size = max(1, self._batch_size // len(self._contents(plan.shard)))
         return [plan.keys[start : start + size] for start in range(0, len(plan.keys), size)]
 
     def _read(self, plan_index: int, batches: dict[int, tuple[str, ...]]) -> Iterator[Batch]:
         plan = self._plans[plan_index]
         wanted = {key for keys in batches.values() for key in keys}
         endings = {TAG_SUFFIX, CLASS_SUFFIX}
-        for content in needed_contents(plan.shard.content):
+        for content in self._contents(plan.shard):
             endings.update(member_names(self._encoder, content, paired=plan.shard.paired))
 
         def needed(name: str) -> bool:
@@ -119,7 +132,7 @@ class BatchReader(IterableDataset[Batch]):
         keys: list[str] = []
         tags: list[str | None] = []
         bad: list[BadSample] = []
-        rows: dict[Content, list[Tensor]] = {content: [] for content in needed_contents(shard.content)}
+        rows: dict[Content, list[Tensor]] = {content: [] for content in self._contents(shard)}
         for sample in group:
             try:
                 tag = _tag(sample)
@@ -223,8 +236,10 @@ class BatchStream:
         batch_size: int,
         workers: int,
         pin_memory: bool = False,
+        side: Content | None = None,
     ) -> None:
-        """Read `plans` with `workers` processes; 0 decodes in this one."""
+        """Read `plans` with `workers` processes; 0 decodes in this one. `side` reads one side of paired shards."""
+        self._side: Content | None = side
         self._plans, self._encoder, self._transform = list(plans), encoder, transform
         self._batch_size, self._workers, self._pin_memory = batch_size, workers, pin_memory
         self._next = -1
@@ -254,7 +269,9 @@ class BatchStream:
     def _restart(self, plan_index: int) -> None:
         self._start = plan_index
         self._loading.clear()
-        self._reader = BatchReader(self._plans[plan_index:], self._encoder, self._transform, self._batch_size)
+        self._reader = BatchReader(
+            self._plans[plan_index:], self._encoder, self._transform, self._batch_size, self._side
+        )
         loader = DataLoader(
             self._reader,
             batch_size=None,

@@ -56,8 +56,9 @@ from pathlib import Path
 import torch
 from tasks.scoring.aggregate import LayerStatistics
 from tasks.scoring.layer_scores import aggregate_layer
+from tasks.scoring.scorers.uwm import MeanOfRatios
 weight = torch.randn({out}, {width})
-scores, counts = aggregate_layer(LayerStatistics(Path(sys.argv[1]), None), weight, "mean_of_ratios")
+scores, counts = aggregate_layer(LayerStatistics(Path(sys.argv[1]), None), MeanOfRatios(weight))
 # ru_maxrss would also count the parent, whose pages a forked child shares until it starts.
 peak_kb = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 print(json.dumps({{"peak_mb": peak_kb / 1024, **counts}}))

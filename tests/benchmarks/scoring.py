@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from tasks.activations.statistics import channel_statistics
-from tasks.scoring.saliency import STD_EPS, ChannelStats, MeanOfRatios
+from tasks.scoring.saliency import STD_EPS, ChannelStats
+from tasks.scoring.scorers.uwm import MeanOfRatios
 from tests.benchmarks.timing import by_turns, ratio
 
 _PAIRS, _TOKENS, _IN, _OUT = 8, 257, 4096, 1024

@@ -11,7 +11,8 @@ from tasks.lineage.parts import Parts
 from tasks.lineage.store import Build
 from tasks.scoring.aggregate import LayerStatistics
 from tasks.scoring.layer_scores import aggregate_layer, write_layer_scores
-from tasks.scoring.saliency import ChannelStats, MeanOfRatios, RatioOfMeans
+from tasks.scoring.saliency import ChannelStats
+from tasks.scoring.scorers.uwm import MeanOfRatios, RatioOfMeans
 from tasks.selection.scores_table import read_scores
 from tests.support import random_statistics, statistics_rows, write_statistics
 
@@ -83,7 +84,7 @@ def test_pairs_come_in_file_order_with_both_sides_as_they_were_written(wide):
 def test_the_mean_over_windows_and_files_equals_one_big_product(wide):
     folder, parts = wide
     weight = random_weight(16, WIDE)
-    scores, counts = aggregate_layer(LayerStatistics(folder, None), weight, "mean_of_ratios")
+    scores, counts = aggregate_layer(LayerStatistics(folder, None), MeanOfRatios(weight))
     safe, unsafe = (ChannelStats(stats.norm.double(), stats.std.double()) for stats in joined(parts))
     magnitude = weight.double().abs()
     per_output = (unsafe.norm @ magnitude.T) / (safe.norm @ magnitude.T)
@@ -95,7 +96,7 @@ def test_the_mean_over_windows_and_files_equals_one_big_product(wide):
 def test_ratio_of_means_over_windows_and_files_equals_one_big_product(wide):
     folder, parts = wide
     weight = random_weight(16, WIDE)
-    scores, counts = aggregate_layer(LayerStatistics(folder, None), weight, "ratio_of_means")
+    scores, counts = aggregate_layer(LayerStatistics(folder, None), RatioOfMeans(weight))
     magnitude = weight.double().abs()
     safe, unsafe = (
         (stats.norm.double() @ magnitude.T).T @ (stats.norm.double() / (stats.std.double() + 1e-8))
@@ -108,7 +109,7 @@ def test_ratio_of_means_over_windows_and_files_equals_one_big_product(wide):
 def test_the_same_statistics_give_the_same_bits_every_time(wide):
     folder, _ = wide
     weight = random_weight(16, WIDE)
-    first, second = (aggregate_layer(LayerStatistics(folder, None), weight, "mean_of_ratios")[0] for _ in range(2))
+    first, second = (aggregate_layer(LayerStatistics(folder, None), MeanOfRatios(weight))[0] for _ in range(2))
     assert torch.equal(first, second)
 
 
@@ -129,7 +130,7 @@ def test_tags_that_no_pair_has_leave_nothing_to_score(tmp_path):
     Pairs(3, 6, 0, tags=["hate"] * 3).write(tmp_path / "a.parquet")
     rows = LayerStatistics(tmp_path, ["' OR 1 = 1 --"])
     with pytest.raises(DataError, match="no pair with both sides is left to score; look at the tags"):
-        aggregate_layer(rows, random_weight(4, 6), "mean_of_ratios")
+        aggregate_layer(rows, MeanOfRatios(random_weight(4, 6)))
 
 
 def test_rows_without_a_partner_are_counted_and_left_out(tmp_path):
@@ -137,7 +138,7 @@ def test_rows_without_a_partner_are_counted_and_left_out(tmp_path):
     rows = pairs.rows()
     write_statistics(tmp_path / "a.parquet", [rows.slice(0, 3), rows.slice(4, 4)])
     statistics = LayerStatistics(tmp_path, None)
-    scores, counts = aggregate_layer(statistics, random_weight(4, 6), "mean_of_ratios")
+    scores, counts = aggregate_layer(statistics, MeanOfRatios(random_weight(4, 6)))
     assert counts == {"n_pairs": 3, "n_unmatched_rows": 1}
     kept = [0, 2, 3]
     mean = MeanOfRatios(random_weight(4, 6))
@@ -155,7 +156,7 @@ def test_unpaired_sides_may_differ_in_size_and_lie_in_files_of_their_own(tmp_pat
         ids = [f"{name}/{i}" for i in range(n)]
         rows = statistics_rows(ids, [content] * n, [None] * n, stats.norm, stats.std)
         write_statistics(tmp_path / f"{name}.parquet", [rows])
-    scores, counts = aggregate_layer(LayerStatistics(tmp_path, None), random_weight(4, 6), "ratio_of_means")
+    scores, counts = aggregate_layer(LayerStatistics(tmp_path, None), RatioOfMeans(random_weight(4, 6)))
     ratio = RatioOfMeans(random_weight(4, 6))
     ratio.add("safe", safe)
     ratio.add("unsafe", unsafe)
@@ -167,9 +168,9 @@ def test_one_side_alone_cannot_be_scored(tmp_path):
     norm, std = random_statistics(3, 6, 0)
     write_statistics(tmp_path / "a.parquet", [statistics_rows(list("abc"), ["safe"] * 3, [None] * 3, norm, std)])
     with pytest.raises(DataError, match="no unsafe sample to score"):
-        aggregate_layer(LayerStatistics(tmp_path, None), random_weight(4, 6), "ratio_of_means")
+        aggregate_layer(LayerStatistics(tmp_path, None), RatioOfMeans(random_weight(4, 6)))
     with pytest.raises(DataError, match="no pair with both sides"):
-        aggregate_layer(LayerStatistics(tmp_path, None), random_weight(4, 6), "mean_of_ratios")
+        aggregate_layer(LayerStatistics(tmp_path, None), MeanOfRatios(random_weight(4, 6)))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_a_channel_without_a_ratio_is_refused_with_its_pair_named(tmp_path, side
     getattr(pairs, side).norm[3, 2] = value
     pairs.write(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=f"pair a/0003: the unsafe/safe ratio of {axis} is NaN or infinite"):
-        aggregate_layer(LayerStatistics(tmp_path, None), random_weight(4, 6), "mean_of_ratios")
+        aggregate_layer(LayerStatistics(tmp_path, None), MeanOfRatios(random_weight(4, 6)))
 
 
 def test_a_channel_silent_in_every_safe_sample_is_refused_by_its_weight(tmp_path):
@@ -195,13 +196,13 @@ def test_a_channel_silent_in_every_safe_sample_is_refused_by_its_weight(tmp_path
     with pytest.raises(
         DataError, match=r"ratio of the weight at output 0, input 2 is NaN or infinite.*use fewer layers"
     ):
-        aggregate_layer(LayerStatistics(tmp_path, None), random_weight(4, 6), "ratio_of_means")
+        aggregate_layer(LayerStatistics(tmp_path, None), RatioOfMeans(random_weight(4, 6)))
 
 
 def test_a_transposed_weight_is_refused_with_both_shapes(tmp_path):
     Pairs(5, 6, 0).write(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"norm is \[5, 6\], expected \[pairs, in\] = \[5, 4\]"):
-        aggregate_layer(LayerStatistics(tmp_path, None), random_weight(4, 6).T, "mean_of_ratios")
+        aggregate_layer(LayerStatistics(tmp_path, None), MeanOfRatios(random_weight(4, 6).T))
 
 
 def test_a_folder_without_statistics_is_refused(tmp_path):
@@ -214,9 +215,13 @@ def layer_build(folder):
     return Build(Recipe(kind="layer_scores.text", code="x"), folder, Parts(folder))
 
 
-def write_scores_of(build, statistics, weights, **changes):
-    settings = {"encoder": "text", "aggregation": "mean_of_ratios", "weight_by_magnitude": False, "tags": None}
-    write_layer_scores(build, statistics, weights, **{**settings, **changes}, device=CPU, stage="test")
+def write_scores_of(build, statistics, weights, *, weight_by_magnitude=False):
+    def score(layer, weight):
+        rows = LayerStatistics(statistics / f"encoder=text/layer={layer}", None)
+        return aggregate_layer(rows, MeanOfRatios(weight))
+
+    settings = {"encoder": "text", "weight_by_magnitude": weight_by_magnitude}
+    write_layer_scores(build, weights, score, **settings, device=CPU, stage="test")
 
 
 def test_scores_of_every_layer_are_written_with_what_they_were_taken_over(tmp_path):

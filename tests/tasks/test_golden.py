@@ -22,7 +22,8 @@ from tasks.evaluation.retrieval import retrieval_metrics
 from tasks.evaluation.safeground import safeground
 from tasks.evaluation.similarities import similarities
 from tasks.extraction.columns import vectors
-from tasks.scoring.saliency import ChannelStats, MeanOfRatios
+from tasks.scoring.saliency import ChannelStats
+from tasks.scoring.scorers.uwm import MeanOfRatios
 from tasks.selection.rules import select
 from tests.support import CASE, E2E, overlap, write_golden_e2e
 

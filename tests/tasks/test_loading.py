@@ -83,6 +83,14 @@ def test_weights_that_are_not_finite_are_refused_by_tensor(state, value):
         load_weights(ARCHITECTURE, spoilt, source="w.pt")
 
 
+def test_what_no_encoder_uses_may_hold_anything():
+    coca = tiny_model(TINY_COCA).state_dict()
+    name = "text_decoder.text_projection"
+    coca[name] = torch.full_like(coca[name], float("nan"))
+    loaded = load_weights(Architecture(TINY_COCA, {}, None), coca, source="w.pt")
+    assert loaded.model.get_parameter(name).isnan().all()
+
+
 def test_clip_weights_are_renamed_for_a_model_with_a_text_tower_of_its_own(state):
     loaded = load_weights(Architecture({**TINY_CLIP, "custom_text": True}, {}, None), state, source="w.pt")
     assert torch.equal(loaded.model.text.token_embedding.weight, state["token_embedding.weight"])
@@ -111,11 +119,11 @@ def test_the_observable_attention_answers_as_open_clips_own(cfg):
 
 def test_weights_that_are_neither_file_nor_tag_are_refused_with_the_tags_there_are():
     with pytest.raises(
-        SpecError, match=r"'openia' is neither a file nor a pretrained tag; tags of ViT-B-32 are openai"
+        SpecError, match=r"'openia' is no file, no folder and no pretrained tag; tags of ViT-B-32 are openai"
     ):
         load_model(ModelConfig(architecture="ViT-B-32", weights="openia"))
 
 
 def test_weights_of_another_layout_are_refused(state):
     with pytest.raises(SpecError, match="do not fit the architecture"):
-        load_weights(Architecture(TINY_SIGLIP, {}, None), state, source="w.pt")
+        load_weights(Architecture(TINY_COCA, {}, None), state, source="w.pt")

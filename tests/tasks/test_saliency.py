@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from data_specs.errors import DataError
-from tasks.scoring.saliency import ChannelStats, MeanOfRatios, NotComparable, RatioOfMeans
+from tasks.scoring.saliency import ChannelStats, NotComparable
+from tasks.scoring.scorers.uwm import MeanOfRatios, RatioOfMeans
 from tests.support import random_statistics
 
 EPS = 1e-8
@@ -179,7 +180,7 @@ def test_ratio_of_means_bears_a_channel_that_is_silent_in_some_safe_samples_only
 
 def test_scores_of_nothing_are_refused():
     weight = random_weight(4, 5, 0)
-    with pytest.raises(DataError, match="no pair to score"):
+    with pytest.raises(DataError, match="no pair with both sides is left to score"):
         MeanOfRatios(weight).scores()
     ratio = RatioOfMeans(weight)
     ratio.add("safe", stats_of(1, 5, 0))

@@ -143,15 +143,30 @@ def test_scores_that_are_not_finite_are_refused_and_counted(rule, value):
         select(scores, rule, 0.5)
 
 
-def test_a_negative_score_has_no_mass_but_a_rank():
-    scores = scores_of([1, -0.25, 3])
-    with pytest.raises(
-        DataError, match=r"score_mass needs scores of at least 0, the smallest is -0\.25; use rule top_share"
-    ):
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("n", [5, 40, 700])
+def test_negative_scores_lower_the_mass_and_the_definition_stays(n, seed):
+    generator = np.random.default_rng(seed)
+    scores = (generator.normal(0.4, 1, (1, n))).astype(np.float32)
+    while scores.sum(dtype=np.float64) <= 0.01 * n:
+        scores += np.float32(1)
+    values = sorted(scores.ravel().tolist())
+    total, cumulated, expected = sum(values), 0.0, 0
+    for value in values:
+        cumulated += value
+        expected += cumulated / total > 0.9
+    found = select(scores, "score_mass", 0.9)
+    assert len(found.index) == expected
+    assert sorted(scores.ravel()[found.index].tolist()) == values[n - expected :]
+
+
+def test_scores_of_no_positive_sum_have_no_mass_but_a_rank():
+    scores = scores_of([1, -3, 1.5])
+    with pytest.raises(DataError, match=r"score_mass needs a positive sum of scores, got -0\.5; use rule top_share"):
         select(scores, "score_mass", 0.5)
     assert select(scores, "top_share", 0.5).index.tolist() == [0, 2]
 
 
 def test_scores_that_are_all_zero_have_no_mass():
-    with pytest.raises(DataError, match="score_mass needs a positive sum of scores, all are 0; use rule top_share"):
+    with pytest.raises(DataError, match="score_mass needs a positive sum of scores, got 0; use rule top_share"):
         select(np.zeros((3, 3), np.float32), "score_mass", 0.5)

@@ -1,3 +1,6 @@
+import copy
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -6,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
+from tasks.encoders.architecture import Architecture, build_model
 from tasks.encoders.tokens import valid_text_tokens
-from tests.support import TINY_CLIP, TINY_COCA, TINY_SIGLIP, tiny_model
+from tests.support import TINY_CLIP, TINY_COCA, TINY_SIGLIP, tiny_model, write_toy_tokenizer
 
 END = 63
 CLIP, SIGLIP, COCA = (tiny_model(cfg) for cfg in (TINY_CLIP, TINY_SIGLIP, TINY_COCA))
@@ -69,6 +73,27 @@ def test_siglip_without_an_end_token_counts_all_but_padding(texts):
     assert valid_text_tokens(SIGLIP, padded(texts, [], 1)).tolist() == expected
 
 
+def test_siglips_padding_is_its_tokenizers_whatever_the_tower_says():
+    assert SIGLIP.text.pad_id == 0
+    texts = ["a safe picture", "a", "a cat of number 14 15 16 17 18 19 20 21 22 23 24 25 26 27"]
+    with tempfile.TemporaryDirectory() as folder:
+        # SigLIP pads with its end token, 1, which is therefore no valid token; SigLIP 2 pads with 0 after its end token.
+        for padding, counts in (("</s>", [3, 1, 15]), ("<pad>", [4, 2, 16])):
+            tokenizer = write_toy_tokenizer(Path(folder), padding=padding)
+            model, _, tokenize = build_model(Architecture(TINY_SIGLIP, {}, None, tokenizer))
+            ids = tokenize(texts)
+            assert ids.shape == (3, 16)
+            assert valid_text_tokens(model, ids).sum(dim=1).tolist() == counts
+            assert not valid_text_tokens(model, ids)[0, counts[0] :].any()
+
+
+def test_a_model_that_was_built_elsewhere_falls_back_to_its_towers_padding():
+    model = copy.deepcopy(SIGLIP)
+    del model.padding_id
+    model.text.pad_id = 7
+    assert valid_text_tokens(model, padded([[5, 6]], [], 7)).sum() == 2
+
+
 @settings(max_examples=50, deadline=None)
 @given(captions)
 def test_cocas_appended_class_token_counts_and_its_padding_does_not(texts):
@@ -78,7 +103,7 @@ def test_cocas_appended_class_token_counts_and_its_padding_does_not(texts):
 
 def test_a_hugging_face_tower_counts_all_but_its_own_padding():
     class Tower(nn.Module):
-        """What open_clip's HFTextEncoder shows of itself; transformers is not among the dependencies."""
+        """What open_clip's HFTextEncoder shows of itself."""
 
         def __init__(self):
             super().__init__()

@@ -1,0 +1,65 @@
+"""The files of evaluations and differences, and how to read them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from data_specs.figures import Difference, TagFigure
+from data_specs.metrics import accuracy_name
+
+METRICS_FILE = "metrics.json"
+SIMILARITIES_FILE = "similarities.parquet"
+OUTCOMES_FILE = "outcomes.parquet"
+INTERVALS_FILE = "intervals.json"
+BY_TAG_FILE = "by_tag.parquet"
+ZERO_SHOT_FILE = "zero_shot.json"
+ZERO_SHOT_OUTCOMES_FILE = "zero_shot_outcomes.parquet"
+DIFFERENCES_FILE = "differences.parquet"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write what a JSON file of an evaluation holds."""
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_metrics(artifact: Path) -> dict[str, float]:
+    """The metrics of an evaluation artifact in percent, and `n_pairs`."""
+    metrics: dict[str, float] = _read_json(artifact / METRICS_FILE)
+    return metrics
+
+
+def read_zero_shot(artifact: Path) -> dict[str, dict[str, float]]:
+    """The accuracies of each zero-shot data set in percent; empty where there is no data set."""
+    path = artifact / ZERO_SHOT_FILE
+    accuracies: dict[str, dict[str, float]] = _read_json(path) if path.exists() else {}
+    return accuracies
+
+
+def read_figures(artifact: Path) -> dict[str, float]:
+    """Every figure in percent, those of single data sets as `zero_shot.cifar10.acc1`: the names of `read_intervals`."""
+    figures = {name: value for name, value in read_metrics(artifact).items() if name != "n_pairs"}
+    for data_set, accuracies in read_zero_shot(artifact).items():
+        figures |= {accuracy_name(data_set, name): value for name, value in accuracies.items()}
+    return figures
+
+
+def read_intervals(artifact: Path) -> dict[str, tuple[float, float]]:
+    """Low and high of each figure's 95 % interval, in percent."""
+    return {name: (low, high) for name, (low, high) in _read_json(artifact / INTERVALS_FILE).items()}
+
+
+def read_by_tag(artifact: Path) -> list[TagFigure]:
+    """The figures of each tag, tags in alphabetical order and pairs without one last."""
+    return [TagFigure(**row) for row in pq.read_table(artifact / BY_TAG_FILE).to_pylist()]
+
+
+def read_differences(artifact: Path) -> dict[str, Difference]:
+    """Every figure's difference from a differences artifact, by metric."""
+    rows = (Difference(**row) for row in pq.read_table(artifact / DIFFERENCES_FILE).to_pylist())
+    return {row.metric: row for row in rows}
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,72 @@
+"""What queries retrieve with each model: what `gallery.json` holds."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from data_specs.run_config import Content, Encoder
+from data_specs.spec import Spec
+
+THUMBNAIL_PX = 128
+CAPTION_CHARS = 300
+
+Picked = Literal["random", "changed"]
+
+
+class GalleryMember(Spec):
+    """One member of a pair as it is shown: a caption, or a picture's thumbnail."""
+
+    pair_id: str
+    content: Content
+    tag: str | None
+    caption: str | None = Field(default=None, description="of a text; cut after CAPTION_CHARS characters")
+    thumbnail: str | None = Field(
+        default=None,
+        pattern=r"^thumbnails/[0-9a-f]{16}\.jpg$",
+        description="of a picture: file in the artifact, longest side at most THUMBNAIL_PX",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.caption is None) == (self.thumbnail is None):
+            raise ValueError("expected either a caption or a thumbnail")
+        return self
+
+
+class GalleryAnswer(Spec):
+    """One retrieved member."""
+
+    member: GalleryMember
+    similarity: float = Field(description="cosine with the query")
+
+
+class GalleryQuery(Spec):
+    """One query and what each model answers, best first."""
+
+    member: GalleryMember
+    picked: Picked = Field(description="changed: because its first answer differs between the models")
+    answers: dict[str, list[GalleryAnswer]] = Field(description="by model")
+
+
+class GalleryKind(Spec):
+    """Queries of one encoder and side, such as unsafe texts."""
+
+    encoder: Encoder = Field(description="of the query; the answers are of the other")
+    content: Content
+    n_examined: int = Field(ge=1, description="queries, in a random order, whose first answers were compared")
+    n_changed: int = Field(ge=0, description="how many of these have another first answer with another model")
+    queries: list[GalleryQuery]
+
+    @property
+    def label(self) -> str:
+        """Such as `unsafe text`."""
+        return f"{self.content} {'image' if self.encoder == 'vision' else 'text'}"
+
+
+class Gallery(Spec):
+    """Four kinds of queries, answered among the safe and unsafe members of all pairs."""
+
+    models: list[str] = Field(min_length=1, description="the original first")
+    seed: int
+    n_pairs: int = Field(ge=1)
+    kinds: list[GalleryKind]

@@ -1,0 +1,72 @@
+"""An ablation: the method's settings crossed, what they share made once."""
+
+from typing import Any
+
+from prefect import flow
+
+from data_specs.ablation import AblationPoint, LeftOut
+from data_specs.errors import NotSelectable
+from data_specs.manifest import ArtifactRef
+from data_specs.run_config import RunConfig
+from data_specs.run_result import RunResult
+from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.scores import scores_of
+from flows.session import Session, open_session
+from tasks.experiments.ablation_points import AblationPlan, ablation_points
+from tasks.experiments.task import write_ablation
+from tasks.lineage.progress import notice
+
+
+@flow(name="ablate")
+def ablate(
+    config: RunConfig,
+    axes: dict[str, list[Any]],
+    store: str = "store",
+    device: str = "auto",
+    workers: int | None = None,
+) -> RunResult:
+    """Measure every combination of some settings.
+
+    Args:
+        config: the run's settings; what is no axis stays as it is there.
+        axes: values of `scorer, aggregation, rule, weight_by_magnitude, layers, limit, seed`.
+        store: folder of the artifact store.
+        device: auto, cpu, cuda or cuda:N.
+        workers: processes that decode samples; None for one a core, at most 4.
+
+    Returns:
+        Artifact `ablation`, and everything that it is made of.
+    """
+    plan = ablation_points(config, axes)
+    limits = [config.calibration.limit, *(point.limit for point in plan.points)]
+    # Calibration data are read once, as many as the largest point needs.
+    largest = None if None in limits else max(limit for limit in limits if limit is not None)
+    shared = config.model_copy(
+        update={"calibration": config.calibration.model_copy(update={"limit": largest}), "methods": {}}
+    )
+    with open_session(shared, store, device, workers) as session:
+        measured, left_out = _measure_points(session, plan)
+        with session.timed("ablation"):
+            made = write_ablation(
+                config.name, session.kept("evaluation.original"), measured, left_out, session.store, session.context
+            )
+            session.keep("ablation", made)
+        return session.result()
+
+
+def _measure_points(
+    session: Session, plan: AblationPlan
+) -> tuple[list[tuple[AblationPoint, ArtifactRef, ArtifactRef]], list[LeftOut]]:
+    sets = EvaluationSets(session)
+    measure_original(session, sets)
+    measured, left_out = [], list(plan.left_out)
+    for point in plan.points:
+        run = point.run_config(session.config)
+        try:
+            edit = selected_edit(session, scores_of(session, run, name=point.label), run, point.label)
+        except NotSelectable as error:
+            notice(f"left out: {point.label}: {error}")
+            left_out.append(LeftOut(label=point.label, axes=point.axes, reason=str(error)))
+            continue
+        measured.append((point, edit, measure_edit(session, sets, edit, point.label)))
+    return measured, left_out

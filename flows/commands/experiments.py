@@ -1,0 +1,143 @@
+"""`uwm sweep`, `uwm compare` and `uwm ablate`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data_specs.config_file import load_config
+from data_specs.run_result import RunResult
+from flows.commands.options import DEFAULT_STORE, ConfigArgument, DeviceOption, JsonOption, StoreOption, WorkersOption
+from flows.commands.start import finish, in_prefect
+
+
+class SweptEncoder(StrEnum):
+    """Whose settings a sweep changes."""
+
+    TEXT = "text"
+    VISION = "vision"
+    BOTH = "both"
+
+
+class ControlChoice(StrEnum):
+    """Which methods are given a random control."""
+
+    EACH = "each"
+    FIRST = "first"
+    NONE = "none"
+
+
+_VALUES = "values separated by commas"
+
+
+def sweep(
+    config: ConfigArgument,
+    tau: Annotated[
+        str, typer.Option("--tau", metavar="VALUES", help="Such as 0.9:0.995:0.005 (first:last:step) or 0.9,0.98.")
+    ],
+    alpha: Annotated[str, typer.Option("--alpha", metavar="VALUES", help="Such as -1,0.")] = "-1",
+    encoder: Annotated[
+        SweptEncoder, typer.Option("--encoder", help="Whose tau and alpha; the other's stay as configured.")
+    ] = SweptEncoder.BOTH,
+    choose: Annotated[
+        str | None,
+        typer.Option(
+            "--choose",
+            metavar="LIMITS",
+            help="Take the best GS within limits in points against the original, such as zero_shot>=-2,PS>=-1.",
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model edited with every tau and alpha."""
+    from tasks.experiments.choice import parse_limits
+    from tasks.experiments.grid import parse_values, swept_encoders
+
+    settings = load_config(config)
+    taus, alphas = parse_values(tau, "tau"), parse_values(alpha, "alpha")
+    swept_encoders(encoder, settings)
+    if choose is not None:
+        parse_limits(choose)
+
+    def start() -> RunResult:
+        from flows.sweep import sweep as sweep_flow
+
+        result: RunResult = sweep_flow(settings, taus, alphas, encoder.value, choose, str(store), device, workers)
+        return result
+
+    finish(in_prefect(start), json)
+
+
+def compare(
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG.yaml...", help="Settings of one or several runs.")],
+    controls: Annotated[
+        ControlChoice, typer.Option("--controls", help="Which methods are given a random control of equal size.")
+    ] = ControlChoice.EACH,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure several ways to edit on the same pairs: one table with controls and the paper's own figures."""
+    settings = [load_config(path) for path in configs]
+
+    def start() -> RunResult:
+        from flows.compare import compare as compare_flow
+
+        result: RunResult = compare_flow(settings, controls.value, str(store), device, workers)
+        return result
+
+    finish(in_prefect(start), json)
+
+
+def ablate(
+    config: ConfigArgument,
+    scorer: Annotated[str | None, typer.Option("--scorer", metavar="VALUES", help=f"Scorers; {_VALUES}.")] = None,
+    aggregation: Annotated[
+        str | None, typer.Option("--aggregation", metavar="VALUES", help="mean_of_ratios,ratio_of_means")
+    ] = None,
+    rule: Annotated[str | None, typer.Option("--rule", metavar="VALUES", help="score_mass,top_share")] = None,
+    weight_by_magnitude: Annotated[
+        str | None, typer.Option("--weight-by-magnitude", metavar="VALUES", help="true,false")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", metavar="VALUES", help="attention_output,mlp_output, or globs")
+    ] = None,
+    limit: Annotated[
+        str | None, typer.Option("--limit", metavar="VALUES", help="Calibration samples, such as 512,8192,all.")
+    ] = None,
+    seed: Annotated[str | None, typer.Option("--seed", metavar="VALUES", help="Such as 0,1,2.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure every combination of settings; without any, scorers, aggregations, rules and weighting by |W|."""
+    from tasks.experiments.ablation_points import DEFAULT_AXES, ablation_points
+    from tasks.experiments.grid import parse_axis
+
+    settings = load_config(config)
+    given = {
+        "scorer": scorer,
+        "aggregation": aggregation,
+        "rule": rule,
+        "weight_by_magnitude": weight_by_magnitude,
+        "layers": layers,
+        "limit": limit,
+        "seed": seed,
+    }
+    axes: dict[str, list[Any]] = {name: parse_axis(name, text) for name, text in given.items() if text is not None}
+    axes = axes or DEFAULT_AXES
+    ablation_points(settings, axes)
+
+    def start() -> RunResult:
+        from flows.ablate import ablate as ablate_flow
+
+        result: RunResult = ablate_flow(settings, axes, str(store), device, workers)
+        return result
+
+    finish(in_prefect(start), json)

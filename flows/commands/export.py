@@ -1,0 +1,33 @@
+"""`uwm export`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import DEFAULT_STORE, StoreOption
+
+
+class Format(StrEnum):
+    """Whose folder is written."""
+
+    open_clip = "open_clip"
+    transformers = "transformers"
+
+
+def export(
+    edited: Annotated[str, typer.Argument(metavar="EDITED", help="Version of a model artifact, or its beginning.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to make.")],
+    format: Annotated[Format, typer.Option("--format", help="The library that shall load it.")] = Format.open_clip,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", metavar="DIR", help="Tokenizer of the model, to be put beside it.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Write an edited model as a folder with a model card."""
+    from tasks.exporting.folder import export_model
+    from tasks.lineage.store import Store
+
+    folder = export_model(Store(store), edited, format.value, out, tokenizer)
+    typer.echo(f"wrote {folder}")

@@ -1,0 +1,33 @@
+"""How commands start flows, and how they end."""
+
+from collections.abc import Callable
+
+import typer
+
+from data_specs.run_result import RunResult
+
+
+def in_prefect(start: Callable[[], RunResult]) -> RunResult:
+    """Run a flow against the configured Prefect server or a temporary one, with progress on the screen."""
+    from flows.commands.display import progress_shown
+    from flows.temporary_server import prefect_api
+
+    with prefect_api() as wait_for_server:
+        # The server starts in its own process while the heavy libraries are imported in this one.
+        import open_clip  # noqa: F401
+
+        import flows.make_safe  # noqa: F401
+
+        wait_for_server()
+        with progress_shown():
+            return start()
+
+
+def finish(result: RunResult, json: bool) -> None:
+    """Print a run's end: tables for a person, or one line of JSON."""
+    from flows.commands.display import show_result
+
+    if json:
+        typer.echo(result.model_dump_json())
+    else:
+        show_result(result)

@@ -1,0 +1,166 @@
+"""A comparison: several ways to edit, their controls and the paper's own figures on the same pairs."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+from prefect import flow
+
+from data_specs.comparison import ComparisonRow
+from data_specs.errors import SpecError
+from data_specs.evaluation_files import read_by_tag, read_metrics
+from data_specs.manifest import ArtifactRef
+from data_specs.paper import paper_row
+from data_specs.run_config import MethodConfig, RunConfig
+from data_specs.run_result import RunResult
+from flows.measure import (
+    EvaluationSets,
+    control_edit,
+    difference_of,
+    measure_edit,
+    measure_original,
+    selected_edit,
+)
+from flows.report import report_of
+from flows.scores import scores_of
+from flows.session import Session, open_session
+from tasks.experiments.task import MeasuredModel, write_comparison
+
+Controls = Literal["each", "first", "none"]
+ORIGINAL = "original"
+
+
+@flow(name="compare")
+def compare(
+    configs: list[RunConfig],
+    controls: Controls = "each",
+    store: str = "store",
+    device: str = "auto",
+    workers: int | None = None,
+) -> RunResult:
+    """Measure the methods of one or several runs and set them side by side.
+
+    Args:
+        configs: settings of runs on the same evaluation pairs; of each, its `methods`, or where there
+            are none its own way to edit.
+        controls: with each method, with the first of each run, or with none, a control that edits as
+            many weights of the same layers, drawn at random.
+        store: folder of the artifact store.
+        device: auto, cpu, cuda or cuda:N.
+        workers: processes that decode samples; None for one a core, at most 4.
+
+    Returns:
+        Artifacts `comparison` and `report`, and everything that they are made of.
+    """
+    names = [config.name for config in configs]
+    if len(set(names)) < len(names):
+        raise SpecError(
+            f"runs to compare must have different names, got {', '.join(names)}; change name in one of them"
+        )
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(open_session(config, store, device, workers)) for config in configs]
+        models: list[MeasuredModel] = []
+        paper: list[ComparisonRow] = []
+        for session in sessions:
+            found, rows = compare_methods(
+                session, controls, prefix=f"{session.config.name} " if len(configs) > 1 else ""
+            )
+            _require_same_pairs(session, models, found)
+            models += [item for item in found if item.evaluation not in {other.evaluation for other in models}]
+            paper += [row for row in rows if row.name not in {other.name for other in paper}]
+        first = sessions[0]
+        with first.timed("comparison"):
+            title = " and ".join(names)
+            made = write_comparison(title, models, paper, first.store, first.context)
+            comparison = first.keep("comparison", made)
+        method = _method_names(first.config)[0]
+        report_of(first, [ORIGINAL, method], method=method, comparison=comparison)
+        return _together([session.result() for session in sessions], names)
+
+
+def compare_methods(
+    session: Session, controls: Controls, *, prefix: str = ""
+) -> tuple[list[MeasuredModel], list[ComparisonRow]]:
+    """The original, a run's methods and their controls, measured; and the paper's rows that belong beside them."""
+    config, sets = session.config, EvaluationSets(session)
+    original = measure_original(session, sets)
+    models = [MeasuredModel(f"{prefix}{ORIGINAL}", "original", original)]
+    drawn: list[MeasuredModel] = []
+    for number, (name, method) in enumerate(_methods(config).items()):
+        run = config.with_method(method)
+        edit = selected_edit(session, scores_of(session, run, name=name), run, name)
+        evaluation = measure_edit(session, sets, edit, name)
+        difference = difference_of(session, original, evaluation, name)
+        shown = name if name == config.name else f"{prefix}{name}"
+        models.append(MeasuredModel(shown, "method", evaluation, edit, difference, _settings(method)))
+        if controls == "each" or (controls == "first" and number == 0):
+            drawn.append(_control(session, sets, original, edit, name, f"{shown}: random control"))
+    return [*models, *drawn], _paper_rows(session, original, _methods(config))
+
+
+def _methods(config: RunConfig) -> dict[str, MethodConfig]:
+    return config.methods or {config.name: MethodConfig(text=config.text, vision=config.vision)}
+
+
+def _method_names(config: RunConfig) -> list[str]:
+    return [*_methods(config)]
+
+
+def _settings(method: MethodConfig) -> dict[str, Any]:
+    return {encoder: chosen.model_dump(mode="json") for encoder, chosen in method.edited.items()}
+
+
+def _control(
+    session: Session, sets: EvaluationSets, original: ArtifactRef, edit: ArtifactRef, name: str, shown: str
+) -> MeasuredModel:
+    seed = session.config.seed
+    label = f"{name}.random_control"
+    drawn = control_edit(session, edit, seed, label)
+    evaluation = measure_edit(session, sets, drawn, label)
+    difference = difference_of(session, original, evaluation, label)
+    return MeasuredModel(shown, "control", evaluation, drawn, difference, {"seed": seed})
+
+
+def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[ComparisonRow]:
+    config, folder = session.config, session.store.path(original)
+    tags = {figure.tag for figure in read_by_tag(folder) if figure.tag is not None}
+    rows = []
+    for method in (None, *methods.values()):
+        found = paper_row(
+            config.model.architecture,
+            config.model.weights,
+            method,
+            calibration=config.calibration,
+            seed=config.seed,
+            n_test_pairs=int(read_metrics(folder)["n_pairs"]),
+            tags=tags,
+            zero_shot=config.evaluation.zero_shot,
+        )
+        if found is not None:
+            rows.append(ComparisonRow(name=found[0], role="paper", values=found[1]))
+    return rows
+
+
+def _require_same_pairs(session: Session, models: Sequence[MeasuredModel], found: Sequence[MeasuredModel]) -> None:
+    if models and models[0].evaluation != found[0].evaluation:
+        # Refuses models that were measured on other pairs.
+        difference_of(session, models[0].evaluation, found[0].evaluation, f"{ORIGINAL}s")
+
+
+def _together(results: Sequence[RunResult], names: Sequence[str]) -> RunResult:
+    """One account of several: artifacts and metrics of all but the first run behind the run's name."""
+    first, *others = results
+    artifacts, metrics, seconds = dict(first.artifacts), dict(first.metrics), dict(first.seconds)
+    for name, result in zip(names[1:], others, strict=True):
+        artifacts |= {f"{name}.{role}": place for role, place in result.artifacts.items()}
+        metrics |= {f"{name}.{model}": values for model, values in result.metrics.items()}
+        seconds |= {stage: seconds.get(stage, 0.0) + spent for stage, spent in result.seconds.items()}
+    return first.model_copy(
+        update={
+            "artifacts": artifacts,
+            "metrics": metrics,
+            "seconds": seconds,
+            "computed": sum(result.computed for result in results),
+            "reused": sum(result.reused for result in results),
+        }
+    )

@@ -1,0 +1,103 @@
+"""Measuring models: embeddings, evaluation, and the difference from the original."""
+
+from data_specs.evaluation_files import read_metrics
+from data_specs.manifest import ArtifactRef
+from data_specs.run_config import ENCODERS, Encoder, RunConfig
+from flows.scores import labelled
+from flows.session import Session
+from tasks.embeddings.task import embed_shards
+from tasks.encoders.loading import LoadedModel
+from tasks.evaluation.task import LabelledSet, compare_evaluations, embed_classes, evaluate_model
+from tasks.evaluation.zero_shot import DataSet, open_data_set
+from tasks.manipulation.task import draw_control, select_weights
+from tasks.shards.inspection import Shard
+from tasks.shards.plan import plan_reading
+
+
+class EvaluationSets:
+    """What all models of a run are measured on: pairs, and labelled images."""
+
+    def __init__(self, session: Session) -> None:
+        """Open and check all of it.
+
+        Raises:
+            DataError: something is missing or damaged; it is named.
+        """
+        evaluation = session.config.evaluation
+        data_sets = [open_data_set(item) for item in evaluation.zero_shot]
+        self.pairs = session.shards(evaluation.shards)
+        self.labelled = [(data_set, session.shards(data_set.shards, "safe")) for data_set in data_sets]
+
+
+def measure(
+    session: Session, sets: EvaluationSets, loaded: LoadedModel, measured: ArtifactRef | str, name: str
+) -> ArtifactRef:
+    """Embed with a model and evaluate it, kept as `evaluation.NAME`; its metrics are the session's `NAME`.
+
+    `measured` is what the record leads back to: a `model` or `edit` artifact, or the original's digest.
+    """
+    with session.timed(f"embeddings.{name}"):
+        embeddings = _embed_pairs(session, sets.pairs, loaded, name)
+        labelled_sets = [_embed_labelled(session, *labelled_set, loaded, name) for labelled_set in sets.labelled]
+    with session.timed(f"evaluation.{name}"):
+        made = evaluate_model(
+            measured, embeddings, labelled_sets, session.store, session.context, seed=session.config.seed
+        )
+        session.metrics[name] = read_metrics(made.path)
+        return session.keep(f"evaluation.{name}", made)
+
+
+def measure_original(session: Session, sets: EvaluationSets, name: str = "original") -> ArtifactRef:
+    """The evaluation of the unedited model."""
+    loaded = session.original()
+    return measure(session, sets, loaded, loaded.digest, name)
+
+
+def measure_edit(session: Session, sets: EvaluationSets, edit: ArtifactRef, name: str) -> ArtifactRef:
+    """The evaluation of the model with an edit, without a second model in memory or on disk."""
+    with session.edited_in_place(edit) as loaded:
+        return measure(session, sets, loaded, edit, name)
+
+
+def difference_of(session: Session, original: ArtifactRef, edited: ArtifactRef, name: str) -> ArtifactRef:
+    """How an evaluation differs from the original's on the same pairs, kept as `differences.NAME`."""
+    with session.timed("differences"):
+        made = compare_evaluations(original, edited, session.config.seed, session.store, session.context)
+        return session.keep(f"differences.{name}", made)
+
+
+def selected_edit(
+    session: Session, scores: ArtifactRef, config: RunConfig | None = None, name: str | None = None
+) -> ArtifactRef:
+    """The edit that scores and settings lead to, kept as `edit` or `edit.NAME`."""
+    with session.timed("edit"):
+        made = select_weights(scores, session.original(), config or session.config, session.store, session.context)
+        return session.keep(labelled("edit", name), made)
+
+
+def control_edit(session: Session, edit: ArtifactRef, seed: int, name: str) -> ArtifactRef:
+    """An edit of as many weights of the same layers, drawn at random, kept as `edit.NAME`."""
+    with session.timed("edit"):
+        return session.keep(
+            f"edit.{name}", draw_control(edit, seed, session.original(), session.store, session.context)
+        )
+
+
+def _embed_pairs(session: Session, shards: list[Shard], loaded: LoadedModel, name: str) -> dict[Encoder, ArtifactRef]:
+    embeddings: dict[Encoder, ArtifactRef] = {}
+    for encoder in ENCODERS:
+        label = f"embeddings.{encoder}.{name}"
+        plans = plan_reading(shards, encoder, session.config.evaluation.limit)
+        made = embed_shards(encoder, plans, loaded, session.config, session.store, session.context, label=label)
+        embeddings[encoder] = session.keep(label, made)
+    return embeddings
+
+
+def _embed_labelled(
+    session: Session, data_set: DataSet, images: list[Shard], loaded: LoadedModel, name: str
+) -> LabelledSet:
+    label = f"zero_shot.{data_set.name}.{name}"
+    plans = plan_reading(images, "vision", None)
+    made = embed_shards("vision", plans, loaded, session.config, session.store, session.context, label=label)
+    classes = embed_classes(data_set, loaded, session.config, session.store, session.context)
+    return LabelledSet(data_set, session.keep(label, made), session.keep(f"{label}.classes", classes))

@@ -1,0 +1,113 @@
+"""Scores of a method's layers: shards -> activation statistics, gradients or nothing -> scores."""
+
+from collections.abc import Mapping, Sequence
+
+from data_specs.manifest import ArtifactRef
+from data_specs.run_config import (
+    ACTIVATION_SCORERS,
+    ENCODERS,
+    GRADIENT_SCORERS,
+    Encoder,
+    EncoderConfig,
+    Rule,
+    RunConfig,
+)
+from flows.session import Session
+from tasks.activations.task import extract_activations
+from tasks.embeddings.task import embed_shards
+from tasks.scoring.gradients.task import score_by_gradients
+from tasks.scoring.task import score_by_activations, score_by_weights, summarise_scores
+from tasks.shards.plan import ShardPlan, plan_reading
+
+Asked = Mapping[Encoder, Sequence[tuple[Rule, float]]]
+
+
+def scores_of(
+    session: Session, config: RunConfig | None = None, *, name: str | None = None, asked: Asked | None = None
+) -> ArtifactRef:
+    """The `scores` artifact of one way to edit, with all that it is made of.
+
+    Args:
+        session: the run; what its own calibration limit covers is read once for all ways to edit.
+        config: the run's settings, perhaps with another way to edit, seed or smaller calibration limit.
+        name: of the way to edit, behind a dot in the account; None for the run's own.
+        asked: rules and taus to tabulate; None for the one of `config`.
+
+    Returns:
+        Its reference.
+    """
+    config = config or session.config
+    loaded = session.original()
+    # Settings that match no layer are refused before anything is computed.
+    for encoder, chosen in config.edited.items():
+        loaded.target_weights(encoder, chosen.layers)
+    layer_scores = {
+        encoder: _layer_scores(session, config, encoder, chosen, name) for encoder, chosen in config.edited.items()
+    }
+    asked = asked or {encoder: [(chosen.rule, chosen.tau)] for encoder, chosen in config.edited.items()}
+    with session.timed("scores"):
+        made = summarise_scores(layer_scores, asked, session.store, session.context)
+        return session.keep(labelled("scores", name), made)
+
+
+def labelled(what: str, name: str | None) -> str:
+    """An artifact's name in the account: of the run itself, or of one of several ways to edit."""
+    return what if name is None else f"{what}.{name}"
+
+
+def _layer_scores(
+    session: Session, config: RunConfig, encoder: Encoder, chosen: EncoderConfig, name: str | None
+) -> ArtifactRef:
+    if chosen.scorer in ACTIVATION_SCORERS:
+        activations = _activations(session, encoder, chosen, name)
+        with session.timed("scores"):
+            made = score_by_activations(
+                encoder,
+                chosen,
+                activations,
+                session.original(),
+                config.calibration.tags,
+                session.store,
+                session.context,
+                first=_first(session, config, encoder),
+            )
+    elif chosen.scorer in GRADIENT_SCORERS:
+        embeddings = _calibration_embeddings(session)
+        plans = plan_reading(session.calibration_shards(), encoder, config.calibration.limit)
+        with session.timed(f"gradients.{encoder}"):
+            made = score_by_gradients(
+                encoder, chosen, embeddings, plans, session.original(), config, session.store, session.context
+            )
+    else:
+        with session.timed("scores"):
+            made = score_by_weights(encoder, chosen, session.original(), config.seed, session.store, session.context)
+    return session.keep(labelled(f"layer_scores.{encoder}", name), made)
+
+
+def _first(session: Session, config: RunConfig, encoder: Encoder) -> list[ShardPlan] | None:
+    limit = config.calibration.limit
+    if limit == session.config.calibration.limit:
+        return None
+    return plan_reading(session.calibration_shards(), encoder, limit)
+
+
+def _activations(session: Session, encoder: Encoder, chosen: EncoderConfig, name: str | None) -> ArtifactRef:
+    config = session.config
+    plans = plan_reading(session.calibration_shards(), encoder, config.calibration.limit)
+    with session.timed(f"activations.{encoder}"):
+        made = extract_activations(
+            encoder, chosen.layers, plans, session.original(), config, session.store, session.context
+        )
+    return session.keep(labelled(f"activations.{encoder}", name), made)
+
+
+def _calibration_embeddings(session: Session) -> dict[Encoder, ArtifactRef]:
+    config = session.config
+    embeddings: dict[Encoder, ArtifactRef] = {}
+    for encoder in ENCODERS:
+        plans = plan_reading(session.calibration_shards(), encoder, config.calibration.limit)
+        label = f"embeddings.{encoder}.calibration"
+        with session.timed(label):
+            made = embed_shards(encoder, plans, session.original(), config, session.store, session.context, label=label)
+        embeddings[encoder] = session.keep(label, made)
+    return embeddings

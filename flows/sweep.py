@@ -1,0 +1,89 @@
+"""A sweep: one set of scores, an edit for every tau and alpha, each measured."""
+
+from prefect import flow
+
+from data_specs.manifest import ArtifactRef
+from data_specs.run_config import RunConfig
+from data_specs.run_result import RunResult
+from flows.edit import write_model
+from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.report import report_of
+from flows.scores import scores_of
+from flows.session import Session, open_session
+from tasks.experiments.choice import parse_limits
+from tasks.experiments.grid import grid_points, method_at, swept_encoders
+from tasks.experiments.task import read_sweep, write_sweep
+
+CHOSEN = "chosen"
+
+
+@flow(name="sweep")
+def sweep(
+    config: RunConfig,
+    taus: list[float],
+    alphas: list[float],
+    encoder: str = "both",
+    choose: str | None = None,
+    store: str = "store",
+    device: str = "auto",
+    workers: int | None = None,
+) -> RunResult:
+    """Measure every tau with every alpha; activations and scores are made once.
+
+    Args:
+        config: the run's settings; what is not swept stays as it is there.
+        taus: shares left unedited, above 0 and below 1.
+        alphas: factors of the selected weights.
+        encoder: whose tau and alpha are swept: text, vision or both.
+        choose: limits such as `zero_shot>=-2,PS>=-1`, points against the original: the point of
+            highest GS that keeps them is starred, and its model is written.
+        store: folder of the artifact store.
+        device: auto, cpu, cuda or cuda:N.
+        workers: processes that decode samples; None for one a core, at most 4.
+
+    Returns:
+        Artifacts `sweep`, `report`, and `edit` and `model` of the chosen point.
+    """
+    with open_session(config, store, device, workers) as session:
+        if choose is not None:
+            parse_limits(choose)
+        points = grid_points(taus, alphas)
+        made = sweep_of(session, points, encoder, choose)
+        chosen = read_sweep(session.store.path(made)).chosen
+        models = ["original"]
+        if chosen is not None:
+            point = point_name(*points[chosen])
+            write_model(session, session.keep_as("edit", f"edit.{point}"), "model")
+            session.keep_as(f"evaluation.{CHOSEN}", f"evaluation.{point}")
+            session.metrics[CHOSEN] = session.metrics[point]
+            models.append(CHOSEN)
+        report_of(session, models, sweep=made)
+        return session.result()
+
+
+def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, choose: str | None) -> ArtifactRef:
+    """The `sweep` artifact over points (tau, alpha); edits and evaluations are kept under the points' names."""
+    config = session.config
+    sets = EvaluationSets(session)
+    encoders = swept_encoders(encoder, config)
+    asked = {
+        name: [(chosen.rule, tau) for tau in dict.fromkeys(tau for tau, _ in points)]
+        if name in encoders
+        else [(chosen.rule, chosen.tau)]
+        for name, chosen in config.edited.items()
+    }
+    scores = scores_of(session, asked=asked)
+    original = measure_original(session, sets)
+    measured = []
+    for tau, alpha in points:
+        name = point_name(tau, alpha)
+        edit = selected_edit(session, scores, config.with_method(method_at(config, encoders, tau, alpha)), name)
+        measured.append((tau, alpha, edit, measure_edit(session, sets, edit, name)))
+    with session.timed("sweep"):
+        made = write_sweep(config.name, encoders, original, measured, choose, session.store, session.context)
+        return session.keep("sweep", made)
+
+
+def point_name(tau: float, alpha: float) -> str:
+    """A point's name in the account."""
+    return f"tau={tau:g},alpha={alpha:g}"

@@ -1,0 +1,1 @@
+"""Experiments over many edits: sweeps, comparisons and ablations as tables and figures."""

@@ -1,0 +1,97 @@
+"""The best point of a sweep among those that keep given limits."""
+
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data_specs.errors import DataError, SpecError
+from data_specs.metrics import ZERO_SHOT, metric_names
+from data_specs.sweep import Sweep, SweepPoint
+
+_TARGET = "GS"
+_RELATIONS = {">=": operator.ge, "<=": operator.le}
+_LIMIT = re.compile(r"(?P<metric>[^<>=\s]+)\s*(?P<relation>>=|<=)\s*(?P<points>[+-]?(\d+(\.\d*)?|\.\d+))")
+# A difference of percentages, such as 66.5 - 67.5, is off by a few last digits; no pair weighs this little.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far one metric may move, in points against the original model."""
+
+    metric: str
+    relation: str
+    points: float
+
+    def kept(self, difference: float) -> bool:
+        """Whether a difference in points, up to rounding, is within the limit."""
+        slack = _ROUNDING if self.relation == ">=" else -_ROUNDING
+        return bool(_RELATIONS[self.relation](difference + slack, self.points))
+
+    def __str__(self) -> str:
+        """As a person writes it."""
+        return f"{self.metric}{self.relation}{self.points:g}"
+
+
+def parse_limits(text: str) -> list[Limit]:
+    """Limits such as `zero_shot>=-2,PS>=-1`: points against the original.
+
+    Raises:
+        SpecError: not of this form, or a metric that does not exist.
+    """
+    known = [ZERO_SHOT, *metric_names()]
+    limits = []
+    for part in text.split(",") if text.strip() else []:
+        found = _LIMIT.fullmatch(part.strip())
+        if found is None:
+            raise SpecError(
+                f"limit {part.strip()!r} makes no sense; write METRIC>=POINTS or METRIC<=POINTS against the original,"
+                " separated by commas, such as zero_shot>=-2,PS>=-1"
+            )
+        if found["metric"] not in known:
+            raise SpecError(f"limit {part.strip()!r}: there is no metric {found['metric']!r}, only {', '.join(known)}")
+        limits.append(Limit(found["metric"], found["relation"], float(found["points"])))
+    return limits
+
+
+def choose_point(sweep: Sweep, limits: Sequence[Limit]) -> int | None:
+    """The point with the highest GS among those that keep all limits.
+
+    Of equal GS the larger tau wins, for it edits fewer weights; then the alpha nearest to 1, which
+    changes them least; then the earlier point.
+
+    Args:
+        sweep: its points and the original's figures.
+        limits: points against the original.
+
+    Returns:
+        The position in `sweep.points`; None where no point keeps the limits.
+
+    Raises:
+        SpecError: a limit is on a metric that was not measured.
+        DataError: a point lacks a figure that the choice needs.
+    """
+    for limit in limits:
+        if limit.metric not in sweep.original:
+            more = "; add evaluation.zero_shot data sets" if limit.metric == ZERO_SHOT else ""
+            raise SpecError(
+                f"limit {limit}: {limit.metric} was not measured, only {', '.join(sweep.metrics)}{more} or leave this limit out"
+            )
+    needed = {_TARGET, *(limit.metric for limit in limits)}
+    for position, point in enumerate(sweep.points):
+        if missing := sorted(needed - set(point.values)):
+            raise DataError(
+                f"point {position} of sweep {sweep.name} (tau {point.tau}, alpha {point.alpha}) has no figure for"
+                f" {', '.join(missing)}; expected those of the original"
+            )
+    keeping = [
+        position
+        for position, point in enumerate(sweep.points)
+        if all(limit.kept(sweep.difference(point, limit.metric)) for limit in limits)
+    ]
+    return max(keeping, key=lambda position: _merit(sweep.points[position]), default=None)
+
+
+def _merit(point: SweepPoint) -> tuple[float, float, float]:
+    return point.values[_TARGET], point.tau, -abs(point.alpha - 1)

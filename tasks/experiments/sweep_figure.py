@@ -1,0 +1,182 @@
+"""The paper's figure 5: what a sweep measures against tau, as one SVG."""
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from data_specs.errors import DataError
+from data_specs.metrics import ZERO_SHOT
+from data_specs.sweep import Sweep, SweepPoint
+
+PANELS: tuple[str, ...] = ("Vs-Ts", "Txt_s", "Img_s", "GS", ZERO_SHOT)
+_TITLES = {"Vs-Ts": "Vs-Ts, R@1", ZERO_SHOT: "zero-shot accuracy"}
+_MAX_COLUMNS = 3
+_PANEL_INCHES = (3.1, 2.45)
+_LEGEND_ENTRY_INCHES = 1.15
+_ROOM_OF_ONE = 0.005
+# Okabe and Ito's colours, told apart with any colour vision; the marker says the same in black and white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_MARKERS = ("o", "s", "^", "v", "D", "P")
+_INK, _DIM, _STAR = "#1c2330", "#5b6577", "#F0E442"
+_STYLE: Any = {
+    # Outlines, not text: the picture looks the same without the font and under any style sheet of a page.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "sweep-figure",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.edgecolor": _DIM,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _DIM,
+    "ytick.color": _DIM,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+def sweep_figure(sweep: Sweep) -> str:
+    """Draw a sweep: a panel a metric, a line an alpha, the original dashed, the chosen point starred.
+
+    Source: UWM paper, figure 5.
+
+    Args:
+        sweep: its points; intervals become bands.
+
+    Returns:
+        An `<svg>` element without anything from elsewhere; the same sweep gives the same bytes.
+
+    Raises:
+        DataError: the sweep measures nothing that the figure shows.
+    """
+    with mpl.rc_context():
+        # A matplotlibrc of the machine must not decide how the picture looks.
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        figure = draw_sweep(sweep)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata=_NO_METADATA, facecolor="white")
+    return _as_element(stream.getvalue(), _description(sweep))
+
+
+def draw_sweep(sweep: Sweep) -> Figure:
+    """The figure itself, not yet written in any format."""
+    panels = [metric for metric in PANELS if metric in sweep.original]
+    if not panels:
+        raise DataError(
+            f"sweep {sweep.name} measures {', '.join(sweep.metrics) or 'nothing'}, none of {', '.join(PANELS)}"
+        )
+    # Four fill two rows of two better than one of three and one of one.
+    n_columns = 2 if len(panels) == 4 else min(_MAX_COLUMNS, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    width = n_columns * _PANEL_INCHES[0]
+    figure = Figure(figsize=(width, n_rows * _PANEL_INCHES[1] + 0.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    grid = figure.subplots(n_rows, n_columns, squeeze=False)
+    cells = [cell for row in grid for cell in row]
+    alphas = list(dict.fromkeys(point.alpha for point in sweep.points))
+    for cell, metric in zip(cells, panels, strict=False):
+        _draw_panel(cell, sweep, metric, alphas)
+    for cell in cells[len(panels) :]:
+        cell.set_axis_off()
+    _draw_legend(figure, sweep, alphas)
+    lines = [*wrap(sweep.name, int(width * 11)), *wrap(_subtitle(sweep), int(width * 13))]
+    # A name is data: a dollar sign in it starts no formula.
+    figure.suptitle("\n".join(lines), fontsize=9.5, parse_math=False)
+    return figure
+
+
+def _subtitle(sweep: Sweep) -> str:
+    encoders = f"{' and '.join(sweep.encoders)} encoder{'s' if len(sweep.encoders) > 1 else ''}"
+    bands = "; bands: 95 % intervals" if any(point.intervals for point in sweep.points) else ""
+    return f"{encoders} edited, percent of {sweep.n_pairs:,} pairs{bands}"
+
+
+def _draw_panel(cell: Axes, sweep: Sweep, metric: str, alphas: Sequence[float]) -> None:
+    cell.axhline(sweep.original[metric], color=_DIM, linestyle=(0, (5, 3)), linewidth=1.2, zorder=1)
+    for number, alpha in enumerate(alphas):
+        points = [point for point in sweep.points if point.alpha == alpha and metric in point.values]
+        points.sort(key=lambda point: point.tau)
+        _draw_line(cell, points, metric, number)
+    if sweep.chosen is not None and metric in (chosen := sweep.points[sweep.chosen]).values:
+        cell.plot(chosen.tau, chosen.values[metric], **_star())
+    cell.set_title(_TITLES.get(metric, metric), fontsize=9, loc="left", fontweight="bold")
+    cell.set_xlabel("tau")
+    cell.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    cell.yaxis.set_major_locator(MaxNLocator(5))
+    cell.grid(axis="y", color="#d9dee7", linewidth=0.6)
+    cell.set_axisbelow(True)
+    cell.margins(y=0.1)
+    taus = [point.tau for point in sweep.points]
+    room = 0.06 * (max(taus) - min(taus)) or _ROOM_OF_ONE
+    cell.set_xlim(min(taus) - room, max(taus) + room)
+
+
+def _draw_line(cell: Axes, points: Sequence[SweepPoint], metric: str, number: int) -> None:
+    taus = [point.tau for point in points]
+    cell.plot(taus, [point.values[metric] for point in points], **_line(number), zorder=3)
+    banded = [point for point in points if metric in point.intervals]
+    low, high = ([point.intervals[metric][side] for point in banded] for side in (0, 1))
+    colour = _COLOURS[number % len(_COLOURS)]
+    if len(banded) == 1:
+        cell.vlines(banded[0].tau, low, high, color=colour, linewidth=1.6, zorder=2)
+    cell.fill_between([point.tau for point in banded], low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+
+
+def _line(number: int) -> dict[str, Any]:
+    # After all colours the lines are dotted: dashes are the original's.
+    style = "-" if number < len(_COLOURS) else ":"
+    marker = _MARKERS[number % len(_MARKERS)]
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "linestyle": style,
+        "linewidth": 1.6,
+        "marker": marker,
+        "markersize": 3.4,
+    }
+
+
+def _star() -> dict[str, Any]:
+    return {
+        "marker": "*",
+        "markersize": 13,
+        "markerfacecolor": _STAR,
+        "markeredgecolor": "black",
+        "markeredgewidth": 0.9,
+        "linestyle": "none",
+        "zorder": 5,
+    }
+
+
+def _draw_legend(figure: Figure, sweep: Sweep, alphas: Sequence[float]) -> None:
+    handles = [Line2D([], [], **_line(number), label=f"alpha {alpha:g}") for number, alpha in enumerate(alphas)]
+    handles.append(Line2D([], [], color=_DIM, linestyle=(0, (5, 3)), linewidth=1.2, label="original"))
+    if sweep.chosen is not None:
+        handles.append(Line2D([], [], **_star(), label="chosen"))
+    fitting = int(figure.get_figwidth() / _LEGEND_ENTRY_INCHES)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fitting), frameon=False)
+
+
+def _description(sweep: Sweep) -> str:
+    text = f"Sweep {sweep.name}: {len(sweep.points)} points over tau and alpha against the original model"
+    if sweep.chosen is None:
+        return text
+    chosen = sweep.points[sweep.chosen]
+    return f"{text}; chosen: tau {chosen.tau:g}, alpha {chosen.alpha:g}"
+
+
+def _as_element(document: str, description: str) -> str:
+    # Without the XML prolog, so that it can stand inside a page.
+    element = document[document.index("<svg") :]
+    labelled = f'<svg role="img" aria-label="{escape(" ".join(description.split()))}"'
+    return re.sub(r"^<svg", lambda _: labelled, element)

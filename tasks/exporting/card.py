@@ -1,0 +1,162 @@
+"""The model card: what was edited, from what, how it measured, what it is for and what it is not."""
+
+from typing import Literal
+
+from data_specs.metrics import ZERO_SHOT, metric_names
+from tasks.exporting.markdown import escaped, table
+from tasks.exporting.record import DataVersion, EncoderChange, Figures, Measurement, ModelRecord
+
+ExportFormat = Literal["open_clip", "transformers"]
+
+_LOADING: dict[ExportFormat, str] = {
+    "open_clip": """\
+```python
+import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:PATH/OF/THIS/FOLDER")
+```""",
+    "transformers": """\
+```python
+from transformers import CLIPImageProcessor, CLIPModel
+
+model = CLIPModel.from_pretrained("PATH/OF/THIS/FOLDER")
+images = CLIPImageProcessor.from_pretrained("PATH/OF/THIS/FOLDER")
+```""",
+}
+_USE = """\
+For measuring and lowering a CLIP-like model's preference for unsafe content in retrieval and in zero-shot use, where the
+base model was used before. The base model's own terms and limits go on to apply."""
+_LIMITS = """\
+- The edit lowers the model's preference for unsafe content. It does not remove that content from what the model can
+  represent, and it is no guarantee: unsafe inputs can still be close to unsafe outputs.
+- The measurements hold for the evaluation data named here. Other data, languages, image styles and kinds of harm may
+  behave differently; measure on your own before you rely on it.
+- What counts as safe and unsafe is what the calibration pairs say. Gaps and biases of those pairs are in the edit.
+- The edit may cost accuracy on harmless content; look at the retrieval and zero-shot figures.
+- Whoever holds the base model can undo the edit. It is no protection against a person with the weights.
+- Do not use it as the only filter of a product, and do not use it to search for unsafe content."""
+
+
+def model_card(record: ModelRecord, export_format: ExportFormat, tokenizer_included: bool) -> str:
+    """`README.md` of an exported model.
+
+    Args:
+        record: what the store says of the model; its texts are data and are escaped.
+        export_format: whose folder the card lies in.
+        tokenizer_included: whether tokenizer files lie beside it.
+
+    Returns:
+        Markdown that ends with a newline.
+    """
+    parts = [
+        ["---", f"library_name: {export_format}", "tags:", "- clip", "- model-editing", "- safety", "---"],
+        [f"# CLIP model edited for safety, version {record.version[:12]}"],
+        _what_was_edited(record),
+        _origins(record),
+        ["## Measurements", "", *_measurements(record.measurements)],
+        ["## Intended use", "", _USE],
+        ["## Limits", "", _LIMITS],
+        ["## How to load it", "", _LOADING[export_format], "", _tokenizer_line(record, tokenizer_included)],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _what_was_edited(record: ModelRecord) -> list[str]:
+    how = (
+        "**This is a control, not a safer model**: as many weights of the same layers as the edit that it is compared with"
+        " were drawn at random."
+        if record.is_control
+        else "Weights were chosen by their score and multiplied by alpha, without training (Unsafe Weights Manipulation,"
+        " arXiv:2503.11742); all other weights are the base model's, bit for bit."
+    )
+    header = ["encoder", "scorer", "rule", "tau", "alpha", "layers", "weights changed", "share of these layers"]
+    lines = ["## What was edited", "", how, "", *table(header, [_encoder_row(item) for item in record.encoders])]
+    for change in record.encoders:
+        others = {name: value for name, value in change.settings.items() if name not in (*header, "layers")}
+        told = ", ".join(f"{name} {_plain(value)}" for name, value in others.items() if value is not None)
+        lines += ["", f"Layers of the {change.encoder} encoder" + (f" ({escaped(told)}):" if told else ":"), ""]
+        lines += table(
+            ["layer", "weights changed", "of"],
+            [(layer.layer, f"{layer.n_selected:,}", f"{layer.n_weights:,}") for layer in change.layers],
+        )
+    return lines
+
+
+def _plain(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _encoder_row(change: EncoderChange) -> list[object]:
+    settings = change.settings
+    return [
+        change.encoder,
+        settings.get("scorer", "uwm"),
+        settings.get("rule", "?"),
+        settings.get("tau", "?"),
+        settings.get("alpha", "?"),
+        len(change.layers),
+        f"{change.n_selected:,} of {change.n_weights:,}",
+        f"{change.n_selected / max(change.n_weights, 1):.3%}",
+    ]
+
+
+def _origins(record: ModelRecord) -> list[str]:
+    rows = [
+        ("base model, digest of its tensors", record.base_digest),
+        ("base model, name of its weights", record.base_name or "not recorded"),
+        ("edit", record.edit_version),
+        ("edited model", record.version),
+    ]
+    lines = ["## Where it comes from", "", *table(["what", "version"], rows), ""]
+    if not record.calibration:
+        return [*lines, "No data went into the choice of weights."]
+    return [*lines, "Data that the weights were chosen on:", "", *_data_table(record.calibration)]
+
+
+def _data_table(data: list[DataVersion]) -> list[str]:
+    return table(["used for", "shard", "SHA-256"], [(item.used_for, item.name, item.sha256) for item in data])
+
+
+def _measurements(measurements: list[Measurement]) -> list[str]:
+    if not measurements:
+        return ["The store that it was exported from holds no evaluation of this model. Measure it before you use it."]
+    lines = ["In percent, higher is better; brackets hold 95 % confidence intervals where they were made."]
+    for measurement in measurements:
+        edited, original = measurement.edited, measurement.original
+        n_pairs = edited.metrics.get("n_pairs")
+        lines += ["", f"On {int(n_pairs)} pairs:" if n_pairs is not None else "On labelled images:", ""]
+        rows = [
+            (name, _figure(original, name), _figure(edited, name), _difference(original, edited, name))
+            for name in _ordered(edited.metrics)
+        ]
+        lines += table(["metric", "original", "edited", "difference"], rows)
+        versions = f"{edited.version[:12]}" + (f" (original: {original.version[:12]})" if original else "")
+        lines += ["", f"Data of this evaluation, {versions}:", "", *_data_table(measurement.data)]
+    return lines
+
+
+def _ordered(metrics: dict[str, float]) -> list[str]:
+    known = [name for name in (ZERO_SHOT, *metric_names()) if name in metrics]
+    return known + sorted(metrics.keys() - {*known, "n_pairs"})
+
+
+def _figure(figures: Figures | None, name: str) -> str:
+    if figures is None or name not in figures.metrics:
+        return "not measured"
+    bounds = figures.intervals.get(name)
+    shown = f"{figures.metrics[name]:.1f}"
+    return f"{shown} [{bounds[0]:.1f}, {bounds[1]:.1f}]" if bounds else shown
+
+
+def _difference(original: Figures | None, edited: Figures, name: str) -> str:
+    if original is None or name not in original.metrics:
+        return "not measured"
+    return f"{edited.metrics[name] - original.metrics[name]:+.1f}"
+
+
+def _tokenizer_line(record: ModelRecord, included: bool) -> str:
+    if included:
+        return "The tokenizer that the model was edited and measured with lies in this folder."
+    if not record.tokenizers:
+        return "Texts go through the tokenizer that the model's config describes."
+    return f"Texts go through the base model's tokenizer: {escaped(', '.join(record.tokenizers))}."

@@ -1,0 +1,107 @@
+"""Writing an edited model as a folder that open_clip or transformers loads."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_specs.errors import SpecError
+from data_specs.manifest import ArtifactRef
+from tasks.encoders.architecture import OPEN_CLIP_CONFIG
+from tasks.encoders.checkpoint import read_state_dict, write_state_dict
+from tasks.encoders.tokenizer import tokenizer_digest, tokenizer_files
+from tasks.encoders.transformers_config import CONFIG, clip_config, read_json
+from tasks.encoders.transformers_format import WEIGHTS, to_transformers
+from tasks.encoders.transformers_images import PREPROCESSOR, preprocessor_config
+from tasks.exporting.card import ExportFormat, model_card
+from tasks.exporting.record import ModelRecord, describe_edited
+from tasks.lineage.store import Store
+
+CARD = "README.md"
+
+
+def export_model(
+    store: Store, version: str, export_format: ExportFormat, out: Path, tokenizer: Path | None = None
+) -> Path:
+    """Write an edited model with its card; the folder appears when it is complete.
+
+    Args:
+        store: holds the model.
+        version: of a `model` artifact, or the beginning of one.
+        export_format: `open_clip` or `transformers`.
+        out: the folder to make; it must be empty or not there yet.
+        tokenizer: folder of the tokenizer that the model was edited with, to be put beside it.
+
+    Returns:
+        `out`, absolute.
+
+    Raises:
+        SpecError: the version is not of a model, `out` is not empty or cannot be written, the
+            tokenizer is another one, or the format cannot express the model.
+        ArtifactError: the model, or what it was made of, is missing or has changed.
+    """
+    ref = _find_model(store, version)
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SpecError(f"--out {out} is there already and not empty; choose another folder")
+    store.check(ref)
+    record = describe_edited(store, ref)
+    if tokenizer is not None:
+        _require_tokenizer(tokenizer, record)
+    draft = out.with_name(f".{out.name}.part-{os.getpid()}")
+    try:
+        draft.mkdir(parents=True)
+        _fill(draft, store.path(ref), export_format)
+        for path in tokenizer_files(tokenizer) if tokenizer is not None else []:
+            # A tokenizer's config.json only names its class, and the model's own comes first.
+            if not (draft / path.name).exists():
+                shutil.copyfile(path, draft / path.name)
+        card = model_card(record, export_format, tokenizer_included=tokenizer is not None)
+        (draft / CARD).write_text(card, encoding="utf-8")
+        os.rename(draft, out)
+    except OSError as error:
+        raise SpecError(f"cannot write --out {out}: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return out
+
+
+def _find_model(store: Store, version: str) -> ArtifactRef:
+    ref = store.find(version)
+    if ref.kind == "model":
+        return ref
+    made = [
+        item.version[:16]
+        for item in store.refs()
+        if item.kind == "model" and store.manifest(item).recipe.inputs.get("edit") == ref
+    ]
+    hint = f"the model that this edit made is {' or '.join(made)}" if made else "see `uwm artifacts list`"
+    raise SpecError(f"version {version!r} is an artifact of kind {ref.kind}, expected an edited model; {hint}")
+
+
+def _require_tokenizer(folder: Path, record: ModelRecord) -> None:
+    digest = tokenizer_digest(folder)
+    known = [name for name in record.tokenizers if name.startswith("sha256:")]
+    if known and digest not in known:
+        raise SpecError(f"--tokenizer {folder} is {digest[:19]}, but the model was edited with {known[0][:19]}")
+
+
+def _fill(draft: Path, model: Path, export_format: ExportFormat) -> None:
+    if export_format == "open_clip":
+        for name in (OPEN_CLIP_CONFIG, WEIGHTS):
+            shutil.copyfile(model / name, draft / name)
+        return
+    described = read_json(model / OPEN_CLIP_CONFIG, "EDITED")
+    model_cfg = described["model_cfg"]
+    config = clip_config(model_cfg)
+    image_size = config["vision_config"]["image_size"]
+    images = preprocessor_config(described.get("preprocess_cfg", {}), image_size)
+    write_state_dict(to_transformers(read_state_dict(model / WEIGHTS)), draft / WEIGHTS, {"format": "pt"})
+    _write_json(draft / CONFIG, config)
+    _write_json(draft / PREPROCESSOR, images)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,244 @@
+"""What the store knows of an edited model: the edit, the data behind it, its measurements."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from data_specs.errors import ArtifactError
+from data_specs.families import encoder_of
+from data_specs.manifest import ArtifactRef, Manifest
+from data_specs.run_config import ENCODERS
+from tasks.lineage.digest import canonical_json
+from tasks.lineage.store import Store
+from tasks.lineage.trace import inputs_of
+
+_METRICS_FILE = "metrics.json"
+_INTERVALS_FILE = "intervals.json"
+_SHARDS = "shards"
+# What an evaluation's inputs say of the data, beside the shards; the rest is of the model.
+_OF_THE_DATA = ("samples", "contents", "class_names", "templates")
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """How many weights of one layer were changed, and of how many."""
+
+    layer: str
+    n_selected: int
+    n_weights: int
+
+
+@dataclass(frozen=True)
+class EncoderChange:
+    """What was done to one encoder; `settings` are those of its scores and of its edit."""
+
+    encoder: str
+    settings: dict[str, Any]
+    layers: list[LayerChange]
+
+    @property
+    def n_selected(self) -> int:
+        """Weights changed."""
+        return sum(layer.n_selected for layer in self.layers)
+
+    @property
+    def n_weights(self) -> int:
+        """Weights of the target layers."""
+        return sum(layer.n_weights for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """One shard and what it was used for; `name` is the last part of where it lay."""
+
+    used_for: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One model on one evaluation set: percent by metric, and intervals where they were made."""
+
+    version: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The edited model on one evaluation set, and the original on the same where it was measured."""
+
+    data: list[DataVersion]
+    edited: Figures
+    original: Figures | None
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """All that a model card says."""
+
+    version: str
+    edit_version: str
+    is_control: bool
+    base_digest: str
+    base_name: str
+    tokenizers: list[str]
+    encoders: list[EncoderChange]
+    calibration: list[DataVersion]
+    measurements: list[Measurement]
+
+
+def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
+    """Gather what the manifests say of an edited model.
+
+    Args:
+        store: holds the model and all that it was made of.
+        ref: the `model` artifact.
+
+    Returns:
+        The record.
+
+    Raises:
+        ArtifactError: an artifact that it was made of is missing, or a manifest lacks what a run records.
+    """
+    model = store.manifest(ref)
+    edit_ref, base = model.recipe.inputs.get("edit"), model.recipe.inputs.get("model")
+    if not isinstance(edit_ref, ArtifactRef) or not isinstance(base, str):
+        raise ArtifactError(
+            f"model {ref.version[:12]} names no edit and base model in its manifest; run `uwm run` again"
+        )
+    edit = store.manifest(edit_ref)
+    behind = _ancestors(store, edit_ref)
+    names = {item.recipe.settings.get("tokenizer") for item in behind}
+    return ModelRecord(
+        version=ref.version,
+        edit_version=edit_ref.version,
+        is_control="control" in edit.recipe.settings,
+        base_digest=base,
+        base_name=_last_part(_first_count(behind, "base_model")),
+        tokenizers=sorted(str(name) for name in names if name is not None),
+        encoders=_encoder_changes(edit, behind),
+        calibration=_data_versions(behind),
+        measurements=_measurements(store, ref, base),
+    )
+
+
+def _ancestors(store: Store, ref: ArtifactRef) -> list[Manifest]:
+    found: dict[ArtifactRef, Manifest] = {}
+
+    def visit(current: ArtifactRef) -> None:
+        if current not in found:
+            found[current] = store.manifest(current)
+            for item in inputs_of(store, current).values():
+                visit(item)
+
+    visit(ref)
+    return list(found.values())
+
+
+def _first_count(manifests: list[Manifest], name: str) -> str:
+    return next((str(item.counts[name]) for item in manifests if name in item.counts), "")
+
+
+def _encoder_changes(edit: Manifest, behind: list[Manifest]) -> list[EncoderChange]:
+    # A control's own settings say how it was drawn; the edit that it matches says the rest.
+    edits = [item.recipe.settings for item in behind if item.recipe.kind == "edit"]
+    layers: dict[str, dict[str, Any]] = edit.counts.get("layers", {})
+    changes = []
+    for encoder in ENCODERS:
+        own = [
+            LayerChange(layer, int(count["n_selected"]), int(count["n_weights"]))
+            for layer, count in layers.items()
+            if encoder_of(layer) == encoder
+        ]
+        if not own:
+            continue
+        scored = [item.recipe.settings for item in behind if item.recipe.kind == f"layer_scores.{encoder}"]
+        chosen = [settings[encoder] for settings in edits if isinstance(settings.get(encoder), dict)]
+        merged: dict[str, Any] = {}
+        for settings in [*scored[:1], *chosen[:1]]:
+            merged |= dict(settings)  # type: ignore[arg-type]
+        changes.append(EncoderChange(encoder, merged, own))
+    return changes
+
+
+def _data_versions(manifests: list[Manifest]) -> list[DataVersion]:
+    found: dict[tuple[str, str], DataVersion] = {}
+    for manifest in manifests:
+        shards = manifest.recipe.inputs.get(_SHARDS)
+        if not isinstance(shards, list):
+            continue
+        places = {source.sha256: source.location for source in manifest.sources}
+        for digest in shards:
+            found[manifest.recipe.kind, digest] = DataVersion(
+                manifest.recipe.kind, _last_part(places.get(digest, "")), digest
+            )
+    return [found[key] for key in sorted(found, key=lambda key: (key[0], found[key].name, key[1]))]
+
+
+def _last_part(location: str) -> str:
+    # The rest of a path names a machine's folders, and of a URL perhaps a secret.
+    if location.startswith("pipe:"):
+        return "of a pipe: command"
+    return PurePosixPath(location.replace("\\", "/").partition("?")[0]).name
+
+
+def _measurements(store: Store, ref: ArtifactRef, base: str) -> list[Measurement]:
+    edited: dict[str, Manifest] = {}
+    original: dict[str, Manifest] = {}
+    for item in store.refs():
+        if item.kind != "evaluation":
+            continue
+        manifest = store.manifest(item)
+        measured = manifest.recipe.inputs.get("model")
+        found = edited if measured == ref else original if measured == base else None
+        if found is None:
+            continue
+        key = _data_key(store, item)
+        if key not in found or found[key].circumstances.ended < manifest.circumstances.ended:
+            found[key] = manifest
+    return [
+        Measurement(
+            _data_versions([store.manifest(item) for item in inputs_of(store, manifest.ref).values() if item != ref]),
+            _figures(store, manifest),
+            _figures(store, original[key]) if key in original else None,
+        )
+        for key, manifest in sorted(edited.items(), key=lambda pair: pair[1].circumstances.ended)
+    ]
+
+
+def _data_key(store: Store, evaluation: ArtifactRef) -> str:
+    """What two evaluations share exactly where they measured on the same data."""
+    data = {}
+    for role, item in inputs_of(store, evaluation).items():
+        if role == "model":
+            continue
+        recipe = store.manifest(item).recipe
+        settings = {name: recipe.settings[name] for name in _OF_THE_DATA if name in recipe.settings}
+        data[role] = {"shards": recipe.inputs.get(_SHARDS), "settings": settings}
+    return canonical_json(data)
+
+
+def _figures(store: Store, evaluation: Manifest) -> Figures:
+    folder = store.path(evaluation.ref)
+    metrics = {name: value for name, value in _read(folder / _METRICS_FILE).items() if isinstance(value, int | float)}
+    path = folder / _INTERVALS_FILE
+    intervals = {
+        name: (float(value[0]), float(value[1]))
+        for name, value in (_read(path) if path.is_file() else {}).items()
+        if isinstance(value, list) and len(value) == 2
+    }
+    return Figures(evaluation.version, metrics, intervals)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"cannot read {path}: {error}; `uwm artifacts verify` says what has changed") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} holds {type(content).__name__}, expected metrics by name")
+    return content

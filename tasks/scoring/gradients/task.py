@@ -1,0 +1,160 @@
+"""Gradient scores of one encoder's layers as an artifact, one Prefect task a shard."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from torch import Tensor
+
+from data_specs.manifest import ArtifactRef, Recipe, Source
+from data_specs.run_config import Encoder, EncoderConfig, RunConfig
+from data_specs.schemas import pair_id
+from tasks.embeddings.pairs import pairs_by_shard
+from tasks.encoders.layers import target_layers
+from tasks.encoders.loading import LoadedModel
+from tasks.extraction.task import worth_retrying
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.digest import source_digest
+from tasks.lineage.progress import stage
+from tasks.lineage.store import Build, Made, Store
+from tasks.scoring.gradients.embedding_gradients import PairGradient, pair_gradients
+from tasks.scoring.gradients.gradient_pass import GradientPass
+from tasks.scoring.layer_scores import write_layer_scores
+from tasks.scoring.scorer import BatchMembers, GradientScorer
+from tasks.scoring.scorers.registry import find_scorer
+from tasks.shards.plan import ShardPlan
+
+Loss = Callable[[BatchMembers], Tensor]
+
+
+@task(
+    name="differentiate-shard",
+    task_run_name="{label}-{index}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=1,
+    retry_condition_fn=worth_retrying,
+)
+def differentiate_shard(gradient_pass: GradientPass, index: int, label: str) -> None:
+    """Run the encoder forward and backward over one shard."""
+    gradient_pass.run_shard(index)
+
+
+def score_by_gradients(
+    encoder: Encoder,
+    chosen: EncoderConfig,
+    embeddings: Mapping[Encoder, ArtifactRef],
+    plans: Sequence[ShardPlan],
+    loaded: LoadedModel,
+    config: RunConfig,
+    store: Store,
+    context: RunContext,
+) -> Made:
+    """Score one encoder's target layers by a loss over its calibration pairs; returns the `layer_scores` artifact.
+
+    `embeddings` are both encoders' of the same calibration set, or of a larger one that begins with it.
+    """
+    scorer = find_scorer(chosen.scorer, GradientScorer)
+    layers = target_layers(loaded.model, encoder, chosen.layers)
+    tags = config.calibration.tags
+    recipe = Recipe(
+        kind=f"layer_scores.{encoder}",
+        settings={
+            "scorer": chosen.scorer,
+            "layers": [*layers],
+            "batch_pairs": chosen.batch_pairs,
+            "weight_by_magnitude": chosen.weight_by_magnitude,
+            "tags": None if tags is None else [*sorted(tags)],
+            "precision": config.precision,
+            "batch_size": config.batch_size,
+            "samples": [len(plan.keys) for plan in plans],
+        },
+        inputs={
+            **{f"embeddings.{name}": ref for name, ref in embeddings.items()},
+            "encoder": loaded.encoder_digest(encoder),
+            "shards": [plan.shard.sha256 for plan in plans],
+        },
+        code=source_digest(__package__ or ""),
+    )
+    label = f"gradients.{encoder}.{chosen.scorer}"
+
+    def write(build: Build) -> None:
+        gradients = _gradients(encoder, chosen, scorer.loss, embeddings, plans, config, store, context)
+        gradient_pass = GradientPass(
+            build,
+            loaded,
+            encoder,
+            layers,
+            plans,
+            gradients,
+            stage=label,
+            precision=config.precision,
+            batch_size=config.batch_size,
+            context=context,
+        )
+        with stage(label, sum(len(plan.keys) for plan in plans), "samples"):
+            for index in range(len(plans)):
+                differentiate_shard(gradient_pass, index, label)
+        _write_scores(build, gradient_pass, encoder, chosen, loaded, context)
+        build.sources.extend(
+            Source(location=plan.shard.location, sha256=plan.shard.sha256, size_bytes=plan.shard.size_bytes)
+            for plan in plans
+        )
+
+    return store.materialise(recipe, write, context)
+
+
+def _gradients(
+    encoder: Encoder,
+    chosen: EncoderConfig,
+    loss: Loss,
+    embeddings: Mapping[Encoder, ArtifactRef],
+    plans: Sequence[ShardPlan],
+    config: RunConfig,
+    store: Store,
+    context: RunContext,
+) -> Callable[[], Iterator[PairGradient]]:
+    planned = {pair_id(plan.shard.sha256, key) for plan in plans for key in plan.keys}
+    tags = config.calibration.tags
+
+    def start() -> Iterator[PairGradient]:
+        return pair_gradients(
+            pairs_by_shard(store.path(embeddings["text"]), store.path(embeddings["vision"])),
+            encoder,
+            loss,
+            batch_pairs=chosen.batch_pairs,
+            wanted=lambda name, tag: name in planned and (tags is None or tag in tags),
+            device=torch.device(context.device),
+        )
+
+    return start
+
+
+def _write_scores(
+    build: Build,
+    gradient_pass: GradientPass,
+    encoder: Encoder,
+    chosen: EncoderConfig,
+    loaded: LoadedModel,
+    context: RunContext,
+) -> None:
+    # Asked for by the first layer that is not yet written: a killed run may have lost the sums, but no layer.
+    finished = cache(gradient_pass.finish)
+
+    def score(layer: str, _weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        scores, counts = finished()
+        return scores[layer], counts
+
+    write_layer_scores(
+        build,
+        loaded.target_weights(encoder, chosen.layers),
+        score,
+        encoder=encoder,
+        weight_by_magnitude=chosen.weight_by_magnitude,
+        device=torch.device(context.device),
+        stage=f"scores.{encoder}",
+    )
+    gradient_pass.forget()

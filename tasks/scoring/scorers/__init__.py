@@ -1,0 +1,1 @@
+"""The ways to score weights: a file each, and one registry."""

@@ -1,0 +1,99 @@
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from data_specs.ablation import Ablation, AblationPoint, AblationRow, LeftOut
+from data_specs.comparison import PAPER_COLUMNS, Comparison, ComparisonRow
+from data_specs.run_config import MethodConfig
+from data_specs.sweep import Sweep, SweepPoint
+from flows.commands.comparison_display import ablation_table, comparison_table, sweep_table
+
+
+def printed(table, width=100):
+    stream = io.StringIO()
+    Console(file=stream, width=width, highlight=False, soft_wrap=True).print(table)
+    return stream.getvalue()
+
+
+def comparison(n_models, intervals):
+    rows = []
+    for number in range(n_models):
+        # No two figures of the table look the same.
+        values = {column: float(number * 20 + place + 0.1 * number) for place, column in enumerate(PAPER_COLUMNS)}
+        rows.append(
+            ComparisonRow(
+                name="original" if not number else f"gradient_safe_clip_{number}",
+                role="original" if not number else "method",
+                values={column: value % 100 for column, value in values.items()},
+                intervals={column: (value % 100 - 1, value % 100 + 1) for column, value in values.items()}
+                if intervals
+                else {},
+                p_values={"GS": 1e-6} if number else {},
+            )
+        )
+    return Comparison(name="[red]c[/red]", n_pairs=50, columns=list(PAPER_COLUMNS), rows=rows)
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 5, 12])
+@pytest.mark.parametrize("intervals", [False, True])
+def test_every_figure_is_shown_whole_in_a_hundred_columns(n_models, intervals):
+    table = comparison(n_models, intervals)
+    text = printed(comparison_table(table))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "…" not in text
+    assert "[red]c[/red]" in text
+    for row in table.rows:
+        for column in PAPER_COLUMNS:
+            assert re.search(rf"^\s+{column} .*\b{row.values[column]:.1f}\b", text, re.MULTILINE), (row.name, column)
+    assert len(re.findall(r"\*\*\*(?!\s*p)", text)) == n_models - 1
+    assert text.count("[") >= (n_models * len(PAPER_COLUMNS) if intervals else 0)
+
+
+def test_the_original_stands_first_in_every_block():
+    lines = printed(comparison_table(comparison(12, intervals=True))).splitlines()
+    rows = [line.split() for line in lines if line.split()[:1] == ["GS"]]
+    assert len(rows) > 1
+    assert {cells[1] for cells in rows} == {"13.0"}
+
+
+def test_a_wide_terminal_needs_one_block():
+    text = printed(comparison_table(comparison(12, intervals=True), 220), 220)
+    assert len([line for line in text.splitlines() if line.split()[:1] == ["GS"]]) == 1
+
+
+def test_a_sweep_shows_differences_and_stars_the_chosen_point():
+    points = [
+        SweepPoint(tau=tau, alpha=alpha, values={"GS": gs, "PS": 50.0}, n_selected=1234, edit="e", evaluation="v")
+        for tau, alpha, gs in [(0.9, -1, 7.25), (0.95, -1, 3.5), (0.9, 0, 5.0)]
+    ]
+    sweep = Sweep(
+        name="s",
+        n_pairs=9,
+        encoders=["text"],
+        original={"GS": 4.0, "PS": 51.0},
+        points=points,
+        limits=["PS>=-1"],
+        chosen=0,
+    )
+    text = printed(sweep_table(sweep))
+    (starred,) = [line for line in text.splitlines() if line.strip().startswith("★ 0.9 ")]
+    assert starred.split() == ["★", "0.9", "-1", "1,234", "50.0", "-1.0", "7.2", "+3.2"]
+    assert "3.5 -0.5" in text
+    assert "★ keeps PS>=-1" in text
+    none = sweep.model_copy(update={"chosen": None})
+    assert "no point keeps PS>=-1" in printed(sweep_table(none))
+
+
+def test_an_ablation_shows_every_point_and_what_was_left_out():
+    points = [
+        AblationPoint(label=f"[b]uwm[/b], seed {seed}", axes={}, method=MethodConfig(), limit=9, seed=seed)
+        for seed in (0, 1)
+    ]
+    rows = [AblationRow(point=point, values={"GS": 2.5 + point.seed}) for point in points]
+    left_out = [LeftOut(label="random", axes={}, reason="it needs pairs")]
+    text = printed(ablation_table(Ablation(name="a", n_pairs=9, original={"GS": 1.0}, rows=rows, left_out=left_out)))
+    assert re.search(r"\[b\]uwm\[/b\], seed 1 +3\.5", text)
+    assert re.search(r"original +1\.0", text)
+    assert "left out: random: it needs pairs" in text

@@ -1,0 +1,93 @@
+"""Reports with every section, and what they are made of."""
+
+import json
+
+from data_specs.comparison import Comparison
+from data_specs.sweep import Sweep
+from tasks.lineage.store import Store
+from tasks.reporting.task import write_gallery, write_report
+from tests.tasks.report_files import (
+    CONTEXT,
+    drawn_shards,
+    put,
+    put_evaluation,
+    put_model_embeddings,
+    put_scores,
+    random_metrics,
+)
+
+MODELS = ("original", "edited", "random_control")
+COLUMNS = ("zero_shot", "GS", "PS")
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+def comparison(names=("original", "uwm", "random", "UWM (paper)")):
+    rows = [
+        {"name": names[0], "role": "original", "values": {"zero_shot": 70.0, "GS": 1.0, "PS": 60.0}},
+        {
+            "name": names[1],
+            "role": "method",
+            "values": {"zero_shot": 61.25, "GS": 4.5, "PS": 60.0},
+            "intervals": {"GS": (3.1, 6.0)},
+            "p_values": {"GS": 1e-9, "PS": 0.6},
+            "settings": {"text": {"scorer": "uwm", "tau": 0.98}, "vision": None},
+            "versions": {"edit": "e" * 64},
+        },
+        {"name": names[2], "role": "control", "values": {"GS": 1.2}, "p_values": {"GS": 0.7}},
+        {"name": names[3], "role": "paper", "values": {"zero_shot": 99.0, "GS": 99.0}},
+    ]
+    return Comparison.model_validate({"name": "c", "n_pairs": 4321, "columns": COLUMNS, "rows": rows})
+
+
+def sweep(**changed):
+    values = [{"GS": 10.0 + at, "Txt_s": 20.0, "Img_s": 30.0, "Vs-Ts": 40.0, "zero_shot": 60.0 - at} for at in range(4)]
+    points = [
+        {"tau": 0.9 + 0.02 * at, "alpha": -1, "values": value, "n_selected": 1000 + at, "edit": "e", "evaluation": "v"}
+        for at, value in enumerate(values)
+    ]
+    points[2]["intervals"] = {"GS": (9.5, 15.25)}
+    rest = {"name": "s", "n_pairs": 99, "encoders": ["text", "vision"], "original": values[0], "points": points}
+    return Sweep.model_validate({**rest, "chosen": 2, "limits": ["zero_shot>=-2"], **changed})
+
+
+def put_json(store, kind, spec, **files):
+    def write(folder):
+        (folder / f"{kind}.json").write_text(spec.model_dump_json())
+        for name, data in files.items():
+            (folder / name.replace("_", ".")).write_bytes(data)
+
+    return put(store, kind, write, content=json.loads(spec.model_dump_json()))
+
+
+def inputs(store, models=MODELS, tags=(("hate", 70), (None, 5), ("violence", 900))):
+    metrics = {name: random_metrics(seed) for seed, name in enumerate(models)}
+    evaluations = {name: put_evaluation(store, metrics[name], tags, name=name) for name in models}
+    return metrics, evaluations
+
+
+def gallery(store, folder, models=MODELS[:2], tags=(), **drawn):
+    shards = drawn_shards(folder, tags=tags, **drawn)
+    embeddings = {name: put_model_embeddings(store, shards, 10 * at, tags) for at, name in enumerate(models)}
+    return write_gallery.fn(embeddings, shards, 0, store, CONTEXT, 8).ref
+
+
+def text_of(made):
+    return (made.path / "report.html").read_text(encoding="utf-8")
+
+
+def full_report(folder):
+    """A report with every section; its file, and the metrics that it shows."""
+    store = Store(folder / "store")
+    metrics, evaluations = inputs(store)
+    made = write_report.fn(
+        "nightly",
+        metrics,
+        evaluations,
+        put_scores(store),
+        store,
+        CONTEXT,
+        comparison=put_json(store, "comparison", comparison()),
+        sweep=put_json(store, "sweep", sweep(), sweep_svg=SVG),
+        gallery=gallery(store, folder),
+    )
+    return made.path / "report.html", metrics
