@@ -6,20 +6,22 @@ from typing import Literal, Self
 
 from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
-from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS, ZERO_SHOT
+from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS, ZERO_SHOT, accuracy_name
 from data_specs.spec import Spec
+
+COMPARISON_FILE = "comparison.json"
 
 Role = Literal["original", "method", "control", "paper"]
 
 PAPER_COLUMNS: tuple[str, ...] = (ZERO_SHOT, *RETRIEVALS, *PREFERENCES, *GROUPS)
 NOT_MEASURED = "–"
-_ZERO_SHOT_PREFIX = f"{ZERO_SHOT}."
+_ZERO_SHOT_PREFIX, _ACC1 = f"{ZERO_SHOT}.", ".acc1"
 _MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def zero_shot_column(data_set: str) -> str:
-    """The column of one zero-shot data set's top-1 accuracy."""
-    return f"{_ZERO_SHOT_PREFIX}{data_set}"
+    """The column of one zero-shot data set: its top-1 accuracy."""
+    return accuracy_name(data_set, "acc1")
 
 
 def comparison_columns(measured: Iterable[str]) -> list[str]:
@@ -27,7 +29,7 @@ def comparison_columns(measured: Iterable[str]) -> list[str]:
     names = list(dict.fromkeys(measured))
     return [
         *(name for name in PAPER_COLUMNS if name in names),
-        *(name for name in names if name.startswith(_ZERO_SHOT_PREFIX)),
+        *(name for name in names if name.startswith(_ZERO_SHOT_PREFIX) and name.endswith(_ACC1)),
     ]
 
 

@@ -7,6 +7,8 @@ from pydantic import Field, FiniteFloat
 from data_specs.metrics import ZERO_SHOT, metric_names
 from data_specs.spec import Spec
 
+SWEEP_FILE, SWEEP_FIGURE_FILE = "sweep.json", "sweep.svg"
+
 
 class SweepPoint(Spec):
     """One edit of the sweep and what it measures, in percent by metric name."""

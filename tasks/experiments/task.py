@@ -12,11 +12,11 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import JsonValue
 
 from data_specs.ablation import Ablation, AblationPoint, AblationRow, LeftOut
-from data_specs.comparison import Comparison, ComparisonRow, Role, comparison_columns
+from data_specs.comparison import COMPARISON_FILE, Comparison, ComparisonRow, Role, comparison_columns
 from data_specs.evaluation_files import read_differences, read_figures, read_intervals, read_metrics
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.spec import Spec
-from data_specs.sweep import Sweep, SweepPoint
+from data_specs.sweep import SWEEP_FIGURE_FILE, SWEEP_FILE, Sweep, SweepPoint
 from tasks.experiments.ablation_table import ablation_csv, ablation_markdown, ablation_parquet_table
 from tasks.experiments.choice import choose_point, parse_limits
 from tasks.experiments.comparison_table import comparison_csv, comparison_latex, comparison_markdown
@@ -27,7 +27,7 @@ from tasks.lineage.digest import source_digest
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 
-COMPARISON_FILE, SWEEP_FILE, ABLATION_FILE = "comparison.json", "sweep.json", "ablation.json"
+ABLATION_FILE = "ablation.json"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def write_sweep(
         _write_json(build.folder / SWEEP_FILE, sweep)
         pq.write_table(sweep_parquet_table(sweep), build.folder / "sweep.parquet")
         _write_text(build.folder / "sweep.csv", sweep_csv(sweep))
-        _write_text(build.folder / "sweep.svg", sweep_figure(sweep))
+        _write_text(build.folder / SWEEP_FIGURE_FILE, sweep_figure(sweep))
 
     with stage("sweep", None, "points"):
         return store.materialise(recipe, write, context)

@@ -1,22 +1,20 @@
 """The files of which a report is made."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from data_specs.comparison import Comparison
+from data_specs import evaluation_files
+from data_specs.comparison import COMPARISON_FILE, Comparison
 from data_specs.errors import ArtifactError
+from data_specs.evaluation_files import BY_TAG_FILE, INTERVALS_FILE
 from data_specs.gallery import Gallery
 from data_specs.spec import Spec
-from data_specs.sweep import Sweep
+from data_specs.sweep import SWEEP_FIGURE_FILE, SWEEP_FILE, Sweep
 
 GALLERY_FILE = "gallery.json"
-_COMPARISON, _SWEEP, _SWEEP_FIGURE = "comparison.json", "sweep.json", "sweep.svg"
-_INTERVALS, _BY_TAG = "intervals.json", "by_tag.parquet"
 
 Interval = tuple[float, float]
 AnySpec = TypeVar("AnySpec", bound=Spec)
@@ -53,29 +51,28 @@ class Sources:
 
 def read_intervals(evaluation: Path) -> dict[str, Interval]:
     """95 % intervals in percent by metric; a metric may be without one."""
-    content: dict[str, list[float]] = json.loads(_read(evaluation / _INTERVALS))
-    return {metric: (low, high) for metric, (low, high) in content.items()}
+    _require(evaluation / INTERVALS_FILE)
+    return evaluation_files.read_intervals(evaluation)
 
 
 def read_tags(evaluation: Path) -> list[TagFigures]:
     """Figures of each tag, tags in the order of the table."""
-    path = evaluation / _BY_TAG
-    _require(path)
+    _require(evaluation / BY_TAG_FILE)
     tags: dict[str | None, TagFigures] = {}
-    for row in pq.read_table(path).to_pylist():
-        figures = tags.setdefault(row["tag"], TagFigures(row["tag"], row["n_pairs"], {})).figures
-        figures[row["metric"]] = Figure(row["value"], (row["low"], row["high"]))
+    for row in evaluation_files.read_by_tag(evaluation):
+        figures = tags.setdefault(row.tag, TagFigures(row.tag, row.n_pairs, {})).figures
+        figures[row.metric] = Figure(row.value, (row.low, row.high))
     return list(tags.values())
 
 
 def read_comparison(artifact: Path) -> Comparison:
     """The comparison that an artifact holds."""
-    return _parse(Comparison, artifact / _COMPARISON)
+    return _parse(Comparison, artifact / COMPARISON_FILE)
 
 
 def read_sweep(artifact: Path) -> tuple[Sweep, bytes]:
     """The sweep that an artifact holds, and its figure (SVG)."""
-    return _parse(Sweep, artifact / _SWEEP), _read(artifact / _SWEEP_FIGURE)
+    return _parse(Sweep, artifact / SWEEP_FILE), _read(artifact / SWEEP_FIGURE_FILE)
 
 
 def read_gallery(artifact: Path) -> Gallery:

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from data_specs.zero_shot_presets import ZeroShotPreset, find_preset, zero_shot_presets
 
-# The columns of the paper's table of zero-shot accuracies, and the prompts of CoOp.
+# The columns of the paper's table of zero-shot accuracies, and the prompts of its released code.
 PAPER = {
     "ImageNet": "a photo of a {c}.",
     "ImageNetV2": "a photo of a {c}.",
@@ -22,9 +22,9 @@ PAPER = {
     "EuroSAT": "a centered satellite photo of {c}.",
     "StanfordCars": "a photo of a {c}.",
     "FGVCAircraft": "a photo of a {c}, a type of aircraft.",
-    "DTD": "{c} texture.",
+    "DTD": "a photo of a {c} texture.",
     "SUN397": "a photo of a {c}.",
-    "UCF101": "a photo of a person doing {c}.",
+    "UCF101": "a video of {c}.",
 }
 
 

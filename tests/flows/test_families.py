@@ -1,26 +1,31 @@
 """Every model family through the whole of `make_safe`, without a download: the edit changes what it lists and no more."""
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from data_specs.config_file import parse_config
+from data_specs.errors import SpecError
+from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from flows.make_safe import make_safe
-from tasks.encoders.loading import load_model
+from tasks.encoders.loading import load_model, load_weights
+from tasks.exporting.folder import export_model
+from tasks.lineage.store import Store
 from tests.flows.small_run import write_run
 from tests.support import TINY_CLIP, TINY_COCA, TINY_SIGLIP, tiny_model, write_tiny_clip_model, write_toy_tokenizer
 
-RESBLOCKS = ("attn.out_proj", "mlp.c_proj")
 # The tokenizer of open_clip's own towers knows 49,408 tokens; the toy one of the SigLIP model knows 64.
 WORDS = {"vocab_size": 49408}
-Edited = tuple[RunResult, dict[str, torch.Tensor]]
 
 
 def with_words(model_cfg: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +83,18 @@ FAMILIES: dict[str, tuple[Callable[[Path], dict[str, str]], set[str]]] = {
 }
 
 
+@dataclass(frozen=True)
+class Made:
+    """One family's run."""
+
+    family: str
+    config: RunConfig
+    result: RunResult
+
+    def place(self, name: str) -> Path:
+        return Path(self.result.artifacts[name].path)
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("families")
@@ -85,38 +102,34 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_make_safe_edits_exactly_the_listed_weights_of_the_familys_layers(
-    family: str, shards: Path, tmp_path: Path, api_url: str
-) -> None:
-    from prefect.settings import (
-        PREFECT_API_URL,
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-        PREFECT_LOGGING_TO_API_ENABLED,
-        temporary_settings,
-    )
+@pytest.fixture(scope="module", params=FAMILIES)
+def made(request: pytest.FixtureRequest, shards: Path, tmp_path_factory: pytest.TempPathFactory, api_url: str) -> Made:
+    from prefect import settings as prefect
 
-    write_model, expected_layers = FAMILIES[family]
+    family = request.param
     settings = {
         "name": family,
-        "model": write_model(shards),
+        "model": FAMILIES[family][0](shards),
         "calibration": {"shards": ["calibration-000000.tar"]},
         "evaluation": {"shards": ["test-000000.tar"]},
         "text": {"tau": 0.9},
         "vision": {"tau": 0.9},
     }
     config = parse_config(settings, base=shards, source=family)
-    quick = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with temporary_settings({PREFECT_API_URL: api_url, **quick}):
-        result = make_safe(config, str(tmp_path), "cpu", 0)
-    assert result.metrics["edited"]["n_pairs"] == 6
-    places = {name: Path(place.path) for name, place in result.artifacts.items()}
-    with safe_open(places["edit"] / "edit.safetensors", framework="pt") as file:
+    quick = {prefect.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, prefect.PREFECT_LOGGING_TO_API_ENABLED: False}
+    with prefect.temporary_settings({prefect.PREFECT_API_URL: api_url, **quick}):
+        return Made(family, config, make_safe(config, str(tmp_path_factory.mktemp(family)), "cpu", 0))
+
+
+def test_make_safe_edits_exactly_the_listed_weights_of_the_familys_layers(made: Made) -> None:
+    expected_layers = FAMILIES[made.family][1]
+    assert made.result.metrics["edited"]["n_pairs"] == 6
+    with safe_open(made.place("edit") / "edit.safetensors", framework="pt") as file:
         edit = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     assert {name.removesuffix(".index") for name in edit if name.endswith(".index")} == expected_layers
 
-    before = load_model(config.model).model.state_dict()
-    after = load_file(places["model"] / "model.safetensors")
+    before = load_model(made.config.model).model.state_dict()
+    after = load_file(made.place("model") / "model.safetensors")
     assert after.keys() == before.keys()
     for name, tensor in before.items():
         expected = tensor.clone().contiguous()
@@ -128,7 +141,66 @@ def test_make_safe_edits_exactly_the_listed_weights_of_the_familys_layers(
             expected.view(-1)[index] *= -1
         assert after[name].numpy().tobytes() == expected.numpy().tobytes(), name
 
-    recipe = json.loads((places["activations.text"] / "manifest.json").read_text(encoding="utf-8"))["recipe"]
-    tokenizer = recipe["settings"]["tokenizer"]
-    assert (tokenizer or "").startswith("sha256:") == (family == "siglip")
+
+def test_the_tokenizer_enters_the_recipe_by_content_and_not_by_place(made: Made, shards: Path) -> None:
+    recipe = json.loads((made.place("activations.text") / "manifest.json").read_text(encoding="utf-8"))["recipe"]
+    assert (recipe["settings"]["tokenizer"] or "").startswith("sha256:") == (made.family == "siglip")
     assert str(shards) not in json.dumps(recipe)
+
+
+def test_the_edited_model_is_exported_to_open_clip_with_a_card_of_its_run(
+    made: Made, shards: Path, tmp_path: Path
+) -> None:
+    tokenizer = shards / "tokenizer" if made.family == "siglip" else None
+    version = made.result.artifacts["model"].version
+    folder = export_model(Store(made.result.store), version[:20], "open_clip", tmp_path / "out", tokenizer)
+    model = open_clip.create_model(f"local-dir:{folder}").state_dict()
+    expected = load_file(made.place("model") / "model.safetensors")
+    assert all(model[name].numpy().tobytes() == tensor.numpy().tobytes() for name, tensor in expected.items())
+    ids = open_clip.get_tokenizer(f"local-dir:{folder}")(["a safe picture"])
+    assert torch.equal(ids, load_model(made.config.model).tokenizer(["a safe picture"]))
+
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    manifest = json.loads((made.place("edit") / "manifest.json").read_text(encoding="utf-8"))
+    counts = [count for layer, count in manifest["counts"]["layers"].items() if layer.startswith("visual.")]
+    n_selected = sum(count["n_selected"] for count in counts)
+    share = n_selected / sum(count["n_weights"] for count in counts)
+    assert f"| vision | uwm | score\\_mass | 0\\.9 | \\-1\\.0 | {len(counts)} |" in card
+    assert f"{share:.3%}".replace(".", "\\.").replace("%", "\\%") in card
+    for digest in (manifest["recipe"]["inputs"]["model"], version, made.result.artifacts["edit"].version):
+        assert digest in card
+    for name in ("calibration", "test"):
+        shard = shards / f"{name}-000000.tar"
+        digest = hashlib.sha256(shard.read_bytes()).hexdigest()
+        assert f"{name}\\-000000\\.tar | {digest} |" in card
+    assert str(shards) not in card
+    for model_name in ("original", "edited"):
+        assert f"{made.result.metrics[model_name]['GS']:.1f}".replace(".", "\\.") in card
+    assert "On 6 pairs:" in card
+    assert "not measured" not in card
+
+
+def test_plain_clip_towers_are_exported_to_transformers_and_others_are_refused(made: Made, tmp_path: Path) -> None:
+    version = made.result.artifacts["model"].version
+    store = Store(made.result.store)
+    if made.family in ("siglip", "coca"):
+        with pytest.raises(SpecError, match="transformers' CLIPModel cannot express this model"):
+            export_model(store, version, "transformers", tmp_path / "out")
+        assert list(tmp_path.iterdir()) == []
+        return
+    from transformers import CLIPModel
+
+    theirs = CLIPModel.from_pretrained(export_model(store, version, "transformers", tmp_path / "out"))
+    edited = load_weights(
+        load_model(made.config.model).architecture,
+        load_file(made.place("model") / "model.safetensors"),
+        source="edited",
+    )
+    assert theirs.config.text_config.hidden_act == ("quick_gelu" if made.family == "transformers" else "gelu")
+    images, ids = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), edited.tokenizer(["a", "b c"])
+    with torch.inference_mode():
+        for found, expected in (
+            (theirs.get_image_features(images).pooler_output, edited.model.encode_image(images)),
+            (theirs.get_text_features(ids).pooler_output, edited.model.encode_text(ids)),
+        ):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

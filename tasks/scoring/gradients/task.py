@@ -57,10 +57,47 @@ def score_by_gradients(
 
     `embeddings` are both encoders' of the same calibration set, or of a larger one that begins with it.
     """
-    scorer = find_scorer(chosen.scorer, GradientScorer)
+    loss = find_scorer(chosen.scorer, GradientScorer).loss
     layers = target_layers(loaded.model, encoder, chosen.layers)
+    recipe = _recipe(encoder, chosen, [*layers], embeddings, plans, loaded, config)
+    label = f"gradients.{encoder}.{chosen.scorer}"
+
+    def write(build: Build) -> None:
+        gradient_pass = GradientPass(
+            build,
+            loaded,
+            encoder,
+            layers,
+            plans,
+            _gradients(encoder, chosen, loss, embeddings, plans, config, store, context),
+            stage=label,
+            precision=config.precision,
+            batch_size=config.batch_size,
+            context=context,
+        )
+        with stage(label, sum(len(plan.keys) for plan in plans), "samples"):
+            for index in range(len(plans)):
+                differentiate_shard(gradient_pass, index, label)
+        _write_scores(build, gradient_pass, encoder, chosen, loaded, context)
+        build.sources.extend(
+            Source(location=plan.shard.location, sha256=plan.shard.sha256, size_bytes=plan.shard.size_bytes)
+            for plan in plans
+        )
+
+    return store.materialise(recipe, write, context)
+
+
+def _recipe(
+    encoder: Encoder,
+    chosen: EncoderConfig,
+    layers: list[str],
+    embeddings: Mapping[Encoder, ArtifactRef],
+    plans: Sequence[ShardPlan],
+    loaded: LoadedModel,
+    config: RunConfig,
+) -> Recipe:
     tags = config.calibration.tags
-    recipe = Recipe(
+    return Recipe(
         kind=f"layer_scores.{encoder}",
         settings={
             "scorer": chosen.scorer,
@@ -79,32 +116,6 @@ def score_by_gradients(
         },
         code=source_digest(__package__ or ""),
     )
-    label = f"gradients.{encoder}.{chosen.scorer}"
-
-    def write(build: Build) -> None:
-        gradients = _gradients(encoder, chosen, scorer.loss, embeddings, plans, config, store, context)
-        gradient_pass = GradientPass(
-            build,
-            loaded,
-            encoder,
-            layers,
-            plans,
-            gradients,
-            stage=label,
-            precision=config.precision,
-            batch_size=config.batch_size,
-            context=context,
-        )
-        with stage(label, sum(len(plan.keys) for plan in plans), "samples"):
-            for index in range(len(plans)):
-                differentiate_shard(gradient_pass, index, label)
-        _write_scores(build, gradient_pass, encoder, chosen, loaded, context)
-        build.sources.extend(
-            Source(location=plan.shard.location, sha256=plan.shard.sha256, size_bytes=plan.shard.size_bytes)
-            for plan in plans
-        )
-
-    return store.materialise(recipe, write, context)
 
 
 def _gradients(
