@@ -7,7 +7,7 @@ from typing import Any, Literal
 from prefect import flow
 
 from data_specs.comparison import ComparisonRow
-from data_specs.errors import SpecError
+from data_specs.errors import NotSelectable, SpecError
 from data_specs.evaluation_files import read_by_tag, read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.paper import paper_row
@@ -74,7 +74,7 @@ def compare(
             made = write_comparison(title, models, paper, first.store, first.context)
             comparison = first.keep("comparison", made)
         method = _method_names(first.config)[0]
-        report_of(first, [ORIGINAL, method], method=method, comparison=comparison)
+        report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, comparison=comparison)
         return _together([session.result() for session in sessions], names)
 
 
@@ -88,7 +88,10 @@ def compare_methods(
     drawn: list[MeasuredModel] = []
     for number, (name, method) in enumerate(_methods(config).items()):
         run = config.with_method(method)
-        edit = selected_edit(session, scores_of(session, run, name=name), run, name)
+        try:
+            edit = selected_edit(session, scores_of(session, run, name=name), run, name)
+        except NotSelectable as error:
+            raise NotSelectable(f"method {name}: {error}") from error
         evaluation = measure_edit(session, sets, edit, name)
         difference = difference_of(session, original, evaluation, name)
         shown = name if name == config.name else f"{prefix}{name}"

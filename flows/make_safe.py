@@ -33,7 +33,7 @@ def make_safe(config: RunConfig, store: str = "store", device: str = "auto", wor
         edited = edit(config, store, device, workers, scores=_ref(calibrated, "scores"))
         evaluate(config, store, device, workers)
         evaluate(config, store, device, workers, model=_ref(edited, "model"))
-        report_of(session, ["original", "edited"])
+        report_of(session, {"original": "original", "edited": "edited"})
         return session.result()
 
 

@@ -1,6 +1,7 @@
 """The report of a run: evaluations -> one HTML file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from itertools import islice
 
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS
@@ -11,7 +12,7 @@ from tasks.reporting.task import write_gallery, write_report
 
 def report_of(
     session: Session,
-    models: Sequence[str],
+    models: Mapping[str, str],
     *,
     method: str | None = None,
     comparison: ArtifactRef | None = None,
@@ -21,7 +22,7 @@ def report_of(
 
     Args:
         session: the run.
-        models: names under which evaluations were kept.
+        models: name in the report -> name under which the evaluation was kept.
         method: whose selected weights are shown; None for the run's own.
         comparison: adds a table of more models.
         sweep: adds a figure.
@@ -33,16 +34,16 @@ def report_of(
         gallery = None
         if len(models) > 1:
             embeddings = {
-                model: {encoder: session.kept(f"embeddings.{encoder}.{model}") for encoder in ENCODERS}
-                for model in models[:2]
+                model: {encoder: session.kept(f"embeddings.{encoder}.{kept}") for encoder in ENCODERS}
+                for model, kept in islice(models.items(), 2)
             }
             shards = session.shards(session.config.evaluation.shards)
             made = write_gallery(embeddings, shards, session.config.seed, session.store, session.context)
             gallery = session.keep("gallery", made)
         report = write_report(
             session.config.name,
-            {model: session.metrics[model] for model in models},
-            {model: session.kept(f"evaluation.{model}") for model in models},
+            {model: session.metrics[kept] for model, kept in models.items()},
+            {model: session.kept(f"evaluation.{kept}") for model, kept in models.items()},
             session.kept(labelled("scores", method)),
             session.store,
             session.context,

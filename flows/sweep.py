@@ -14,8 +14,6 @@ from tasks.experiments.choice import parse_limits
 from tasks.experiments.grid import grid_points, method_at, swept_encoders
 from tasks.experiments.task import read_sweep, write_sweep
 
-CHOSEN = "chosen"
-
 
 @flow(name="sweep")
 def sweep(
@@ -50,13 +48,13 @@ def sweep(
         points = grid_points(taus, alphas)
         made = sweep_of(session, points, encoder, choose)
         chosen = read_sweep(session.store.path(made)).chosen
-        models = ["original"]
+        models = {"original": "original"}
         if chosen is not None:
             point = point_name(*points[chosen])
             write_model(session, session.keep_as("edit", f"edit.{point}"), "model")
-            session.keep_as(f"evaluation.{CHOSEN}", f"evaluation.{point}")
-            session.metrics[CHOSEN] = session.metrics[point]
-            models.append(CHOSEN)
+            session.keep_as("evaluation.chosen", f"evaluation.{point}")
+            session.metrics["chosen"] = session.metrics[point]
+            models["chosen"] = point
         report_of(session, models, sweep=made)
         return session.result()
 

@@ -43,7 +43,8 @@ def sweep_table(sweep: Sweep) -> Table:
     """A row a point: the figures of the paper's figure 5 with points against the original; all others are in the CSV."""
     metrics = [metric for metric in _SWEEP_METRICS if metric in sweep.original]
     table = _table(f"{sweep.name}: sweep of {' and '.join(sweep.encoders)}, {sweep.n_pairs:,} pairs, percent")
-    for name in ("tau", "alpha", "weights", *metrics):
+    table.add_column(Text("tau"), justify="right", min_width=len("original"))
+    for name in ("alpha", "weights", *metrics):
         table.add_column(Text(name), justify="right", overflow="fold")
     table.add_row("original", "", "0", *(shown(sweep.original[metric]) for metric in metrics), end_section=True)
     for position, point in enumerate(sweep.points):

@@ -1,5 +1,6 @@
 """The entry point: commands, and how errors end."""
 
+import gc
 import logging
 import os
 import sys
@@ -39,6 +40,8 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "100")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Else the first library that logs to the root logger gives it the screen, and Prefect's tracebacks go there.
+    logging.getLogger().addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore")
 
 
@@ -63,10 +66,19 @@ def main() -> None:
 def _fail(text: str, status: int, debug: bool, error: BaseException | None) -> None:
     if debug and error is not None:
         raise error
+    _forget_frames(error)
     sys.stdout.flush()
     sys.stderr.write(" ".join(text.split()) + "\n")
     sys.stderr.flush()
     sys.exit(status)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    # Frames hold database connections, which complain on the screen when they outlive the interpreter.
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+    gc.collect()
 
 
 if __name__ == "__main__":

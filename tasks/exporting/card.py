@@ -145,7 +145,7 @@ def _figure(figures: Figures | None, name: str) -> str:
         return "not measured"
     bounds = figures.intervals.get(name)
     shown = f"{figures.metrics[name]:.1f}"
-    return f"{shown} [{bounds[0]:.1f}, {bounds[1]:.1f}]" if bounds else shown
+    return f"{shown} ({bounds[0]:.1f} to {bounds[1]:.1f})" if bounds else shown
 
 
 def _difference(original: Figures | None, edited: Figures, name: str) -> str:

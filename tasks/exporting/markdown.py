@@ -1,21 +1,23 @@
 """Text as Markdown that shows it, whatever characters it holds."""
 
-import string
+import re
 from collections.abc import Iterable, Sequence
 
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+# Emphasis, code, links, cells, mathematics, mentions, and addresses that a reader would make links of.
+_MARKUP = frozenset("\\`*_[]|~$@#:")
+_ADDRESS = re.compile(r"(www)\.", re.IGNORECASE)
 
 
 def escaped(text: object) -> str:
     """A value as one line of plain text: no markup, link, table cell or HTML can come out of it."""
     printable = "".join(character if character.isprintable() else " " for character in str(text))
-    return "".join(_escaped_character(character) for character in " ".join(printable.split()))
+    line = "".join(_escaped_character(character) for character in " ".join(printable.split()))
+    return _ADDRESS.sub(r"\1\\.", line)
 
 
 def _escaped_character(character: str) -> str:
-    if character in _ENTITIES:
-        return _ENTITIES[character]
-    return f"\\{character}" if character in string.punctuation else character
+    return _ENTITIES.get(character, f"\\{character}" if character in _MARKUP else character)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

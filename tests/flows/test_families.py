@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,22 +161,22 @@ def test_the_edited_model_is_exported_to_open_clip_with_a_card_of_its_run(
     ids = open_clip.get_tokenizer(f"local-dir:{folder}")(["a safe picture"])
     assert torch.equal(ids, load_model(made.config.model).tokenizer(["a safe picture"]))
 
-    card = (folder / "README.md").read_text(encoding="utf-8")
+    card = re.sub(r"\\(.)", r"\1", (folder / "README.md").read_text(encoding="utf-8"))
     manifest = json.loads((made.place("edit") / "manifest.json").read_text(encoding="utf-8"))
     counts = [count for layer, count in manifest["counts"]["layers"].items() if layer.startswith("visual.")]
     n_selected = sum(count["n_selected"] for count in counts)
     share = n_selected / sum(count["n_weights"] for count in counts)
-    assert f"| vision | uwm | score\\_mass | 0\\.9 | \\-1\\.0 | {len(counts)} |" in card
-    assert f"{share:.3%}".replace(".", "\\.").replace("%", "\\%") in card
+    assert f"| vision | uwm | score_mass | 0.9 | -1 | {len(counts)} | {n_selected:,} of " in card
+    assert f"| {share:.3%} |" in card
     for digest in (manifest["recipe"]["inputs"]["model"], version, made.result.artifacts["edit"].version):
         assert digest in card
     for name in ("calibration", "test"):
         shard = shards / f"{name}-000000.tar"
         digest = hashlib.sha256(shard.read_bytes()).hexdigest()
-        assert f"{name}\\-000000\\.tar | {digest} |" in card
+        assert f"{name}-000000.tar | {digest} |" in card
     assert str(shards) not in card
     for model_name in ("original", "edited"):
-        assert f"{made.result.metrics[model_name]['GS']:.1f}".replace(".", "\\.") in card
+        assert f"{made.result.metrics[model_name]['GS']:.1f}" in card
     assert "On 6 pairs:" in card
     assert "not measured" not in card
 
