@@ -23,13 +23,14 @@ _INTERRUPTED = 130
 
 
 def _register_commands() -> None:
-    from flows.commands import artifacts, edit, experiments, run, shards
+    from flows.commands import artifacts, edit, experiments, export, run, shards
 
     app.command("run")(run.run)
     app.command("demo")(run.demo)
     app.command("sweep")(experiments.sweep)
     app.command("compare")(experiments.compare)
     app.command("ablate")(experiments.ablate)
+    app.command("export")(export.export)
     app.add_typer(shards.app, name="shards")
     app.add_typer(edit.app, name="edit")
     app.add_typer(artifacts.app, name="artifacts")

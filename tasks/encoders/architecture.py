@@ -16,8 +16,7 @@ from torch import nn
 from data_specs.errors import SpecError
 from data_specs.run_config import ModelConfig
 from tasks.encoders.hub import HUB, first_line, hub_calls
-from tasks.encoders.tokenizer import Tokenizer as Tokenizer  # noqa: PLC0414  (others take it from here)
-from tasks.encoders.tokenizer import build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
+from tasks.encoders.tokenizer import Tokenizer, build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
 from tasks.encoders.tokens import PADDING_ID
 from tasks.encoders.transformers_config import CONFIG, fitted_architecture, read_json, square
 from tasks.encoders.transformers_format import is_folder_of_weights, locate_checkpoint
@@ -167,7 +166,9 @@ def build_model(architecture: Architecture) -> tuple[nn.Module, Preprocess, Toke
                 model, _, preprocess = open_clip.create_model_and_transforms(
                     LOCAL + folder, load_weights=False, pretrained_image=False, pretrained_text=False
                 )
-            name = architecture.tokenizer_name or LOCAL + folder
+            # The folder holds the config that a hub name stands for, so nothing is asked twice.
+            named = architecture.tokenizer_name
+            name = LOCAL + folder if named is None or named.startswith(HUB) else named
             tokenizer = build_tokenizer(text_cfg, name, architecture.tokenizer_folder)
         except SpecError:
             raise

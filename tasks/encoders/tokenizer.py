@@ -33,7 +33,7 @@ _FILES = (
     # Names the tokenizer's class where tokenizer_config.json does not.
     "config.json",
 )
-_WANTED = "tokenizer.json and tokenizer_config.json (or spiece.model in place of tokenizer.json)"
+_WANTED = "tokenizer.json and tokenizer_config.json (or, with the package protobuf, spiece.model in place of the first)"
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
@@ -56,12 +56,13 @@ def tokenizer_digest(folder: Path) -> str:
         raise SpecError(f"model.tokenizer {folder} is no folder; give one with {_WANTED}")
     if not has_tokenizer(folder):
         raise SpecError(f"model.tokenizer {folder} holds no vocabulary, expected {_WANTED}")
-    if (folder / _VOCABULARIES[0]).is_file() or not any(folder.glob("*.model")) or find_spec("google.protobuf"):
-        return "sha256:" + digest_of({path.name: file_sha256(path) for path in tokenizer_files(folder)})
-    raise SpecError(
-        f"model.tokenizer {folder} holds a sentencepiece vocabulary without tokenizer.json, which transformers reads only"
-        " with the package protobuf; install protobuf, or add the tokenizer.json that its `save_pretrained` writes"
-    )
+    converted = not (folder / _VOCABULARIES[0]).is_file() and any(folder.glob("*.model"))
+    if converted and not (find_spec("google") and find_spec("google.protobuf")):
+        raise SpecError(
+            f"model.tokenizer {folder} holds a sentencepiece vocabulary without tokenizer.json, which transformers reads"
+            " only with the package protobuf; install protobuf, or add the tokenizer.json that `save_pretrained` writes"
+        )
+    return "sha256:" + digest_of({path.name: file_sha256(path) for path in tokenizer_files(folder)})
 
 
 def build_tokenizer(text_cfg: dict[str, Any], name: str, folder: Path | None) -> Tokenizer:

@@ -13,8 +13,8 @@ from data_specs.errors import DataError, SpecError
 from data_specs.run_config import ZeroShotConfig
 from data_specs.zero_shot_presets import CLASS_PLACE, find_preset, zero_shot_presets
 from tasks.embeddings.observer import FOLDER
-from tasks.encoders.architecture import Tokenizer
 from tasks.encoders.forward import encode
+from tasks.encoders.tokenizer import Tokenizer
 from tasks.extraction.columns import vectors
 
 CLASS_NAMES = "classnames.txt"

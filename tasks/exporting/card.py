@@ -23,6 +23,8 @@ model = CLIPModel.from_pretrained("PATH/OF/THIS/FOLDER")
 images = CLIPImageProcessor.from_pretrained("PATH/OF/THIS/FOLDER")
 ```""",
 }
+# Settings that hold a number a shard.
+_OF_SHARDS = ("samples",)
 _USE = """\
 For measuring and lowering a CLIP-like model's preference for unsafe content in retrieval and in zero-shot use, where the
 base model was used before. The base model's own terms and limits go on to apply."""
@@ -72,7 +74,7 @@ def _what_was_edited(record: ModelRecord) -> list[str]:
     header = ["encoder", "scorer", "rule", "tau", "alpha", "layers", "weights changed", "share of these layers"]
     lines = ["## What was edited", "", how, "", *table(header, [_encoder_row(item) for item in record.encoders])]
     for change in record.encoders:
-        others = {name: value for name, value in change.settings.items() if name not in (*header, "layers")}
+        others = {name: value for name, value in change.settings.items() if name not in (*header, *_OF_SHARDS)}
         told = ", ".join(f"{name} {_plain(value)}" for name, value in others.items() if value is not None)
         lines += ["", f"Layers of the {change.encoder} encoder" + (f" ({escaped(told)}):" if told else ":"), ""]
         lines += table(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks import extraction, memory, metrics, scoring, selection
+from tests.benchmarks import extraction, gradients, memory, metrics, scoring, selection, sweep
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "extract_over_forward": extraction.extract_over_forward,
@@ -15,6 +15,8 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "selection_speedup_over_sort": selection.selection_speedup_over_sort,
     "metrics_speedup_over_matrices": metrics.metrics_speedup_over_matrices,
     "peak_memory_16x_over_1x_pairs": memory.peak_memory_16x_over_1x_pairs,
+    "sweep_point_over_evaluation": sweep.sweep_point_over_evaluation,
+    "gradient_scorer_memory_4x_over_1x_pairs": gradients.gradient_scorer_memory_4x_over_1x_pairs,
 }
 
 

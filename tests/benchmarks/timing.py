@@ -19,5 +19,21 @@ def by_turns(first: Callable[[], Any], second: Callable[[], Any], repeats: int) 
     return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
 
 
+def median_by_turns(
+    first: tuple[Callable[[], Any], Callable[[Any], Any]],
+    second: tuple[Callable[[], Any], Callable[[Any], Any]],
+    repeats: int,
+) -> tuple[float, float]:
+    """As `by_turns`, of work that needs something made anew before each call, which is not counted."""
+
+    def once(prepare: Callable[[], Any], work: Callable[[Any], Any]) -> float:
+        prepared = prepare()
+        return seconds(lambda: work(prepared))
+
+    once(*first), once(*second)
+    times = [(once(*first), once(*second)) for _ in range(repeats)]
+    return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
+
+
 def ratio(value: float, limit: str, **measured: float) -> dict[str, Any]:
     return {"value": round(value, 3), "unit": "ratio", "limit": limit, **{k: round(v, 4) for k, v in measured.items()}}

@@ -17,7 +17,14 @@ MINIMAL = {
     "calibration": {"shards": ["a.tar"]},
     "evaluation": {"shards": ["b.tar"]},
 }
-PRESETS = {"vit-b16": "ViT-B-16", "vit-b32": "ViT-B-32", "vit-l14": "ViT-L-14"}
+PRESETS = {
+    "vit-b16": ("ViT-B-16-quickgelu", "openai"),
+    "vit-b32": ("ViT-B-32-quickgelu", "openai"),
+    "vit-l14": ("ViT-L-14-quickgelu", "openai"),
+    "coca-vit-l14": ("coca_ViT-L-14", "mscoco_finetuned_laion2b_s13b_b90k"),
+    "siglip-so400m": ("ViT-SO400M-14-SigLIP-384", "webli"),
+    "safe-clip-vit-l14": ("ViT-L-14-quickgelu", "hf-hub:aimagelab/safeclip_vit-l_14"),
+}
 
 
 def changed(**changes):
@@ -239,15 +246,14 @@ def test_a_yaml_merge_key_shares_settings_between_encoders(tmp_path):
 def test_presets_are_the_papers_settings_for_their_model(name):
     preset = load_preset(name)
     config = parse_config(preset, base=BASE, source=name)
-    assert config.model.architecture == f"{PRESETS[name]}-quickgelu"
-    assert config.model.weights == "openai"
+    assert (config.model.architecture, config.model.weights) == PRESETS[name]
     assert (config.text, config.vision) == (parse(MINIMAL).text, parse(MINIMAL).vision)
     assert config.calibration.limit == 8192
     assert load_config(ROOT / f"data_specs/presets/{name}.yaml").text == config.text
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are():
-    with pytest.raises(SpecError, match=r"preset 'vit-h14' does not exist; there are vit-b16, vit-b32, vit-l14"):
+    with pytest.raises(SpecError, match=r"preset 'vit-h14' does not exist; there are coca-vit-l14, .*, vit-l14"):
         load_preset("vit-h14")
     assert {path.stem for path in (ROOT / "data_specs/presets").glob("*.yaml")} == PRESETS.keys()
 

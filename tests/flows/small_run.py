@@ -5,6 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from safetensors.torch import save_file
 
 from tasks.shards.packing import pack_table
 
+Here = Callable[..., subprocess.CompletedProcess[str]]
 UWM = [sys.executable, "-m", "flows.commands.main"]
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = {
@@ -26,10 +30,28 @@ MODEL = {
 }
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A settings file and what a command made of it in a store."""
+
+    config: Path
+    store: Path
+    result: dict[str, Any]
+
+    def place(self, role: str) -> Path:
+        """The folder of one of its artifacts."""
+        return Path(self.result["artifacts"][role]["path"])
+
+    def version(self, role: str) -> str:
+        """The version of one of its artifacts."""
+        return str(self.result["artifacts"][role]["version"])
+
+
 def write_run(folder: Path, *, calibration: int = 24, test: int = 12, per_shard: int = 8, **changes: Any) -> Path:
     """A CONFIG.yaml with all that it names, in `folder`; `changes` replace settings."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_model(folder)
+    write_model(folder / "model.safetensors")
+    (folder / "model.json").write_text(json.dumps(MODEL), encoding="utf-8")
     for name, n_pairs in (("calibration", calibration), ("test", test)):
         _write_shards(folder, name, n_pairs, per_shard)
     settings = {
@@ -45,14 +67,22 @@ def write_run(folder: Path, *, calibration: int = 24, test: int = 12, per_shard:
     return path
 
 
-def _write_model(folder: Path) -> None:
+def change_run(config: Path, name: str, **changes: Any) -> Path:
+    """Another settings file beside one, some settings replaced; `name` is its run's, too."""
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    path = config.with_name(f"{name}.yaml")
+    path.write_text(yaml.safe_dump(settings | {"name": name} | changes), encoding="utf-8")
+    return path
+
+
+def write_model(path: Path, seed: int = 0) -> None:
+    """A checkpoint of random weights for the architecture `MODEL`."""
     import open_clip
 
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         state = open_clip.CLIP(**MODEL).state_dict()
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
-    (folder / "model.json").write_text(json.dumps(MODEL), encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
 def _write_shards(folder: Path, name: str, n_pairs: int, per_shard: int) -> None:
@@ -83,6 +113,23 @@ def environment(api_url: str | None = None) -> dict[str, str]:
     """The environment of a child: this project's code, and a Prefect server where one is given."""
     own = {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "100"}
     return {**os.environ, **own, **({"PREFECT_API_URL": api_url} if api_url else {})}
+
+
+def completed(here: Here, command: str, config: Path, store: Path, *options: str) -> Finished:
+    """Run a command in this process to its good end."""
+    done = here(command, str(config), "--store", str(store), "--workers", "0", "--json", *options)
+    assert done.returncode == 0, done.stderr
+    return Finished(config, store, json.loads(done.stdout.splitlines()[-1]))
+
+
+def artifacts(store: Path) -> set[Path]:
+    """The folders of all artifacts."""
+    return {path for path in store.glob("[!.]*/*") if (path / "manifest.json").is_file()}
+
+
+def kinds(store: Path) -> Counter[str]:
+    """How many artifacts of each kind a store holds."""
+    return Counter(path.parent.name for path in artifacts(store))
 
 
 def file_digests(store: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from flows.commands.main import main
-from tests.flows.small_run import MODEL, UWM, environment, file_digests, uwm, write_run
-
-Here = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def here(api_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The command line in this process, which spares the imports of a new one."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr("sys.argv", ["uwm", *arguments])
-        with temporary_settings({PREFECT_API_URL: api_url}), pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, int(end.value.code or 0), out, err)
-
-    return call
+from tests.flows.small_run import MODEL, UWM, Here, environment, file_digests, uwm, write_run
 
 
 @pytest.fixture(scope="module")

@@ -125,28 +125,37 @@ def test_a_tokenizer_beside_a_config_file_is_used_as_open_clip_does(tmp_path):
     assert build_model(architecture)[2](["a safe"]).tolist() == [[3, 4] + [1] * 14]
 
 
-def test_a_sentencepiece_vocabulary_is_a_tokenizer_too(tmp_path):
+def write_sentencepiece(folder):
     import sentencepiece
 
     sentences = [f"a safe picture of cat number {i}" for i in range(60)]
+    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "vocab_size": 30, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_prefix=str(tmp_path / "spiece"),
-        vocab_size=30,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
+        sentence_iterator=iter(sentences), model_prefix=str(folder / "spiece"), **ids
     )
     settings = {"tokenizer_class": "T5Tokenizer", "pad_token": "</s>", "eos_token": "</s>", "extra_ids": 0}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    model, _, tokenize = build_model(describe_architecture(siglip(tmp_path / "model", str(tmp_path))))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return str(folder)
+
+
+def test_a_sentencepiece_vocabulary_is_a_tokenizer_too(tmp_path):
+    pytest.importorskip("google.protobuf")
+    model, _, tokenize = build_model(describe_architecture(siglip(tmp_path / "model", write_sentencepiece(tmp_path))))
     ids = tokenize(["a safe picture", "a"])
     assert model.padding_id == 1
     assert ids.shape == (2, 16)
     assert (ids[:, -1] == 1).all()
     assert 1 <= int((ids[1] != 1).sum()) < int((ids[0] != 1).sum())
+
+
+def test_a_sentencepiece_vocabulary_without_the_package_that_reads_it_is_refused_by_name(tmp_path, monkeypatch):
+    from tasks.encoders import tokenizer
+
+    monkeypatch.setattr(tokenizer, "find_spec", lambda _name: None)
+    with pytest.raises(
+        SpecError, match=r"^model\.tokenizer .* only with the package protobuf; install protobuf, or add"
+    ):
+        describe_architecture(siglip(tmp_path / "model", write_sentencepiece(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +203,7 @@ def test_a_hub_tokenizer_out_of_reach_is_refused_soon_with_the_files_and_the_set
     start = time.monotonic()
     expected = (
         r"^model\.tokenizer is not set and the architecture's tokenizer nowhere/toy cannot be had from the hub: .*; put its"
-        r" tokenizer.json and tokenizer_config.json \(or spiece.model and tokenizer_config.json\) into a folder and set"
+        r" tokenizer.json and tokenizer_config.json \(or, with the package protobuf, spiece.model in place of the first\) into a folder and set"
         r" model.tokenizer to that folder$"
     )
     for _ in range(2):

@@ -1,0 +1,111 @@
+"""Peak memory of gradient scores as the number of pairs grows; each size in a fresh child, so that peaks are its own."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch.nn.functional import normalize
+
+from data_specs.schemas import embeddings_schema, pair_id
+from tasks.embeddings.observer import FOLDER
+from tasks.extraction.columns import vector_column
+from tasks.extraction.table_writer import TableWriter
+from tasks.shards.inspection import inspect_shard
+from tests.benchmarks.timing import ratio
+from tests.tasks.shard_files import write_tar
+
+_SHARD_PAIRS, _WIDTH = 128, 512
+
+
+def gradient_scorer_memory_4x_over_1x_pairs() -> dict[str, Any]:
+    """ViT-B-32's text encoder, gradient_safe_clip in batches of 256 pairs: 256 and 1,024 pairs."""
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for n_pairs in (256, 1024):
+            place = Path(folder) / str(n_pairs)
+            _write_set(place, n_pairs)
+            peaks[n_pairs] = _peak_mb(place)
+    return ratio(peaks[1024] / peaks[256], "<= 1.15", peak_mb_256=peaks[256], peak_mb_1024=peaks[1024])
+
+
+def _write_set(folder: Path, n_pairs: int) -> None:
+    """Shards of captions, and random embeddings of them as an embeddings artifact holds them."""
+    (folder / "shards").mkdir(parents=True)
+    schema = embeddings_schema(_WIDTH)
+    generator = torch.Generator().manual_seed(n_pairs)
+    for index in range(n_pairs // _SHARD_PAIRS):
+        keys = [f"{index:03d}{i:04d}" for i in range(_SHARD_PAIRS)]
+        members = [
+            (f"{key}.{side}.{ending}", f"a {side} caption of {key}".encode())
+            for key in keys
+            for side in ("safe", "unsafe")
+            for ending in ("txt", "png")
+        ]
+        shard = inspect_shard(f"{index}.tar", None, write_tar(folder / "shards" / f"{index:06d}.tar", members))
+        for encoder in ("text", "vision"):
+            vectors = normalize(torch.randn(2 * _SHARD_PAIRS, _WIDTH, generator=generator), dim=1)
+            columns = [
+                pa.array([pair_id(shard.sha256, key) for key in keys for _ in range(2)]),
+                pa.array(["safe", "unsafe"] * _SHARD_PAIRS),
+                pa.array([None] * 2 * _SHARD_PAIRS, pa.string()),
+                vector_column(vectors),
+            ]
+            path = folder / encoder / FOLDER / f"{index:06d}-{shard.sha256[:12]}.parquet"
+            with TableWriter({path: schema}) as writer:
+                writer.write({path: pa.RecordBatch.from_arrays(columns, schema=schema)})
+
+
+_CHILD = """
+import json, sys
+from pathlib import Path
+import torch
+from data_specs.manifest import Recipe
+from data_specs.run_config import ModelConfig
+from tasks.embeddings.pairs import pairs_by_shard
+from tasks.encoders.architecture import build_model, describe_architecture
+from tasks.encoders.layers import target_layers
+from tasks.encoders.loading import LoadedModel
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.parts import Parts
+from tasks.lineage.store import Build
+from tasks.scoring.gradients.embedding_gradients import pair_gradients
+from tasks.scoring.gradients.gradient_pass import GradientPass
+from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
+from tasks.shards.inspection import inspect_shard
+from tasks.shards.plan import plan_reading
+
+folder = Path(sys.argv[1])
+architecture = describe_architecture(ModelConfig(architecture="ViT-B-32", weights="openai"))
+model, preprocess, tokenizer = build_model(architecture)
+loaded = LoadedModel(model, preprocess, tokenizer, architecture, {}, "random")
+shards = [inspect_shard(path.name, None, path) for path in sorted((folder / "shards").glob("*.tar"))]
+plans = plan_reading(shards, "text", None)
+
+def gradients():
+    pairs = pairs_by_shard(folder / "text", folder / "vision")
+    settings = {"batch_pairs": 256, "wanted": lambda *_: True, "device": torch.device("cpu")}
+    return pair_gradients(pairs, "text", redirection_loss, **settings)
+
+build = Build(Recipe(kind="layer_scores.text", code="x"), folder, Parts(folder))
+made = GradientPass(
+    build, loaded, "text", target_layers(model, "text", "attention_output"), plans, gradients,
+    stage="benchmark", precision="fp32", batch_size=16, context=RunContext(),
+)
+for index in range(len(plans)):
+    made.run_shard(index)
+scores, counts = made.finish()
+# ru_maxrss would also count the parent, whose pages a forked child shares until it starts.
+peak_kb = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+print(json.dumps({"peak_mb": peak_kb / 1024, **counts}))
+"""
+
+
+def _peak_mb(folder: Path) -> float:
+    done = subprocess.run([sys.executable, "-c", _CHILD, str(folder)], capture_output=True, text=True, check=True)
+    peak: float = json.loads(done.stdout.splitlines()[-1])["peak_mb"]
+    return peak
