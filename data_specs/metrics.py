@@ -49,6 +49,11 @@ def accuracy_name(data_set: str, accuracy: str) -> str:
     return f"{ZERO_SHOT}.{data_set}.{accuracy}"
 
 
+def shown_p(p: float) -> str:
+    """A p as tables show it."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def describe_metric(name: str) -> str:
     """One line that says what a metric counts."""
     if name == ZERO_SHOT:

@@ -5,6 +5,7 @@ from itertools import islice
 
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS
+from flows.measure import difference_of
 from flows.scores import labelled
 from flows.session import Session
 from tasks.reporting.task import write_gallery, write_report
@@ -31,15 +32,6 @@ def report_of(
         The report's reference. Where there are two models or more it shows what the first two retrieve.
     """
     with session.timed("report"):
-        gallery = None
-        if len(models) > 1:
-            embeddings = {
-                model: {encoder: session.kept(f"embeddings.{encoder}.{kept}") for encoder in ENCODERS}
-                for model, kept in islice(models.items(), 2)
-            }
-            shards = session.shards(session.config.evaluation.shards)
-            made = write_gallery(embeddings, shards, session.config.seed, session.store, session.context)
-            gallery = session.keep("gallery", made)
         report = write_report(
             session.config.name,
             {model: session.metrics[kept] for model, kept in models.items()},
@@ -47,8 +39,28 @@ def report_of(
             session.kept(labelled("scores", method)),
             session.store,
             session.context,
+            differences=_differences(session, models),
             comparison=comparison,
             sweep=sweep,
-            gallery=gallery,
+            gallery=_gallery(session, models) if len(models) > 1 else None,
         )
         return session.keep("report", report)
+
+
+def _differences(session: Session, models: Mapping[str, str]) -> dict[str, ArtifactRef]:
+    first, *others = models
+    original = session.kept(f"evaluation.{models[first]}")
+    return {
+        model: difference_of(session, original, session.kept(f"evaluation.{models[model]}"), models[model])
+        for model in others
+    }
+
+
+def _gallery(session: Session, models: Mapping[str, str]) -> ArtifactRef:
+    embeddings = {
+        model: {encoder: session.kept(f"embeddings.{encoder}.{kept}") for encoder in ENCODERS}
+        for model, kept in islice(models.items(), 2)
+    }
+    shards = session.shards(session.config.evaluation.shards)
+    made = write_gallery(embeddings, shards, session.config.seed, session.store, session.context)
+    return session.keep("gallery", made)

@@ -21,7 +21,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from data_specs.metrics import ZERO_SHOT, describe_metric, metric_names
+from data_specs.evaluation_files import read_differences
+from data_specs.figures import Difference
+from data_specs.metrics import ZERO_SHOT, describe_metric, metric_names, shown_p
 from data_specs.run_result import RunResult
 from flows.commands.comparison_display import ablation_table, comparison_table, sweep_table
 from tasks.experiments.task import read_ablation, read_comparison, read_sweep
@@ -38,6 +40,9 @@ _PLACES = {
     "ablation": "ablation.csv",
     "report": "report.html",
 }
+_NOTE = (
+    "Brackets: 95 % interval of the difference on the same pairs. p: McNemar's exact test, not adjusted for the lines."
+)
 _MODELS = ("original", "edited", "random_control")
 screen = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
@@ -119,15 +124,19 @@ def progress_shown() -> Iterator[None]:
         yield
 
 
-def metrics_table(metrics: Mapping[str, Mapping[str, float]], title: str) -> Table:
-    """Before, after and difference in points; further models get a column each."""
+def metrics_table(
+    metrics: Mapping[str, Mapping[str, float]], differences: Mapping[str, Difference], title: str
+) -> Table:
+    """Before, after and difference in points with its interval and p; further models get a column each."""
     first, *others = metrics
     table = Table(title=title, title_justify="left")
     table.add_column("metric, percent")
     for name in metrics:
         table.add_column(name.replace("_", " "), justify="right")
     if "edited" in others:
-        table.add_column("edited − original", justify="right")
+        table.add_column("edited − original", justify="right", no_wrap=True)
+        table.add_column("p", justify="right")
+        table.caption, table.caption_justify = _NOTE, "left"
     explained = output.width >= _WIDTH_WITH_EXPLANATIONS
     if explained:
         table.add_column("counts", style="dim")
@@ -135,12 +144,16 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float]], title: str) -> Tab
     for name in names:
         cells: list[str | Text] = [f"{values[name]:.2f}" for values in metrics.values()]
         if "edited" in others:
-            difference = metrics["edited"][name] - metrics[first][name]
-            cells.append(
-                Text(f"{difference:+.2f}", style="green" if difference > 0 else "red" if difference < 0 else "")
-            )
+            found = differences[name]
+            cells.append(_points(found))
+            cells.append("" if found.p is None else shown_p(found.p))
         table.add_row(name, *cells, *([describe_metric(name)] if explained else []))
     return table
+
+
+def _points(found: Difference) -> Text:
+    style = "green" if found.difference > 0 else "red" if found.difference < 0 else ""
+    return Text(f"{found.difference:+.2f}", style=style).append(f" [{found.low:+.1f}, {found.high:+.1f}]", style="dim")
 
 
 def show_result(result: RunResult) -> None:
@@ -148,7 +161,8 @@ def show_result(result: RunResult) -> None:
     shown = {name: result.metrics[name] for name in _MODELS if name in result.metrics}
     if "edited" in shown:
         n_pairs = int(shown["original"]["n_pairs"])
-        output.print(metrics_table(shown, f"{result.name}: {n_pairs} evaluation pairs"))
+        differences = read_differences(Path(result.artifacts["differences.edited"].path))
+        output.print(metrics_table(shown, differences, f"{result.name}: {n_pairs} evaluation pairs"))
     for name, table in _EXPERIMENTS.items():
         if name in result.artifacts:
             output.print(table(Path(result.artifacts[name].path)))

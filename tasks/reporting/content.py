@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
-from data_specs.metrics import GROUPS, PREFERENCES, ZERO_SHOT, describe_metric, metric_names
+from data_specs.figures import Difference
+from data_specs.metrics import GROUPS, PREFERENCES, ZERO_SHOT, describe_metric, metric_names, shown_p
 from tasks.reporting.comparison_table import ComparisonTable, comparison_table
 from tasks.reporting.gallery_section import GallerySection, gallery_section
 from tasks.reporting.sources import (
@@ -14,6 +15,7 @@ from tasks.reporting.sources import (
     Sources,
     TagFigures,
     read_comparison,
+    read_differences,
     read_gallery,
     read_intervals,
     read_sweep,
@@ -25,13 +27,22 @@ TAG_METRICS = ("Txt_s", "Img_s", "PS", "PU", "GS")
 
 
 @dataclass(frozen=True)
+class Change:
+    """Points against the original; with the interval and p where the same pairs were compared one by one."""
+
+    value: float
+    interval: Interval | None = None
+    p: str | None = None
+
+
+@dataclass(frozen=True)
 class MetricRow:
     """One line of the table: percent for each model, and points against the original for all but the first."""
 
     name: str
     meaning: str
     figures: list[Figure]
-    differences: list[float]
+    differences: list[Change]
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,8 @@ def build_report(name: str, metrics: Mapping[str, Mapping[str, float]], sources:
     first = metrics[next(iter(metrics))]
     names = [metric for metric in [ZERO_SHOT, *metric_names()] if metric in first]
     intervals = {model: read_intervals(sources.evaluations[model]) for model in metrics}
-    rows = [_row(metric, metrics, intervals) for metric in names]
+    differences = {model: read_differences(path) for model, path in sources.differences.items()}
+    rows = [_row(metric, metrics, intervals, differences) for metric in names]
     shown = {ZERO_SHOT, *PREFERENCES, *GROUPS}
     return Report(
         name=name,
@@ -143,11 +155,23 @@ def verdict(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _row(
-    metric: str, metrics: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Mapping[str, Interval]]
+    metric: str,
+    metrics: Mapping[str, Mapping[str, float]],
+    intervals: Mapping[str, Mapping[str, Interval]],
+    differences: Mapping[str, Mapping[str, Difference]],
 ) -> MetricRow:
     figures = [Figure(values[metric], intervals[model].get(metric)) for model, values in metrics.items()]
-    differences = [figure.value - figures[0].value for figure in figures[1:]]
-    return MetricRow(metric, describe_metric(metric), figures, differences)
+    changes = [
+        _change(figure.value - figures[0].value, differences.get(model, {}).get(metric))
+        for model, figure in zip(metrics, figures, strict=True)
+    ]
+    return MetricRow(metric, describe_metric(metric), figures, changes[1:])
+
+
+def _change(value: float, found: Difference | None) -> Change:
+    if found is None:
+        return Change(value)
+    return Change(value, (found.low, found.high), None if found.p is None else shown_p(found.p))
 
 
 def _tag_table(models: list[str], sources: Sources) -> TagTable:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from data_specs import evaluation_files
 from data_specs.comparison import COMPARISON_FILE, Comparison
 from data_specs.errors import ArtifactError
-from data_specs.evaluation_files import BY_TAG_FILE, INTERVALS_FILE
+from data_specs.evaluation_files import BY_TAG_FILE, DIFFERENCES_FILE, INTERVALS_FILE
+from data_specs.figures import Difference
 from data_specs.gallery import Gallery
 from data_specs.spec import Spec
 from data_specs.sweep import SWEEP_FIGURE_FILE, SWEEP_FILE, Sweep
@@ -44,6 +45,7 @@ class Sources:
     summary: Path
     evaluations: dict[str, Path]
     versions: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, Path] = field(default_factory=dict)
     comparison: Path | None = None
     sweep: Path | None = None
     gallery: Path | None = None
@@ -63,6 +65,12 @@ def read_tags(evaluation: Path) -> list[TagFigures]:
         figures = tags.setdefault(row.tag, TagFigures(row.tag, row.n_pairs, {})).figures
         figures[row.metric] = Figure(row.value, (row.low, row.high))
     return list(tags.values())
+
+
+def read_differences(artifact: Path) -> dict[str, Difference]:
+    """How a model differs from the original on the same pairs, by metric."""
+    _require(artifact / DIFFERENCES_FILE)
+    return evaluation_files.read_differences(artifact)
 
 
 def read_comparison(artifact: Path) -> Comparison:

@@ -39,20 +39,28 @@ def write_report(
     store: Store,
     context: RunContext,
     *,
+    differences: Mapping[str, ArtifactRef] | None = None,
     comparison: ArtifactRef | None = None,
     sweep: ArtifactRef | None = None,
     gallery: ArtifactRef | None = None,
 ) -> Made:
     """Write `report.html` from the evaluations of several models, the original first.
 
-    A comparison, a sweep and a gallery each add a section.
+    `differences` from the original, by model, add intervals and tests to the table; a comparison, a
+    sweep and a gallery each add a section.
     """
     extras = {"comparison": comparison, "sweep": sweep, "gallery": gallery}
+    changes = differences or {}
     given = {role: ref for role, ref in extras.items() if ref is not None}
     recipe = Recipe(
         kind="report",
         settings={"name": name, "models": [*metrics], "templates": template_digest()},
-        inputs={"scores": scores, **{f"evaluation.{model}": ref for model, ref in evaluations.items()}, **given},
+        inputs={
+            "scores": scores,
+            **{f"evaluation.{model}": ref for model, ref in evaluations.items()},
+            **{f"differences.{model}": ref for model, ref in changes.items()},
+            **given,
+        },
         code=source_digest(__package__ or ""),
     )
 
@@ -60,6 +68,7 @@ def write_report(
         sources = Sources(
             summary=store.path(scores) / _SUMMARY,
             evaluations={model: store.path(ref) for model, ref in evaluations.items()},
+            differences={model: store.path(ref) for model, ref in changes.items()},
             versions={f"{role} ({item.kind})": item.version for role, item in _inputs(recipe).items()},
             **{role: store.path(ref) for role, ref in given.items()},
         )

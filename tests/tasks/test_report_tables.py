@@ -5,7 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_specs.errors import ArtifactError
+from data_specs.evaluation_files import read_differences
 from data_specs.metrics import metric_names
+from tasks.evaluation.task import compare_evaluations
 from tasks.lineage.store import Store
 from tasks.reporting import html
 from tasks.reporting.comparison_table import in_words
@@ -72,7 +74,7 @@ def test_the_comparison_marks_the_best_and_what_differs_beyond_chance(page):
     ]
     best = [item.text for item in page.all("td", "best") if item.inside("table", "wide")]
     assert best == ["70.0", "60.0", "4.5***[3.1, 6.0]", "60.0"]
-    notes = next(item.text for item in page.all("p", "note") if "McNemar" in item.text)
+    notes = next(item.text for item in page.all("p", "note") if "Holm" in item.text)
     assert "4,321 evaluation pairs" in notes
     assert "control shows" in notes
     assert "text (scorer uwm, tau 0.98), vision none" in page.all("body")[0].text
@@ -126,13 +128,19 @@ def test_a_report_reads_evaluations_as_the_pipeline_writes_them(tmp_path, store)
     made = {name: evaluated(store.root, model) for model, name in enumerate(("original", "edited"))}
     metrics = {name: json.loads((item.path / "metrics.json").read_text()) for name, item in made.items()}
     evaluations = {name: item.ref for name, item in made.items()}
-    page = Page(text_of(write_report.fn("real", metrics, evaluations, put_scores(store), store, CONTEXT)))
+    changed = compare_evaluations.fn(*evaluations.values(), 0, store, CONTEXT)
+    settings = {"differences": {"edited": changed.ref}}
+    page = Page(text_of(write_report.fn("real", metrics, evaluations, put_scores(store), store, CONTEXT, **settings)))
     rows = {row[0]: row for row in page.table("Metrics")}
     for at, item in enumerate(made.values(), start=1):
         intervals = json.loads((item.path / "intervals.json").read_text())
         for name in ("zero_shot", *metric_names()):
             low, high = intervals[name]
             assert rows[name][at] == f"{metrics[list(made)[at - 1]][name]:.2f}[{low:.1f}, {high:.1f}]"
+    for name, change in read_differences(changed.path).items():
+        if name in ("zero_shot", *metric_names()):
+            p = "" if change.p is None else f", p {'<0.001' if change.p < 0.001 else f'{change.p:.3f}'}"
+            assert rows[name][3] == f"{change.difference:+.2f}[{change.low:+.1f}, {change.high:+.1f}]{p}"
     tags = {row[0]: row for row in page.table("SafeGround per tag") if len(row) == 8}
     assert {"hate", "war", "no tag"} <= set(tags)
     found = pq.read_table(made["original"].path / "by_tag.parquet").to_pylist()
