@@ -83,5 +83,6 @@ def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, 
 
 
 def point_name(tau: float, alpha: float) -> str:
-    """A point's name in the account."""
-    return f"tau={tau:g},alpha={alpha:g}"
+    """A point's name in the account; all digits, so that no two points share one."""
+    values = {"tau": tau, "alpha": alpha}
+    return ",".join(f"{name}={repr(value).removesuffix('.0')}" for name, value in values.items())

@@ -1,7 +1,8 @@
-"""Comparisons, sweeps and ablations as tables for a terminal: a row a metric where there are many metrics."""
+"""Comparisons, sweeps and ablations as tables for a terminal."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
 from rich.console import Group
@@ -16,6 +17,8 @@ from data_specs.sweep import Sweep, SweepPoint
 WIDTH = 100
 # Two columns of space and a line stand between cells.
 _GAP = 3
+_FEW_MODELS = 4
+_WIDEST_NAME, _WIDEST_FIGURE = 22, len("100.0***")
 # The longest part of a name that stays in one piece.
 _WORD = 16
 _SWEEP_METRICS = (ZERO_SHOT, "Vs-Ts", "Txt_s", "Img_s", "PS", "GS")
@@ -24,16 +27,24 @@ _ROLE_STYLES = {"original": "bold", "method": "", "control": "dim", "paper": "it
 
 
 def comparison_table(comparison: Comparison, width: int = WIDTH) -> Table:
-    """A column a model and a row a metric; where the models do not fit, further blocks start with the first again.
+    """Few models: a row a metric and a column a model, with intervals. Many: a row a model, without.
+
+    Columns that do not fit go into further blocks.
 
     Args:
         comparison: rows in table order.
         width: columns of the terminal.
     """
     blocks = Table.grid()
-    for positions in _blocks(comparison, width):
-        blocks.add_row(_block(comparison, positions))
-    blocks.add_row(Group(*(Text(note, style="dim") for note in comparison.notes())))
+    notes = comparison.notes()
+    if len(comparison.rows) <= _FEW_MODELS:
+        for positions in _blocks(comparison, width):
+            blocks.add_row(_block(comparison, positions))
+    else:
+        for columns in _column_blocks(comparison, width):
+            blocks.add_row(_model_block(comparison, columns))
+        notes = [note for note in notes if not note.startswith("Brackets")] + ["Intervals are in the files."]
+    blocks.add_row(Group(*(Text(note, style="dim") for note in notes)))
     blocks.title = Text(comparison.name, style="bold")
     blocks.title_justify = "left"
     return blocks
@@ -131,6 +142,31 @@ def _block(comparison: Comparison, positions: Sequence[int]) -> Table:
         table.add_column(header, justify="right", min_width=width, overflow="fold")
     for column in comparison.columns:
         table.add_row(Text(column), *(_text(comparison.cell(position, column)) for position in positions))
+    return table
+
+
+def _column_blocks(comparison: Comparison, width: int) -> list[list[str]]:
+    names = min(_WIDEST_NAME, max(len(row.name) for row in comparison.rows))
+    blocks: list[list[str]] = [[]]
+    left = width - names - _GAP
+    for column in comparison.columns:
+        needed = max(len(column), _WIDEST_FIGURE) + _GAP
+        if blocks[-1] and needed > left:
+            blocks.append([])
+            left = width - names - _GAP
+        blocks[-1].append(column)
+        left -= needed
+    return blocks
+
+
+def _model_block(comparison: Comparison, columns: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("model", max_width=_WIDEST_NAME, overflow="fold")
+    for column in columns:
+        table.add_column(Text(column), justify="right", no_wrap=True)
+    for position, row in enumerate(comparison.rows):
+        cells = [_text(replace(comparison.cell(position, column), interval="")) for column in columns]
+        table.add_row(Text(row.name, style=_ROLE_STYLES[row.role]), *cells)
     return table
 
 

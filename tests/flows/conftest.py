@@ -8,22 +8,18 @@ from collections.abc import Iterator
 import pytest
 
 from flows.commands.main import main
-from tests.flows.small_run import Here
+from tests.flows.small_run import Here, prefect_here
 
 
 @pytest.fixture(scope="session")
 def here(api_url: str) -> Here:
     """The command line in this process, which spares the imports of a new one."""
-    from prefect import settings
-
-    # A flow's end waits for the heartbeat, and nobody reads the server's log.
-    quick = {settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, settings.PREFECT_LOGGING_TO_API_ENABLED: False}
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         out, err = io.StringIO(), io.StringIO()
         with (
             _called_with(*arguments),
-            settings.temporary_settings({settings.PREFECT_API_URL: api_url, **quick}),
+            prefect_here(api_url),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             pytest.raises(SystemExit) as end,

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,17 @@ def environment(api_url: str | None = None) -> dict[str, str]:
     """The environment of a child: this project's code, and a Prefect server where one is given."""
     own = {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "100"}
     return {**os.environ, **own, **({"PREFECT_API_URL": api_url} if api_url else {})}
+
+
+@contextmanager
+def prefect_here(api_url: str) -> Iterator[None]:
+    """Flows of this process on a server, without what tests would wait for."""
+    from prefect import settings
+
+    # A flow's end waits for the heartbeat, and nobody reads the server's log.
+    quick = {settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, settings.PREFECT_LOGGING_TO_API_ENABLED: False}
+    with settings.temporary_settings({settings.PREFECT_API_URL: api_url, **quick}):
+        yield
 
 
 def completed(here: Here, command: str, config: Path, store: Path, *options: str) -> Finished:
