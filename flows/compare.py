@@ -7,7 +7,7 @@ from typing import Any, Literal
 from prefect import flow
 
 from data_specs.comparison import ComparisonRow
-from data_specs.errors import NotSelectable, SpecError
+from data_specs.errors import DataError, NotSelectable, SpecError
 from data_specs.evaluation_files import read_by_tag, read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.paper import paper_row
@@ -27,7 +27,7 @@ from flows.session import Session, open_session
 from tasks.experiments.task import MeasuredModel, write_comparison
 
 Controls = Literal["each", "first", "none"]
-ORIGINAL = "original"
+ORIGINAL, CONTROL = "original", ".random_control"
 
 
 @flow(name="compare")
@@ -53,20 +53,18 @@ def compare(
         Artifacts `comparison` and `report`, and everything that they are made of.
     """
     names = [config.name for config in configs]
-    if len(set(names)) < len(names):
-        raise SpecError(
-            f"runs to compare must have different names, got {', '.join(names)}; change name in one of them"
-        )
+    _require_own_names(configs)
     with ExitStack() as stack:
         sessions = [stack.enter_context(open_session(config, store, device, workers)) for config in configs]
+        _require_same_pairs(sessions)
         models: list[MeasuredModel] = []
         paper: list[ComparisonRow] = []
         for session in sessions:
             found, rows = compare_methods(
                 session, controls, prefix=f"{session.config.name} " if len(configs) > 1 else ""
             )
-            _require_same_pairs(session, models, found)
-            models += [item for item in found if item.evaluation not in {other.evaluation for other in models}]
+            known = [item.evaluation for item in models if item.role == ORIGINAL]
+            models += [item for item in found if item.role != ORIGINAL or item.evaluation not in known]
             paper += [row for row in rows if row.name not in {other.name for other in paper}]
         first = sessions[0]
         with first.timed("comparison"):
@@ -117,7 +115,7 @@ def _control(
     session: Session, sets: EvaluationSets, original: ArtifactRef, edit: ArtifactRef, name: str, shown: str
 ) -> MeasuredModel:
     seed = session.config.seed
-    label = f"{name}.random_control"
+    label = f"{name}{CONTROL}"
     drawn = control_edit(session, edit, seed, label)
     evaluation = measure_edit(session, sets, drawn, label)
     difference = difference_of(session, original, evaluation, label)
@@ -144,10 +142,29 @@ def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, Meth
     return rows
 
 
-def _require_same_pairs(session: Session, models: Sequence[MeasuredModel], found: Sequence[MeasuredModel]) -> None:
-    if models and models[0].evaluation != found[0].evaluation:
-        # Refuses models that were measured on other pairs.
-        difference_of(session, models[0].evaluation, found[0].evaluation, f"{ORIGINAL}s")
+def _require_own_names(configs: Sequence[RunConfig]) -> None:
+    names = [config.name for config in configs]
+    if len(set(names)) < len(names):
+        raise SpecError(
+            f"runs to compare must have different names, got {', '.join(names)}; change name in one of them"
+        )
+    for config in configs:
+        for name in _methods(config):
+            if name == ORIGINAL or name.endswith(CONTROL):
+                raise SpecError(
+                    f"run {config.name} has a method named {name}, as the unedited model and random controls are; give"
+                    " it another name"
+                )
+
+
+def _require_same_pairs(sessions: Sequence[Session]) -> None:
+    """Refuse runs on other pairs before hours go into their methods."""
+    first, *others = [(session, measure_original(session, EvaluationSets(session))) for session in sessions]
+    for session, original in others:
+        try:
+            difference_of(session, first[1], original, f"{ORIGINAL}s")
+        except DataError as error:
+            raise DataError(f"{first[0].config.name} and {session.config.name}: {error}") from error
 
 
 def _together(results: Sequence[RunResult], names: Sequence[str]) -> RunResult:

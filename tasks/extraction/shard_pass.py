@@ -56,6 +56,35 @@ class CaptionTransform:
         return ids
 
 
+def input_stream(
+    loaded: LoadedModel,
+    encoder: Encoder,
+    plans: Sequence[ShardPlan],
+    *,
+    batch_size: int,
+    context: RunContext,
+    side: Content | None = None,
+) -> BatchStream:
+    """What an encoder reads of planned shards, decoded and transformed as the model needs it.
+
+    Args:
+        loaded: whose preprocessing and tokenizer are used.
+        encoder: which inputs.
+        plans: the samples.
+        batch_size: inputs in a batch.
+        context: how many processes decode, and for which device.
+        side: read this side of pairs only; None for both.
+
+    Returns:
+        Batches by shard.
+    """
+    transform = loaded.preprocess if encoder == "vision" else CaptionTransform(loaded.tokenizer)
+    on_gpu = torch.device(context.device).type == "cuda"
+    return BatchStream(
+        plans, encoder, transform, batch_size=batch_size, workers=context.workers, pin_memory=on_gpu, side=side
+    )
+
+
 class ShardPass:
     """Reads shards, runs the encoder once a batch, and writes a Parquet file per shard and folder.
 
@@ -82,15 +111,7 @@ class ShardPass:
         self._stage, self._precision = stage, precision
         self._device = torch.device(context.device)
         self._model = loaded.model.to(self._device)
-        transform = loaded.preprocess if encoder == "vision" else CaptionTransform(loaded.tokenizer)
-        self._stream = BatchStream(
-            plans,
-            encoder,
-            transform,
-            batch_size=batch_size,
-            workers=context.workers,
-            pin_memory=self._device.type == "cuda",
-        )
+        self._stream = input_stream(loaded, encoder, plans, batch_size=batch_size, context=context)
         self.tally = Tally(planned_samples(plans), max_bad_fraction)
         # What is bad for its place in the tar is known now, before hours of work.
         known = Tally(self.tally.n_planned, max_bad_fraction)

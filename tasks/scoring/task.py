@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import JsonValue
 from torch import Tensor
 
 from data_specs.manifest import ArtifactRef, Recipe
@@ -45,19 +46,12 @@ def score_by_activations(
     """
     scorer = find_scorer(chosen.scorer, ActivationScorer)
     weights = loaded.target_weights(encoder, chosen.layers)
-    recipe = Recipe(
-        kind=f"layer_scores.{encoder}",
-        settings={
-            "scorer": chosen.scorer,
-            "layers": [*weights],
-            **{name: getattr(chosen, name) for name in scorer.settings},
-            "weight_by_magnitude": chosen.weight_by_magnitude,
-            "tags": None if tags is None else [*sorted(tags)],
-            "samples": None if first is None else [len(plan.keys) for plan in first],
-        },
-        inputs={"activations": activations, "encoder": loaded.encoder_digest(encoder)},
-        code=source_digest(__package__ or ""),
-    )
+    settings: dict[str, JsonValue] = {
+        **{name: getattr(chosen, name) for name in scorer.settings},
+        "tags": None if tags is None else [*sorted(tags)],
+        "samples": None if first is None else [len(plan.keys) for plan in first],
+    }
+    recipe = _recipe(encoder, chosen, loaded, settings, {"activations": activations})
 
     def write(build: Build) -> None:
         rows = None if first is None else first_rows(store.manifest(activations), first)
@@ -83,22 +77,32 @@ def score_by_weights(
     """Score one encoder's target layers without data; returns the `layer_scores` artifact."""
     scorer = find_scorer(chosen.scorer, WeightScorer)
     weights = loaded.target_weights(encoder, chosen.layers)
-    recipe = Recipe(
-        kind=f"layer_scores.{encoder}",
-        settings={
-            "scorer": chosen.scorer,
-            "layers": [*weights],
-            "weight_by_magnitude": chosen.weight_by_magnitude,
-            "seed": seed if scorer.seeded else None,
-        },
-        inputs={"encoder": loaded.encoder_digest(encoder)},
-        code=source_digest(__package__ or ""),
-    )
+    recipe = _recipe(encoder, chosen, loaded, {"seed": seed if scorer.seeded else None}, {})
 
     def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
         return scorer.scores(weight, layer, seed), {"n_pairs": 0}
 
     return store.materialise(recipe, lambda build: _write(build, encoder, chosen, weights, score, context), context)
+
+
+def _recipe(
+    encoder: Encoder,
+    chosen: EncoderConfig,
+    loaded: LoadedModel,
+    settings: Mapping[str, JsonValue],
+    inputs: Mapping[str, ArtifactRef],
+) -> Recipe:
+    return Recipe(
+        kind=f"layer_scores.{encoder}",
+        settings={
+            "scorer": chosen.scorer,
+            "layers": [*loaded.target_weights(encoder, chosen.layers)],
+            "weight_by_magnitude": chosen.weight_by_magnitude,
+            **settings,
+        },
+        inputs={"encoder": loaded.encoder_digest(encoder), **inputs},
+        code=source_digest(__package__ or ""),
+    )
 
 
 def _write(

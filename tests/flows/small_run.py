@@ -64,7 +64,7 @@ def write_run(folder: Path, *, calibration: int = 24, test: int = 12, per_shard:
         "vision": {"tau": 0.9},
     }
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(settings | changes), encoding="utf-8")
+    path.write_text(yaml.safe_dump(settings | changes, sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -72,7 +72,7 @@ def change_run(config: Path, name: str, **changes: Any) -> Path:
     """Another settings file beside one, some settings replaced; `name` is its run's, too."""
     settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     path = config.with_name(f"{name}.yaml")
-    path.write_text(yaml.safe_dump(settings | {"name": name} | changes), encoding="utf-8")
+    path.write_text(yaml.safe_dump(settings | {"name": name} | changes, sort_keys=False), encoding="utf-8")
     return path
 
 

@@ -147,9 +147,10 @@ def test_two_models_on_the_same_pairs_stand_in_one_table(compared: Finished, her
         ("second", "method"),
         ("second: random control", "control"),
         ("same", "method"),
+        ("same: random control", "control"),
     ]
     assert found[1]["versions"] == rows(compared)[1]["versions"]
-    assert found[1]["versions"]["edit"] == found[-1]["versions"]["edit"]
+    assert found[1]["versions"]["edit"] == found[-2]["versions"]["edit"]
     assert done.result["metrics"]["second.second"] != done.result["metrics"]["uwm"]
     assert done.result["computed"] == len(artifacts(compared.store) - before)
 

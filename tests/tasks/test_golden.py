@@ -13,10 +13,8 @@ from torch.testing import assert_close
 from data_specs.run_config import ENCODERS, ModelConfig
 from tasks.activations.capture import StatisticsObserver
 from tasks.embeddings.pairs import EmbeddedPairs
-from tasks.encoders.architecture import Architecture
-from tasks.encoders.checkpoint import read_state_dict
 from tasks.encoders.forward import encode, forward_precision
-from tasks.encoders.loading import load_model, load_weights
+from tasks.encoders.loading import load_model
 from tasks.encoders.tokens import valid_text_tokens
 from tasks.evaluation.retrieval import retrieval_metrics
 from tasks.evaluation.safeground import safeground
@@ -25,7 +23,8 @@ from tasks.extraction.columns import vectors
 from tasks.scoring.saliency import ChannelStats
 from tasks.scoring.scorers.uwm import MeanOfRatios
 from tasks.selection.rules import select
-from tests.support import CASE, E2E, overlap, write_golden_e2e
+from tests.support import E2E, overlap, write_golden_e2e
+from tests.tasks.golden_case import golden_case, golden_model, golden_numbers
 
 ALIAS = {"text": "attention_output", "vision": "mlp_output"}
 WEIGHTED = {"text": True, "vision": False}
@@ -34,18 +33,17 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def case():
-    return json.loads((CASE / "case.json").read_text())
+    return golden_case()
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return load_file(CASE / "expected.safetensors")
+    return golden_numbers()
 
 
 @pytest.fixture(scope="module")
-def model(case):
-    architecture = Architecture(case["open_clip_config"], {}, None)
-    return load_weights(architecture, read_state_dict(CASE / "model.safetensors"), source="golden").model
+def model():
+    return golden_model()
 
 
 def observed(model, encoder, inputs):

@@ -1,13 +1,11 @@
 """Every scorer against the equations written out, and against the released code's numbers."""
 
-import json
 from typing import get_args
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
@@ -15,10 +13,7 @@ from data_specs.errors import DataError, SpecError
 from data_specs.run_config import ACTIVATION_SCORERS, ENCODERS, GRADIENT_SCORERS, EncoderConfig, ScorerName
 from tasks.activations.statistics import channel_statistics
 from tasks.embeddings.pairs import EmbeddedPairs
-from tasks.encoders.architecture import Architecture
-from tasks.encoders.checkpoint import read_state_dict
 from tasks.encoders.forward import encode
-from tasks.encoders.loading import load_weights
 from tasks.encoders.tokens import valid_text_tokens
 from tasks.scoring.gradients.embedding_gradients import pair_gradients
 from tasks.scoring.gradients.gradient_pass import differentiable, weight_gradients
@@ -27,7 +22,8 @@ from tasks.scoring.scorer import ActivationScorer, BatchMembers, GradientScorer,
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
 from tasks.scoring.scorers.gradient_unsafe import preference_loss
 from tasks.scoring.scorers.registry import SCORERS, find_scorer
-from tests.support import CASE, random_statistics
+from tests.support import random_statistics
+from tests.tasks.golden_case import golden_case, golden_model, golden_numbers
 from tests.tasks.test_saliency import naive_scores, random_weight, stats_of
 
 CPU = torch.device("cpu")
@@ -125,18 +121,17 @@ def test_losses_equal_their_equations_written_out(seed):
 
 @pytest.fixture(scope="module")
 def case():
-    return json.loads((CASE / "case.json").read_text())
+    return golden_case()
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return load_file(CASE / "expected.safetensors")
+    return golden_numbers()
 
 
 @pytest.fixture(scope="module")
-def model(case):
-    architecture = Architecture(case["open_clip_config"], {}, None)
-    return load_weights(architecture, read_state_dict(CASE / "model.safetensors"), source="golden").model
+def model():
+    return golden_model()
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ from data_specs.run_config import Encoder, Precision
 from data_specs.schemas import pair_id
 from tasks.encoders.forward import encode, forward_precision
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.shard_pass import CaptionTransform
+from tasks.extraction.shard_pass import input_stream
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import PairGradient
 from tasks.scoring.gradients.sums import GradientSums
 from tasks.shards.plan import ShardPlan
-from tasks.shards.reading import Batch, BatchStream
+from tasks.shards.reading import Batch
 
 
 class GradientPass:
@@ -51,16 +51,7 @@ class GradientPass:
         self._model = loaded.model.to(self._device)
         self._weights = {name: layer.weight for name, layer in layers.items()}
         self._sums = GradientSums(self._weights)
-        transform = loaded.preprocess if encoder == "vision" else CaptionTransform(loaded.tokenizer)
-        self._stream = BatchStream(
-            plans,
-            encoder,
-            transform,
-            batch_size=batch_size,
-            workers=context.workers,
-            pin_memory=self._device.type == "cuda",
-            side="safe",
-        )
+        self._stream = input_stream(loaded, encoder, plans, batch_size=batch_size, context=context, side="safe")
         self._at = -1  # the shard that the sums and the waiting pairs stand before
         self._n_pairs = self._n_batches = 0
         self._waiting: Iterator[PairGradient] = iter(())
