@@ -10,7 +10,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
-from flows.scores import scores_of
+from flows.scores import require_layers, scores_of
 from flows.session import Session, open_session
 from tasks.experiments.ablation_points import AblationPlan, ablation_points
 from tasks.experiments.task import write_ablation
@@ -38,8 +38,8 @@ def ablate(
         Artifact `ablation`, and everything that it is made of.
     """
     plan = ablation_points(config, axes)
-    limits = [config.calibration.limit, *(point.limit for point in plan.points)]
-    # Calibration data are read once, as many as the largest point needs.
+    # Calibration data are read once, as many as the largest point needs; some points need none.
+    limits = [point.limit for point in plan.points if "limit" in point.axes] or [config.calibration.limit]
     largest = None if None in limits else max(limit for limit in limits if limit is not None)
     shared = config.model_copy(
         update={"calibration": config.calibration.model_copy(update={"limit": largest}), "methods": {}}
@@ -58,6 +58,8 @@ def _measure_points(
     session: Session, plan: AblationPlan
 ) -> tuple[list[tuple[AblationPoint, ArtifactRef, ArtifactRef]], list[LeftOut]]:
     sets = EvaluationSets(session)
+    for point in plan.points:
+        require_layers(session, point.method)
     measure_original(session, sets)
     measured, left_out = [], list(plan.left_out)
     for point in plan.points:

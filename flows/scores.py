@@ -9,6 +9,7 @@ from data_specs.run_config import (
     GRADIENT_SCORERS,
     Encoder,
     EncoderConfig,
+    MethodConfig,
     Rule,
     RunConfig,
 )
@@ -37,10 +38,7 @@ def scores_of(
         Its reference.
     """
     config = config or session.config
-    loaded = session.original()
-    # Settings that match no layer are refused before anything is computed.
-    for encoder, chosen in config.edited.items():
-        loaded.target_weights(encoder, chosen.layers)
+    require_layers(session, config)
     layer_scores = {
         encoder: _layer_scores(session, config, encoder, chosen, name) for encoder, chosen in config.edited.items()
     }
@@ -48,6 +46,16 @@ def scores_of(
     with session.timed("scores"):
         made = summarise_scores(layer_scores, asked, session.store, session.context)
         return session.keep(labelled("scores", name), made)
+
+
+def require_layers(session: Session, method: MethodConfig) -> None:
+    """Refuse settings that match no layer before anything is computed.
+
+    Raises:
+        SpecError: there is no such layer.
+    """
+    for encoder, chosen in method.edited.items():
+        session.original().target_weights(encoder, chosen.layers)
 
 
 def labelled(what: str, name: str | None) -> str:
@@ -73,7 +81,8 @@ def _layer_scores(
             )
     elif chosen.scorer in GRADIENT_SCORERS:
         embeddings = _calibration_embeddings(session)
-        plans = plan_reading(session.calibration_shards(), encoder, config.calibration.limit)
+        shards = session.calibration_shards()
+        plans = {name: plan_reading(shards, name, config.calibration.limit) for name in ENCODERS}
         with session.timed(f"gradients.{encoder}"):
             made = score_by_gradients(
                 encoder, chosen, embeddings, plans, session.original(), config, session.store, session.context

@@ -2,7 +2,9 @@
 
 from prefect import flow
 
+from data_specs.errors import SpecError
 from data_specs.manifest import ArtifactRef
+from data_specs.metrics import ZERO_SHOT
 from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from flows.edit import write_model
@@ -42,9 +44,8 @@ def sweep(
     Returns:
         Artifacts `sweep`, `report`, and `edit` and `model` of the chosen point.
     """
+    _require_measurable(choose or "", config)
     with open_session(config, store, device, workers) as session:
-        if choose is not None:
-            parse_limits(choose)
         points = grid_points(taus, alphas)
         made = sweep_of(session, points, encoder, choose)
         chosen = read_sweep(session.store.path(made)).chosen
@@ -80,6 +81,15 @@ def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, 
     with session.timed("sweep"):
         made = write_sweep(config.name, encoders, original, measured, choose, session.store, session.context)
         return session.keep("sweep", made)
+
+
+def _require_measurable(choose: str, config: RunConfig) -> None:
+    """Refuse a limit on what the run does not measure before hours go into its points."""
+    for limit in parse_limits(choose):
+        if limit.metric == ZERO_SHOT and not config.evaluation.zero_shot:
+            raise SpecError(
+                f"limit {limit}: {ZERO_SHOT} is not measured; add evaluation.zero_shot data sets or leave this limit out"
+            )
 
 
 def point_name(tau: float, alpha: float) -> str:

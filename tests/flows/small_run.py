@@ -1,10 +1,12 @@
 """A run that is small enough for tests: a tiny model with random weights, drawn pictures, real shards."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,6 +116,20 @@ def environment(api_url: str | None = None) -> dict[str, str]:
     """The environment of a child: this project's code, and a Prefect server where one is given."""
     own = {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "100"}
     return {**os.environ, **own, **({"PREFECT_API_URL": api_url} if api_url else {})}
+
+
+def damage(shard: Path, members: dict[str, bytes | None]) -> None:
+    """Replace members of a shard; None leaves one out."""
+    with tarfile.open(shard) as tar:
+        content = {member.name: tar.extractfile(member).read() for member in tar}
+    if unknown := members.keys() - content.keys():
+        raise KeyError(unknown)
+    with tarfile.open(shard, "w") as tar:
+        for name, data in (content | members).items():
+            if data is not None:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def score_by_gradients(
     encoder: Encoder,
     chosen: EncoderConfig,
     embeddings: Mapping[Encoder, ArtifactRef],
-    plans: Sequence[ShardPlan],
+    plans: Mapping[Encoder, Sequence[ShardPlan]],
     loaded: LoadedModel,
     config: RunConfig,
     store: Store,
@@ -55,8 +55,10 @@ def score_by_gradients(
 ) -> Made:
     """Score one encoder's target layers by a loss over its calibration pairs; returns the `layer_scores` artifact.
 
-    `embeddings` are both encoders' of the same calibration set, or of a larger one that begins with it.
+    `embeddings` are both encoders' of the same calibration set, or of a larger one that begins with it;
+    a pair is used that is in the plans of both encoders.
     """
+    own = plans[encoder]
     loss = find_scorer(chosen.scorer, GradientScorer).loss
     layers = target_layers(loaded.model, encoder, chosen.layers)
     recipe = _recipe(encoder, chosen, [*layers], embeddings, plans, loaded, config)
@@ -68,20 +70,20 @@ def score_by_gradients(
             loaded,
             encoder,
             layers,
-            plans,
+            own,
             _gradients(encoder, chosen, loss, embeddings, plans, config, store, context),
             stage=label,
             precision=config.precision,
             batch_size=config.batch_size,
             context=context,
         )
-        with stage(label, sum(len(plan.keys) for plan in plans), "samples"):
-            for index in range(len(plans)):
+        with stage(label, sum(len(plan.keys) for plan in own), "samples"):
+            for index in range(len(own)):
                 differentiate_shard(gradient_pass, index, label)
         _write_scores(build, gradient_pass, encoder, chosen, loaded, context)
         build.sources.extend(
             Source(location=plan.shard.location, sha256=plan.shard.sha256, size_bytes=plan.shard.size_bytes)
-            for plan in plans
+            for plan in own
         )
 
     return store.materialise(recipe, write, context)
@@ -92,7 +94,7 @@ def _recipe(
     chosen: EncoderConfig,
     layers: list[str],
     embeddings: Mapping[Encoder, ArtifactRef],
-    plans: Sequence[ShardPlan],
+    plans: Mapping[Encoder, Sequence[ShardPlan]],
     loaded: LoadedModel,
     config: RunConfig,
 ) -> Recipe:
@@ -107,12 +109,13 @@ def _recipe(
             "tags": None if tags is None else [*sorted(tags)],
             "precision": config.precision,
             "batch_size": config.batch_size,
-            "samples": [len(plan.keys) for plan in plans],
+            # An encoder's plan may hold samples that the other cannot read, in place of which it takes later ones.
+            "samples": {name: {plan.shard.sha256: len(plan.keys) for plan in plans[name]} for name in plans},
         },
         inputs={
             **{f"embeddings.{name}": ref for name, ref in embeddings.items()},
             "encoder": loaded.encoder_digest(encoder),
-            "shards": [plan.shard.sha256 for plan in plans],
+            "shards": [plan.shard.sha256 for plan in plans[encoder]],
         },
         code=source_digest(__package__ or ""),
     )
@@ -123,12 +126,12 @@ def _gradients(
     chosen: EncoderConfig,
     loss: Loss,
     embeddings: Mapping[Encoder, ArtifactRef],
-    plans: Sequence[ShardPlan],
+    plans: Mapping[Encoder, Sequence[ShardPlan]],
     config: RunConfig,
     store: Store,
     context: RunContext,
 ) -> Callable[[], Iterator[PairGradient]]:
-    planned = {pair_id(plan.shard.sha256, key) for plan in plans for key in plan.keys}
+    planned = frozenset.intersection(*(_pairs(of_encoder) for of_encoder in plans.values()))
     tags = config.calibration.tags
 
     def start() -> Iterator[PairGradient]:
@@ -142,6 +145,10 @@ def _gradients(
         )
 
     return start
+
+
+def _pairs(plans: Sequence[ShardPlan]) -> frozenset[str]:
+    return frozenset(pair_id(plan.shard.sha256, key) for plan in plans for key in plan.keys)
 
 
 def _write_scores(

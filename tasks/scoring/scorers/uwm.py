@@ -7,6 +7,7 @@ from data_specs.errors import DataError
 from data_specs.run_config import CONTENTS, Content, EncoderConfig
 from tasks.scoring.saliency import ChannelStats, NotComparable, require_comparable, require_shape
 from tasks.scoring.scorer import ActivationScorer, PairScores, SideScores
+from tasks.scoring.total import Total
 
 
 class MeanOfRatios:
@@ -19,9 +20,9 @@ class MeanOfRatios:
     """
 
     def __init__(self, weight: Tensor) -> None:
-        """Score `weight` [out, in] on its device; sums are float64."""
+        """Score `weight` [out, in] on its device."""
         self._magnitude = weight.float().abs()
-        self._sum = torch.zeros_like(self._magnitude, dtype=torch.float64)
+        self._total = Total()
         self.n_pairs = 0
 
     def add(self, safe: ChannelStats, unsafe: ChannelStats) -> None:
@@ -43,7 +44,7 @@ class MeanOfRatios:
         per_input = unsafe.activity() / safe.activity()
         require_comparable(per_output, "output")
         require_comparable(per_input, "input")
-        self._sum += per_output.T @ per_input
+        self._total.add(per_output.T @ per_input)
         self.n_pairs += safe.norm.shape[0]
 
     def scores(self) -> Tensor:
@@ -54,7 +55,7 @@ class MeanOfRatios:
         """
         if self.n_pairs == 0:
             raise DataError("no pair with both sides is left to score; look at the tags and at the shards")
-        return (self._sum / self.n_pairs).float()
+        return self._total.mean(self.n_pairs).float()
 
 
 class RatioOfMeans:
@@ -64,11 +65,9 @@ class RatioOfMeans:
     """
 
     def __init__(self, weight: Tensor) -> None:
-        """Score `weight` [out, in] on its device; sums are float64."""
+        """Score `weight` [out, in] on its device."""
         self._magnitude = weight.float().abs()
-        self._sums: dict[Content, Tensor] = {
-            side: torch.zeros_like(self._magnitude, dtype=torch.float64) for side in CONTENTS
-        }
+        self._totals: dict[Content, Total] = {side: Total() for side in CONTENTS}
         self.n_samples: dict[Content, int] = {"safe": 0, "unsafe": 0}
 
     def add(self, side: Content, stats: ChannelStats) -> None:
@@ -79,7 +78,7 @@ class RatioOfMeans:
         """
         stats = stats.to(self._magnitude.device)
         require_shape(stats, stats.norm.shape[0], self._magnitude.shape[1])
-        self._sums[side] += (stats.norm @ self._magnitude.T).T @ stats.activity()
+        self._totals[side].add((stats.norm @ self._magnitude.T).T @ stats.activity())
         self.n_samples[side] += stats.norm.shape[0]
 
     def scores(self) -> Tensor:
@@ -92,7 +91,7 @@ class RatioOfMeans:
         for side, n in self.n_samples.items():
             if n == 0:
                 raise DataError(f"no {side} sample to score")
-        means = {side: total / self.n_samples[side] for side, total in self._sums.items()}
+        means = {side: total.mean(self.n_samples[side]) for side, total in self._totals.items()}
         ratio: Tensor = (means["unsafe"] / means["safe"]).float()
         if not bool(torch.isfinite(ratio).all()):
             output, channel = (int(i) for i in (~torch.isfinite(ratio)).nonzero()[0])

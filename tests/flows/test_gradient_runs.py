@@ -1,0 +1,61 @@
+"""Runs with a gradient scorer from outside: killed in between, and with other numbers of workers."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.flows.small_run import UWM, Finished, Here, completed, environment, file_digests, write_run
+
+ENCODERS = ("text", "vision")
+N_SHARDS = 8
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory: pytest.TempPathFactory, here: Here) -> Finished:
+    folder = tmp_path_factory.mktemp("gradients")
+    # A batch reaches across shards, so that a run that goes on needs the sums of an open one.
+    ways = {encoder: {"scorer": "gradient_unsafe", "batch_pairs": 5, "tau": 0.9} for encoder in ENCODERS}
+    config = write_run(folder, calibration=2 * N_SHARDS, test=4, per_shard=2, **ways)
+    return completed(here, "run", config, folder / "store", "--workers", "1")
+
+
+def finished_shards(store: Path, encoder: str) -> int:
+    return len(list(store.glob(f".scratch/layer_scores.{encoder}-*/.parts/gradients-*.json")))
+
+
+def kill_when(command: list[str], api_url: str, reached: Callable[[], bool]) -> None:
+    process = subprocess.Popen(command, env=environment(api_url), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not reached() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_killed_in_both_gradient_passes_a_run_ends_with_the_same_bytes(
+    left_alone: Finished, tmp_path: Path, here: Here, api_url: str
+) -> None:
+    store = tmp_path / "store"
+    command = [*UWM, "run", str(left_alone.config), "--store", str(store), "--workers", "2"]
+    for encoder in ENCODERS:
+        kill_when(command, api_url, lambda encoder=encoder: finished_shards(store, encoder) >= 2)
+        assert 2 <= finished_shards(store, encoder) < N_SHARDS
+        assert not list(store.glob(f"layer_scores.{encoder}/*"))
+        assert all((path / "manifest.json").is_file() for path in store.glob("[!.]*/*"))
+    done = completed(here, "run", left_alone.config, store)
+    assert file_digests(store) == file_digests(left_alone.store)
+    assert done.result["metrics"] == left_alone.result["metrics"]
+    counts = json.loads((done.place("layer_scores.vision") / "manifest.json").read_text())["counts"]["layers"]
+    assert [(layer["n_pairs"], layer["n_batches"]) for layer in counts.values()] == [(16, 4), (16, 4)]
+
+
+def test_four_workers_change_no_byte(left_alone: Finished, tmp_path: Path, here: Here) -> None:
+    completed(here, "run", left_alone.config, tmp_path / "store", "--workers", "4")
+    assert file_digests(tmp_path / "store") == file_digests(left_alone.store)
