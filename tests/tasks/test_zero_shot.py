@@ -227,7 +227,7 @@ def test_a_missing_data_set_is_named_with_its_path_and_what_is_expected_there(tm
 
 def test_the_papers_template_takes_the_place_of_the_data_sets_own(tmp_path):
     write_data_set(tmp_path, **{"zeroshot_classification_templates.txt": None})
-    assert open_toys(tmp_path, name="wds_vtab-dtd", templates="paper").templates == ("{c} texture.",)
+    assert open_toys(tmp_path, name="wds_vtab-dtd", templates="paper").templates == ("a photo of a {c} texture.",)
     with pytest.raises(DataError, match=r"does not exist; expected a folder with classnames\.txt, test/nshards\.txt"):
         open_toys(tmp_path / "gone", name="wds_vtab-dtd", templates="paper")
 
