@@ -46,6 +46,7 @@ _NOTE = (
 _MODELS = ("original", "edited", "random_control")
 screen = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
+_TOLD_SECONDS = 0.5
 _WIDTH_WITH_EXPLANATIONS = 130
 
 
@@ -56,7 +57,7 @@ class _RateColumn(ProgressColumn):
 
 
 class _Bars:
-    """A bar a stage, for a terminal."""
+    """A bar for each stage that goes on, and a line for what is done, for a terminal."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -71,9 +72,13 @@ class _Bars:
 
     def finish(self, stage: str) -> None:
         bar = self._bars.pop(stage)
-        if self._progress.tasks[self._progress.task_ids.index(bar)].total is None:
-            self._progress.update(bar, total=1, completed=1)
-        self._progress.stop_task(bar)
+        task = self._progress.tasks[self._progress.task_ids.index(bar)]
+        seconds = task.elapsed or 0.0
+        # An experiment has more stages than a screen has lines: what is done scrolls away, what was quick is not told.
+        self._progress.remove_task(bar)
+        if seconds >= _TOLD_SECONDS:
+            done = _finished(stage, int(task.completed), task.fields["unit"], seconds)
+            self._progress.console.print(Text("✓ ", style="green").append(done, style="default"))
 
     def notice(self, text: str) -> None:
         self._progress.console.print(text, style="yellow", markup=False)
@@ -95,12 +100,15 @@ class _Lines:
 
     def finish(self, stage: str) -> None:
         start, unit, done = self._started.pop(stage)
-        seconds = time.perf_counter() - start
-        rate = f": {done} {unit}, {done / seconds:,.1f} {unit}/s" if done else ""
-        screen.print(f"{stage}{rate} ({seconds:.1f} s)", markup=False)
+        screen.print(_finished(stage, done, unit, time.perf_counter() - start), markup=False)
 
     def notice(self, text: str) -> None:
         screen.print(text, markup=False)
+
+
+def _finished(stage: str, done: int, unit: str, seconds: float) -> str:
+    rate = f": {done} {unit}, {done / seconds:,.1f} {unit}/s" if done else ""
+    return f"{stage}{rate} ({seconds:.1f} s)"
 
 
 @contextmanager
@@ -111,7 +119,7 @@ def progress_shown() -> Iterator[None]:
             yield
         return
     columns = (
-        SpinnerColumn(finished_text="[green]✓"),
+        SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),

@@ -108,3 +108,8 @@ def test_other_scorers_take_unpaired_sets(scorer):
 def test_the_presets_methods_are_the_papers(name):
     config = parse_config(load_preset(name), base=BASE, source=name)
     assert config.methods == paper_results().methods
+
+
+def test_a_setting_left_out_and_the_same_setting_given_are_the_same_to_the_letter():
+    given = {"tau": 0.98, "alpha": -1, "rule": "score_mass", "aggregation": "mean_of_ratios"}
+    assert parse(changed(text=given)).model_dump_json() == parse(MINIMAL).model_dump_json()

@@ -36,8 +36,8 @@ def ablated(tmp_path_factory: pytest.TempPathFactory, here: Here) -> Finished:
 def damaged(tmp_path_factory: pytest.TempPathFactory, here: Here) -> Finished:
     """One of the first 8 images cannot be decoded, one is missing, and a caption is empty."""
     folder = tmp_path_factory.mktemp("damaged")
-    # A batch of one pair, so that no forward pass depends on the limit.
-    config = write_run(folder, test=6, max_bad_fraction=0.5, batch_size=2)
+    # The limit cuts the first shard; a batch holds one pair, so that no forward pass depends on the limit.
+    config = write_run(folder, test=6, per_shard=12, max_bad_fraction=0.5, batch_size=2)
     members = {"0002.unsafe.png": b"no picture", "0005.safe.png": None, "0006.safe.txt": b" "}
     damage(folder / "calibration-000000.tar", {f"calibration{name}": data for name, data in members.items()})
     axes = {"scorer": "uwm,gradient_unsafe", "limit": "8,16"}
