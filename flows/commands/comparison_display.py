@@ -50,19 +50,20 @@ def comparison_table(comparison: Comparison, width: int = WIDTH) -> Table:
     return blocks
 
 
-def sweep_table(sweep: Sweep) -> Table:
+def sweep_table(sweep: Sweep, width: int = WIDTH) -> Table:
     """A row a point: the figures of the paper's figure 5 with points against the original; all others are in the CSV."""
     metrics = [metric for metric in _SWEEP_METRICS if metric in sweep.original]
     table = _table(f"{sweep.name}: sweep of {' and '.join(sweep.encoders)}, {sweep.n_pairs:,} pairs, percent")
     table.add_column(Text("tau"), justify="right", min_width=len("original"))
     for name in ("alpha", "weights", *metrics):
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(Text(name), justify="right", no_wrap=True)
     table.add_row("original", "", "0", *(shown(sweep.original[metric]) for metric in metrics), end_section=True)
     for position, point in enumerate(sweep.points):
         last_of_alpha = [other.alpha for other in sweep.points[position : position + 2]] != [point.alpha] * 2
         chosen = position == sweep.chosen
         tau = f"{'★ ' if chosen else ''}{point.tau:g}"
-        cells = [_against_original(sweep, point, metric) for metric in metrics]
+        between = " " if width >= WIDTH else "\n"
+        cells = [_against_original(sweep, point, metric, between) for metric in metrics]
         style = "bold" if chosen else ""
         table.add_row(tau, f"{point.alpha:g}", f"{point.n_selected:,}", *cells, style=style, end_section=last_of_alpha)
     if sweep.limits:
@@ -96,7 +97,13 @@ def ablation_table(ablation: Ablation) -> Table:
 
 
 def _table(title: str) -> Table:
-    return Table(title=Text(title, style="bold"), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
+    return Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
 
 
 def _blocks(comparison: Comparison, width: int) -> list[list[int]]:
@@ -178,9 +185,11 @@ def _text(cell: Cell) -> Text:
     return text
 
 
-def _against_original(sweep: Sweep, point: SweepPoint, metric: str) -> Text:
+def _against_original(sweep: Sweep, point: SweepPoint, metric: str, between: str) -> Text:
     if metric not in point.values:
         return Text(NOT_MEASURED)
     difference = sweep.difference(point, metric)
     text = Text(shown(point.values[metric]))
-    return text.append(f" {difference:+.1f}", style="green" if difference > 0 else "red" if difference < 0 else "dim")
+    return text.append(
+        f"{between}{difference:+.1f}", style="green" if difference > 0 else "red" if difference < 0 else "dim"
+    )

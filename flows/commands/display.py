@@ -194,6 +194,6 @@ def _comparison(artifact: Path) -> Table:
 
 _EXPERIMENTS: dict[str, Callable[[Path], Table]] = {
     "comparison": _comparison,
-    "sweep": lambda artifact: sweep_table(read_sweep(artifact)),
+    "sweep": lambda artifact: sweep_table(read_sweep(artifact), width=output.width),
     "ablation": lambda artifact: ablation_table(read_ablation(artifact)),
 }

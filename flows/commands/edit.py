@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Apply an edit to a checkpoint, or undo it.", no_args_is_help=True)
 
-EditArgument = Annotated[Path, typer.Argument(metavar="EDIT", help="edit.safetensors of an edit artifact.")]
+EditArgument = Annotated[
+    Path, typer.Argument(metavar="EDIT", help="edit.safetensors of an edit artifact, or the artifact's folder.")
+]
 OutOption = Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")]
 
 
@@ -26,7 +28,7 @@ def apply(
     """Write the edited model; refused for any model but the edit's own."""
     from tasks.manipulation.edit import apply_edit, read_edit
 
-    change = read_edit(edit)
+    change = read_edit(_edit_file(edit))
     _write(apply_edit(change, _read_model(model)), out)
 
 
@@ -36,11 +38,15 @@ def undo(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint of the edited model.")],
     out: OutOption,
 ) -> None:
-    """Write the original model, bit for bit."""
+    """Write the original weights, bit for bit."""
     from tasks.manipulation.edit import read_edit, undo_edit
 
-    change = read_edit(edit)
+    change = read_edit(_edit_file(edit))
     _write(undo_edit(change, _read_model(model)), out)
+
+
+def _edit_file(path: Path) -> Path:
+    return path / "edit.safetensors" if path.is_dir() else path
 
 
 def _read_model(path: Path) -> "dict[str, Tensor]":

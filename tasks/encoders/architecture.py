@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,10 @@ def _look_up(name: str, weights: str | None) -> Architecture:
 
     model_cfg = open_clip.get_model_config(name)
     if model_cfg is None:
-        close = [known for known in open_clip.list_models() if known.lower().startswith(name.lower()[:5])]
+        close = get_close_matches(name, open_clip.list_models(), n=6, cutoff=0.5)
         raise SpecError(
             f"model.architecture {name!r} is no open_clip model, hf-hub: name or .json file; similar names are"
-            f" {', '.join(close[:6]) or ', '.join(open_clip.list_models()[:6])}"
+            f" {', '.join(close) or ', '.join(open_clip.list_models()[:6])}"
         )
     model_cfg = deepcopy(model_cfg)
     tag = get_pretrained_cfg(name, weights) if weights else {}

@@ -31,7 +31,7 @@ def differences(first: Path, second: Path, seed: int) -> pa.Table:
     rows = []
     for figure in _changes(first, second):
         sizes, gained, lost = figure.groups.sizes, figure.counts["gained"], figure.counts["lost"]
-        low, high = difference_interval(figure.groups, gained, lost, generator(seed, figure.metric))
+        low, high = difference_interval(figure.groups, gained, lost, generator(seed))
         n_gained, n_lost = int(gained.sum()), int(lost.sum())
         rows.append(
             {

@@ -13,7 +13,7 @@ from tasks.evaluation.intervals import Interval, generator, share_interval
 def pair_intervals(outcomes: Path, seed: int) -> dict[str, Interval]:
     """95 % interval of each metric of an `outcomes.parquet`, in percent."""
     return {
-        figure.metric: share_interval(figure.groups, figure.counts["right"], generator(seed, figure.metric))
+        figure.metric: share_interval(figure.groups, figure.counts["right"], generator(seed))
         for figure in pair_figures(outcomes)
     }
 
@@ -27,7 +27,7 @@ def labelled_intervals(outcomes: Path, accuracies: Mapping[str, Iterable[str]], 
         seed: of the resamples.
     """
     return {
-        figure.metric: share_interval(figure.groups, figure.counts["right"], generator(seed, figure.metric))
+        figure.metric: share_interval(figure.groups, figure.counts["right"], generator(seed))
         for figure in labelled_figures(accuracies, outcomes)
     }
 
@@ -46,9 +46,7 @@ def by_tag(outcomes: Path, seed: int) -> pa.Table:
     for tag, figures in tag_figures(outcomes).items():
         for figure in figures:
             n_pairs, right = int(figure.groups.sizes[0]), int(figure.counts["right"][0])
-            # Without a tag there is no second name, so that no tag can be mistaken for none.
-            rng = generator(seed, figure.metric, *([] if tag is None else [tag]))
-            low, high = share_interval(figure.groups, figure.counts["right"], rng)
+            low, high = share_interval(figure.groups, figure.counts["right"], generator(seed))
             rows.append((tag, n_pairs, figure.metric, 100 * right / n_pairs, low, high))
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), BY_TAG, strict=True)]
     return pa.Table.from_arrays(columns, schema=BY_TAG)

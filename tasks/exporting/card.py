@@ -160,5 +160,6 @@ def _tokenizer_line(record: ModelRecord, included: bool) -> str:
     if included:
         return "The tokenizer that the model was edited and measured with lies in this folder."
     if not record.tokenizers:
-        return "Texts go through the tokenizer that the model's config describes."
-    return f"Texts go through the base model's tokenizer: {escaped(', '.join(record.tokenizers))}."
+        return "Texts go through open_clip's tokenizer for this config: `open_clip.get_tokenizer` of the same folder."
+    names = escaped(", ".join(record.tokenizers))
+    return f"Texts go through the base model's tokenizer, {names}; no other gives the same numbers."

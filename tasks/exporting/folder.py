@@ -16,6 +16,7 @@ from tasks.encoders.transformers_config import CONFIG, clip_config, read_json
 from tasks.encoders.transformers_format import WEIGHTS, to_transformers
 from tasks.encoders.transformers_images import PREPROCESSOR, preprocessor_config
 from tasks.exporting.card import ExportFormat, model_card
+from tasks.exporting.clip_tokenizer import VOCABULARY_SIZE, write_clip_tokenizer
 from tasks.exporting.record import ModelRecord, describe_edited
 from tasks.lineage.store import Store
 
@@ -58,7 +59,8 @@ def export_model(
             # A tokenizer's config.json only names its class, and the model's own comes first.
             if not (draft / path.name).exists():
                 shutil.copyfile(path, draft / path.name)
-        card = model_card(record, export_format, tokenizer_included=tokenizer is not None)
+        included = tokenizer is not None or _add_clip_tokenizer(draft, store.path(ref), export_format, record)
+        card = model_card(record, export_format, tokenizer_included=included)
         (draft / CARD).write_text(card, encoding="utf-8")
         os.rename(draft, out)
     except OSError as error:
@@ -101,6 +103,16 @@ def _fill(draft: Path, model: Path, export_format: ExportFormat) -> None:
     write_state_dict(to_transformers(read_state_dict(model / WEIGHTS)), draft / WEIGHTS, {"format": "pt"})
     _write_json(draft / CONFIG, config)
     _write_json(draft / PREPROCESSOR, images)
+
+
+def _add_clip_tokenizer(draft: Path, model: Path, export_format: ExportFormat, record: ModelRecord) -> bool:
+    """Write CLIP's tokenizer where the model uses it: transformers makes up one where a folder has none."""
+    text = read_json(model / OPEN_CLIP_CONFIG, "EDITED")["model_cfg"]["text_cfg"]
+    of_another_kind = text.get("hf_tokenizer_name") or any(name.startswith("sha256:") for name in record.tokenizers)
+    if export_format != "transformers" or of_another_kind or text.get("vocab_size", VOCABULARY_SIZE) != VOCABULARY_SIZE:
+        return False
+    write_clip_tokenizer(draft, int(text.get("context_length", 77)))
+    return True
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

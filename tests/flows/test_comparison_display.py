@@ -88,6 +88,9 @@ def test_a_sweep_shows_differences_and_stars_the_chosen_point():
     assert starred.split() == ["★", "0.9", "-1", "1,234", "50.0", "-1.0", "7.2", "+3.2"]
     assert "3.5 -0.5" in text
     assert "★ keeps PS>=-1" in text
+    narrow = printed(sweep_table(sweep, 60), 60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert re.search(r"★ 0\.9 +-1 +1,234 +50\.0 +7\.2 *\n +-1\.0 +\+3\.2", narrow)
     none = sweep.model_copy(update={"chosen": None})
     assert "no point keeps PS>=-1" in printed(sweep_table(none))
 

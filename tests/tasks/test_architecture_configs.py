@@ -74,7 +74,7 @@ def test_a_file_that_is_no_model_config_is_refused(tmp_path, content, expected):
 
 def test_an_unknown_architecture_is_refused_with_similar_names():
     with pytest.raises(
-        SpecError, match=r"model\.architecture 'ViT-B-33' is no open_clip model.*similar names are ViT-B-1"
+        SpecError, match=r"model\.architecture 'ViT-B-33' is no open_clip model.*similar names are ViT-B-32"
     ):
         describe_architecture(ModelConfig(architecture="ViT-B-33", weights="openai"))
 
