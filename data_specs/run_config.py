@@ -115,7 +115,9 @@ class EncoderConfig(Spec):
     weight_by_magnitude: bool = Field(description="multiply scores by |W|")
     rule: Rule = Field(default="score_mass", description="how tau becomes a set of weights")
     tau: float = Field(default=0.98, gt=0, lt=1, description="share of the summed score (or of the weights) left alone")
-    alpha: float = Field(default=-1.0, ge=-10, le=10, description="factor of the selected weights: -1 negates, 0 prunes")
+    alpha: float = Field(
+        default=-1.0, ge=-10, le=10, description="factor of the selected weights: -1 negates, 0 prunes"
+    )
     batch_pairs: int = Field(
         default=512, ge=2, le=65_536, description="pairs in one batch of a gradient scorer; changes its scores"
     )

@@ -10,7 +10,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
-from flows.scores import require_layers, scores_of
+from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
 from tasks.experiments.ablation_points import AblationPlan, ablation_points
 from tasks.experiments.task import write_ablation
@@ -59,7 +59,7 @@ def _measure_points(
 ) -> tuple[list[tuple[AblationPoint, ArtifactRef, ArtifactRef]], list[LeftOut]]:
     sets = EvaluationSets(session)
     for point in plan.points:
-        require_layers(session, point.method)
+        require_inputs(session, point.method)
     measure_original(session, sets)
     measured, left_out = [], list(plan.left_out)
     for point in plan.points:

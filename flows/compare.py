@@ -22,7 +22,7 @@ from flows.measure import (
     selected_edit,
 )
 from flows.report import report_of
-from flows.scores import require_layers, scores_of
+from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
 from tasks.experiments.task import MeasuredModel, write_comparison
 
@@ -58,7 +58,7 @@ def compare(
         sessions = [stack.enter_context(open_session(config, store, device, workers)) for config in configs]
         for session in sessions:
             for way in _methods(session.config).values():
-                require_layers(session, way)
+                require_inputs(session, way)
         _require_same_pairs(sessions)
         models: list[MeasuredModel] = []
         paper: list[ComparisonRow] = []

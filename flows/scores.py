@@ -58,6 +58,18 @@ def require_layers(session: Session, method: MethodConfig) -> None:
         session.original().target_weights(encoder, chosen.layers)
 
 
+def require_inputs(session: Session, method: MethodConfig) -> None:
+    """Refuse layers that do not exist and calibration shards that are damaged before anything is computed.
+
+    Raises:
+        SpecError: there is no such layer.
+        DataError: a shard that a scorer reads is missing, empty or cut.
+    """
+    require_layers(session, method)
+    if any(chosen.scorer in (*ACTIVATION_SCORERS, *GRADIENT_SCORERS) for chosen in method.edited.values()):
+        session.calibration_shards()
+
+
 def labelled(what: str, name: str | None) -> str:
     """An artifact's name in the account: of the run itself, or of one of several ways to edit."""
     return what if name is None else f"{what}.{name}"

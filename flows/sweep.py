@@ -47,6 +47,8 @@ def sweep(
     _require_measurable(choose or "", config)
     with open_session(config, store, device, workers) as session:
         points = grid_points(taus, alphas)
+        for tau, alpha in points:
+            method_at(config, swept_encoders(encoder, config), tau, alpha)
         made = sweep_of(session, points, encoder, choose)
         chosen = read_sweep(session.store.path(made)).chosen
         models = {"original": "original"}

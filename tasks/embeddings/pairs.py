@@ -89,6 +89,6 @@ def _files(artifact: Path) -> list[str]:
 def _side(member: str) -> str:
     content = member.split("_")[1]
     columns = "pair_id, tag, embedding, filename, file_row_number"
-    return (
-        f"(SELECT {columns} FROM read_parquet(?, filename = true, file_row_number = true) WHERE content = '{content}')"
-    )
+    # Else a folder such as tag=x, anywhere in the path of the store, would take the place of that column.
+    options = "filename = true, file_row_number = true, hive_partitioning = false"
+    return f"(SELECT {columns} FROM read_parquet(?, {options}) WHERE content = '{content}')"

@@ -54,7 +54,7 @@ _DROPPED = re.compile(r"\.embeddings\.position_ids$")
 
 def is_folder_of_weights(weights: str | None) -> bool:
     """Whether `model.weights` names a folder or a hub repository, so a checkpoint in transformers' format."""
-    return weights is not None and (weights.startswith(HUB) or Path(weights).is_dir())
+    return weights is not None and (weights.startswith(HUB) or (Path(weights).is_absolute() and Path(weights).is_dir()))
 
 
 def locate_checkpoint(weights: str) -> Path:

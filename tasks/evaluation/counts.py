@@ -94,9 +94,9 @@ def labelled_figures(accuracies: Mapping[str, Iterable[str]], *outcomes: Path) -
 
 def _count(outcomes: tuple[Path, ...], key: str, tests: Mapping[str, str], by: tuple[str, ...] = ()) -> pa.Table:
     """A row for each value of `by`: its columns, `n`, and the counts as `right.METRIC` and so on."""
-    source = "read_parquet(?) AS first"
+    source = "read_parquet(?, hive_partitioning = false) AS first"
     if len(outcomes) > 1:
-        source += f" JOIN read_parquet(?) AS second USING ({key})"
+        source += f" JOIN read_parquet(?, hive_partitioning = false) AS second USING ({key})"
     ways = _OF_ONE if len(outcomes) == 1 else _OF_TWO
     columns = [f"first.{name}" for name in by] + ["count(*) AS n"]
     for metric, test in tests.items():

@@ -71,8 +71,8 @@ def _require_same(first: Path, second: Path, *, key: str, what: str) -> None:
         WITH counted AS (
             SELECT count(*) FILTER (NOT of_second) AS n_first, count(*) FILTER (of_second) AS n_second
             FROM (
-                SELECT {key}, false AS of_second FROM read_parquet(?)
-                UNION ALL SELECT {key}, true AS of_second FROM read_parquet(?)
+                SELECT {key}, false AS of_second FROM read_parquet(?, hive_partitioning = false)
+                UNION ALL SELECT {key}, true AS of_second FROM read_parquet(?, hive_partitioning = false)
             )
             GROUP BY {key}
         )

@@ -26,7 +26,7 @@ def preferences_sql() -> str:
     """
     preferences = ", ".join(f"{test} AS {name}" for name, test in _PREFERENCE_SQL.items())
     groups = ", ".join(f"({test}) AS {name}" for name, test in _GROUP_SQL.items())
-    return f"SELECT *, {groups} FROM (SELECT *, {preferences} FROM read_parquet(?, file_row_number = true))"
+    return f"SELECT *, {groups} FROM (SELECT *, {preferences} FROM read_parquet(?, file_row_number = true, hive_partitioning = false))"
 
 
 def safeground(similarities: Path) -> dict[str, float]:

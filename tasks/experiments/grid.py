@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 
+from pydantic import ValidationError
+
+from data_specs.config_file import describe_validation
 from data_specs.errors import SpecError
 from data_specs.run_config import Encoder, EncoderConfig, MethodConfig
 
@@ -49,8 +52,15 @@ def parse_axis(axis: str, text: str) -> list[str | bool | int | None]:
 
 
 def grid_points(taus: Sequence[float], alphas: Sequence[float]) -> list[tuple[float, float]]:
-    """Every tau with every alpha, in rising tau for each alpha."""
-    return [(tau, alpha) for alpha in alphas for tau in sorted(taus)]
+    """Every tau with every alpha once, in rising tau for each alpha.
+
+    Raises:
+        SpecError: there is none.
+    """
+    points = [(tau, alpha) for alpha in dict.fromkeys(alphas) for tau in sorted(set(taus))]
+    if not points:
+        raise SpecError("a sweep needs at least one tau and one alpha")
+    return points
 
 
 def swept_encoders(choice: str, method: MethodConfig) -> list[Encoder]:
@@ -74,14 +84,23 @@ def swept_encoders(choice: str, method: MethodConfig) -> list[Encoder]:
 
 
 def method_at(method: MethodConfig, encoders: Sequence[Encoder], tau: float, alpha: float) -> MethodConfig:
-    """The same method with another tau and alpha for some encoders; tau and alpha must be within bounds."""
+    """The same method with another tau and alpha for some encoders.
+
+    Raises:
+        SpecError: tau or alpha is out of bounds.
+    """
     changed: dict[Encoder, EncoderConfig] = {
-        encoder: config.model_copy(update={"tau": tau, "alpha": alpha})
-        for encoder, config in method.edited.items()
-        if encoder in encoders
+        encoder: _with(config, tau, alpha) for encoder, config in method.edited.items() if encoder in encoders
     }
     configs = method.edited | changed
     return MethodConfig(text=configs.get("text"), vision=configs.get("vision"))
+
+
+def _with(config: EncoderConfig, tau: float, alpha: float) -> EncoderConfig:
+    try:
+        return EncoderConfig.model_validate(config.model_dump() | {"tau": tau, "alpha": alpha})
+    except ValidationError as error:
+        raise SpecError(f"sweep: {describe_validation(error)}") from error
 
 
 def _axis_value(axis: str, part: str, text: str) -> str | bool | int | None:

@@ -122,7 +122,7 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
         tokenizers=sorted(str(name) for name in names if name is not None),
         encoders=_encoder_changes(edit, behind),
         calibration=_data_versions(behind),
-        measurements=_measurements(store, ref, base),
+        measurements=_measurements(store, {ref, edit_ref}, base),
     )
 
 
@@ -186,7 +186,8 @@ def _last_part(location: str) -> str:
     return PurePosixPath(location.replace("\\", "/").partition("?")[0]).name
 
 
-def _measurements(store: Store, ref: ArtifactRef, base: str) -> list[Measurement]:
+def _measurements(store: Store, edited_as: set[ArtifactRef], base: str) -> list[Measurement]:
+    """Evaluations of a model: a run's lead back to the `model` artifact, a sweep's or comparison's to the `edit`."""
     edited: dict[str, Manifest] = {}
     original: dict[str, Manifest] = {}
     for item in store.refs():
@@ -194,7 +195,7 @@ def _measurements(store: Store, ref: ArtifactRef, base: str) -> list[Measurement
             continue
         manifest = store.manifest(item)
         measured = manifest.recipe.inputs.get("model")
-        found = edited if measured == ref else original if measured == base else None
+        found = edited if measured in edited_as else original if measured == base else None
         if found is None:
             continue
         key = _data_key(store, item)
@@ -202,12 +203,16 @@ def _measurements(store: Store, ref: ArtifactRef, base: str) -> list[Measurement
             found[key] = manifest
     return [
         Measurement(
-            _data_versions([store.manifest(item) for item in inputs_of(store, manifest.ref).values() if item != ref]),
+            _data_versions([store.manifest(item) for item in _data_of(store, manifest, edited_as)]),
             _figures(store, manifest),
             _figures(store, original[key]) if key in original else None,
         )
         for key, manifest in sorted(edited.items(), key=lambda pair: pair[1].circumstances.ended)
     ]
+
+
+def _data_of(store: Store, evaluation: Manifest, edited_as: set[ArtifactRef]) -> list[ArtifactRef]:
+    return [item for item in inputs_of(store, evaluation.ref).values() if item not in edited_as]
 
 
 def _data_key(store: Store, evaluation: ArtifactRef) -> str:

@@ -105,7 +105,8 @@ class LayerStatistics:
     def _rows_sql(self) -> str:
         wanted = "" if self._tags is None else "AND list_contains(?, tag)"
         return f"""
-            SELECT pair_id, content, norm, std, file_row_number FROM read_parquet(?, file_row_number = true)
+            SELECT pair_id, content, norm, std, file_row_number
+            FROM read_parquet(?, file_row_number = true, hive_partitioning = false)
             WHERE file_row_number >= ? AND file_row_number < ? {wanted}
         """
 

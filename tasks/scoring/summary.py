@@ -20,7 +20,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1}
 _SPREAD_SQL = """
     SELECT count(*) AS n_weights, sum(value) AS sum, avg(value) AS mean,
            quantile_disc(value, [0, 0.25, 0.5, 0.75, 0.99, 1]) AS quantiles
-    FROM (SELECT unnest(score) AS value FROM read_parquet(?))
+    FROM (SELECT unnest(score) AS value FROM read_parquet(?, hive_partitioning = false))
 """
 
 _SUMMARY_SQL = """

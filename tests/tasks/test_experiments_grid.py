@@ -99,3 +99,16 @@ def test_the_values_of_an_axis_are_read_by_kind():
 def test_values_of_another_kind_are_refused(axis, text):
     with pytest.raises(SpecError, match=f"^{axis} "):
         parse_axis(axis, text)
+
+
+def test_a_point_out_of_bounds_is_refused_also_when_no_text_was_parsed():
+    with pytest.raises(SpecError, match=r"sweep: tau: Input should be less than 1, got 98"):
+        method_at(MethodConfig(), ["text"], 98, -1)
+    with pytest.raises(SpecError, match=r"sweep: alpha: Input should be less than or equal to 10, got 11"):
+        method_at(MethodConfig(), ["vision"], 0.5, 11)
+
+
+def test_points_are_there_once_and_at_least_one_is_needed():
+    assert grid_points([0.9, 0.5, 0.9], [-1, 0, -1]) == [(0.5, -1), (0.9, -1), (0.5, 0), (0.9, 0)]
+    with pytest.raises(SpecError, match="a sweep needs at least one tau and one alpha"):
+        grid_points([], [-1])

@@ -166,6 +166,17 @@ def test_a_pass_that_was_cut_goes_on_with_the_same_bits(tmp_path, loaded, shards
     assert len(list(cut.glob("*.safetensors"))) == 1
 
 
+def test_sums_that_a_killed_process_left_are_forgotten_with_the_last_ones(tmp_path, loaded, shards, embedded):
+    made = gradient_pass(tmp_path, loaded, "text", shards, embedded)
+    made.run_shard(0)
+    left = (tmp_path / "gradients-000000.safetensors").read_bytes()
+    _finished(made, start=1)
+    # As if the process had died before it removed the first shard's sums.
+    (tmp_path / "gradients-000000.safetensors").write_bytes(left)
+    made.forget()
+    assert list(tmp_path.glob("*.safetensors")) == []
+
+
 def test_a_shard_that_failed_half_way_starts_again_from_its_beginning(tmp_path, loaded, shards, embedded, monkeypatch):
     expected, _ = _finished(gradient_pass(tmp_path / "whole", loaded, "text", shards, embedded))
     made = gradient_pass(tmp_path / "failing", loaded, "text", shards, embedded)

@@ -99,8 +99,9 @@ class GradientPass:
         return self._sums.scores(), {"n_pairs": self._n_pairs, "n_batches": self._n_batches}
 
     def forget(self) -> None:
-        """Remove the sums from disk, once every score is written."""
-        self._state(len(self._plans) - 1).unlink(missing_ok=True)
+        """Remove the sums from disk, once every score is written; also older ones that a killed process left."""
+        for index in range(len(self._plans)):
+            self._state(index).unlink(missing_ok=True)
 
     def _restore(self, index: int) -> None:
         self._n_pairs = self._n_batches = 0
