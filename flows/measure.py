@@ -3,6 +3,7 @@
 from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
+from data_specs.samples import CLASS_SUFFIX
 from flows.scores import labelled
 from flows.session import Session
 from tasks.embeddings.task import embed_shards
@@ -97,7 +98,7 @@ def _embed_labelled(
     session: Session, data_set: DataSet, images: list[Shard], loaded: LoadedModel, name: str
 ) -> LabelledSet:
     label = f"zero_shot.{data_set.name}.{name}"
-    plans = plan_reading(images, "vision", None)
+    plans = plan_reading(images, "vision", None, needs=(CLASS_SUFFIX,))
     made = embed_shards("vision", plans, loaded, session.config, session.store, session.context, label=label)
     classes = embed_classes(data_set, loaded, session.config, session.store, session.context)
     return LabelledSet(data_set, session.keep(label, made), session.keep(f"{label}.classes", classes))

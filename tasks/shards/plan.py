@@ -29,13 +29,16 @@ class ShardPlan:
     bad: tuple[BadSample, ...]
 
 
-def plan_reading(shards: Sequence[Shard], encoder: Encoder, limit: int | None) -> list[ShardPlan]:
+def plan_reading(
+    shards: Sequence[Shard], encoder: Encoder, limit: int | None, *, needs: Sequence[str] = ()
+) -> list[ShardPlan]:
     """Choose the first `limit` usable samples in shard order; unpaired sets have a limit for each side.
 
     Args:
         shards: checked shards.
         encoder: whose inputs are needed.
         limit: samples at most, or None for all.
+        needs: endings that a sample must hold beside its input, such as `cls`.
 
     Returns:
         A plan for each shard that is needed.
@@ -49,7 +52,7 @@ def plan_reading(shards: Sequence[Shard], encoder: Encoder, limit: int | None) -
         for sample in shard.samples:
             if len(keys) >= room:
                 break
-            fault = _fault(sample, shard, encoder)
+            fault = _fault(sample, shard, encoder, needs)
             if fault is None:
                 keys.append(sample.key)
             else:
@@ -60,13 +63,16 @@ def plan_reading(shards: Sequence[Shard], encoder: Encoder, limit: int | None) -
     return plans
 
 
-def _fault(sample: IndexedSample, shard: Shard, encoder: Encoder) -> BadSample | None:
+def _fault(sample: IndexedSample, shard: Shard, encoder: Encoder, needs: Sequence[str]) -> BadSample | None:
     if sample.fault is not None:
         return BadSample(sample.key, sample.fault)
     for content in needed_contents(shard.content):
         names = member_names(encoder, content, paired=shard.paired)
         if not set(names) & set(sample.members):
             return BadSample(sample.key, "missing member", f"no {' or '.join(names)}")
+    for name in needs:
+        if name not in sample.members:
+            return BadSample(sample.key, "missing member", f"no {name}")
     return None
 
 

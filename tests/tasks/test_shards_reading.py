@@ -15,6 +15,7 @@ from tasks.shards.reading import BatchStream
 from tests.tasks.shard_files import (
     caption_of,
     caption_tensor,
+    image_bytes,
     inspected,
     pair,
     pairs,
@@ -188,3 +189,12 @@ def test_a_share_of_0_refuses_the_first_bad_sample_and_names_it():
     ):
         Tally(9, 0.0).add(8, "x.tar", [BadSample("k", "missing member", "no safe.txt")])
     Tally(0, 0.0).add(0, "x.tar", [])
+
+
+def test_a_picture_without_the_ending_that_is_asked_for_is_counted_and_not_read(tmp_path):
+    members = [("a.png", image_bytes(0)), ("a.cls", b"1"), ("b.png", image_bytes(1)), ("c.png", image_bytes(2))]
+    shard = inspected(write_tar(tmp_path / "0.tar", [*members, ("c.cls", b"0")]), "safe")
+    (plan,) = plan_reading([shard], "vision", None, needs=("cls",))
+    assert plan.keys == ("a", "c")
+    assert plan.bad == (BadSample("b", "missing member", "no cls"),)
+    assert plan_reading([shard], "vision", None)[0].keys == ("a", "b", "c")
