@@ -95,7 +95,7 @@ def _encoder_row(change: EncoderChange) -> list[object]:
         settings.get("scorer", "uwm"),
         settings.get("rule", "?"),
         settings.get("tau", "?"),
-        settings.get("alpha", "?"),
+        f"{settings['alpha']:g}" if isinstance(settings.get("alpha"), int | float) else "?",
         len(change.layers),
         f"{change.n_selected:,} of {change.n_weights:,}",
         f"{change.n_selected / max(change.n_weights, 1):.3%}",
