@@ -29,7 +29,7 @@ def row(card, first):
 def test_the_card_says_what_was_edited_in_each_encoder(bench):
     card = bench.card()
     assert row(card, "text") == ["text", "uwm", "score_mass", "0.98", "-1", "2", "128 of 2,048", "6.250%"]
-    assert row(card, "vision") == ["vision", "difference", "top_share", "0.75", "0.0", "1", "1 of 4,096", "0.024%"]
+    assert row(card, "vision") == ["vision", "difference", "top_share", "0.75", "0", "1", "1 of 4,096", "0.024%"]
     for layer, counts in LAYERS.items():
         assert row(card, layer)[1:] == [str(counts["n_selected"]), f"{counts['n_weights']:,}"]
     assert "aggregation mean_of_ratios, tags violence <b>|hate, weight_by_magnitude True" in shown(card)
