@@ -22,10 +22,13 @@ class Recipe(Spec):
 
     kind: str = Field(pattern=KIND_PATTERN)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    inputs: dict[str, ArtifactRef | str | list[str]] = Field(
+    inputs: dict[str, ArtifactRef | str | list[ArtifactRef] | list[str]] = Field(
         default_factory=dict, description="artifacts, or SHA-256 digests of what came from outside, in order"
     )
     code: str = Field(description="digest of the source code that makes it")
+    modules: dict[str, str] = Field(
+        default_factory=dict, exclude=True, description="what `code` is of: digests by module; the manifest holds them"
+    )
 
 
 class FileEntry(Spec):
@@ -64,6 +67,7 @@ class Manifest(Spec):
     format: Literal[1] = 1
     version: str = Field(pattern=VERSION_PATTERN)
     recipe: Recipe
+    modules: dict[str, str] = Field(default_factory=dict, description="digest of each module that the recipe's code is of")
     files: list[FileEntry]
     sources: list[Source] = Field(default_factory=list)
     counts: dict[str, Any] = Field(default_factory=dict, description="samples read, and skipped by reason")
