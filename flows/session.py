@@ -19,7 +19,7 @@ from tasks.encoders.loading import LoadedModel, load_model, load_weights
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Made, Store
-from tasks.manipulation.edit import read_edit
+from tasks.manipulation.edit_file import read_edit
 from tasks.manipulation.in_place import edited_in_place
 from tasks.manipulation.task import EDIT_FILE, MODEL_FILE
 from tasks.shards.inspection import Shard, open_shards

@@ -190,6 +190,24 @@ class Store:
         return found[0]
 
 
+def check_beside_manifest(path: Path) -> None:
+    """Compare a file of an artifact's folder, in a store or copied out of it, with the manifest beside it.
+
+    Raises:
+        ArtifactError: it is not the file that the manifest lists.
+    """
+    beside = path.parent / MANIFEST
+    if not beside.is_file():
+        return
+    try:
+        listed = {entry.path: entry for entry in Manifest.model_validate_json(beside.read_bytes()).files}
+    except (OSError, ValidationError) as error:
+        raise ArtifactError(f"{beside} is not a readable manifest; {_REMEDY}") from error
+    (found,) = describe_files(path.parent, [path.name])
+    if listed.get(path.name) != found:
+        raise ArtifactError(f"{path} is not the file that {MANIFEST} beside it lists: it has changed; {_REMEDY}")
+
+
 _VERSION = re.compile(r"^[0-9a-f]{64}$")
 _REMEDY = "remove the artifact's folder to have it made anew"
 
