@@ -18,12 +18,19 @@ from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_expan
 
 from data_specs.errors import DataError
 from data_specs.run_config import Content, Encoder
-from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, member_names, needed_contents
-from tasks.shards.images import BadImage, decode_rgb
+from data_specs.samples import (
+    CLASS_SUFFIX,
+    LONGEST_CAPTION,
+    TAG_SUFFIX,
+    BadReason,
+    member_names,
+    needed_contents,
+)
+from tasks.shards.images import BadImage, decode_rgb, first_line
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import BadSample, ShardPlan
 
-_UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, LZMAError)
+_UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, RecursionError, zlib.error, LZMAError)
 
 Transform = Callable[[Any], Tensor]
 
@@ -140,6 +147,12 @@ class BatchReader(IterableDataset[Batch]):
             except _Undecodable as error:
                 bad.append(error.sample)
                 continue
+            except MemoryError:
+                raise
+            except Exception as error:  # a transform or tokenizer meets what its authors did not think of
+                reason: BadReason = "undecodable image" if self._encoder == "vision" else "undecodable caption"
+                bad.append(BadSample(sample["__key__"], reason, f"{type(error).__name__}: {first_line(error)}"))
+                continue
             keys.append(sample["__key__"])
             tags.append(tag)
             for content, value in decoded.items():
@@ -176,6 +189,9 @@ def decode_caption(data: bytes, *, key: str, name: str) -> str:
         raise _Undecodable(BadSample(key, "undecodable caption", f"{name}: {error}")) from error
     if not caption:
         raise _Undecodable(BadSample(key, "empty caption", name))
+    if len(caption) > LONGEST_CAPTION:
+        detail = f"{name} has {len(caption)} characters, expected at most {LONGEST_CAPTION}"
+        raise _Undecodable(BadSample(key, "member too large", detail))
     return caption
 
 
