@@ -38,16 +38,20 @@ def open_image(data: bytes) -> Image.Image:
         raise BadImage(first_line(error)) from error
 
 
-def decode_rgb(data: bytes) -> Image.Image:
+def decode_rgb(data: bytes, *, largest_ratio: int | None = LARGEST_SIDE_RATIO) -> Image.Image:
     """An RGB image, decoded to its last row: the first picture of several, without alpha, not turned by EXIF.
+
+    Args:
+        data: an image file.
+        largest_ratio: of its longer to its shorter side; None where it will not be enlarged.
 
     Raises:
         BadImage: the file is damaged or cut, of another format, too thin, or its intensities have no known range.
     """
     image = open_image(data)
     short, long = sorted(image.size)
-    if long > LARGEST_SIDE_RATIO * short:
-        raise BadImage(f"{image.width} x {image.height} pixels, one side is over {LARGEST_SIDE_RATIO} times the other")
+    if largest_ratio is not None and long > largest_ratio * short:
+        raise BadImage(f"{image.width} x {image.height} pixels, one side is over {largest_ratio} times the other")
     try:
         return _eight_bit(image).convert("RGB")
     except BadImage:
