@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+# DuckDB's types are quoted in annotations: held by a function, they outlive the interpreter and complain on the screen.
 _BATCH_ROWS = 65_536
 _PLACE = [pa.field("file_number", pa.int32()), pa.field("row_number", pa.int64())]
 
@@ -48,7 +49,8 @@ def _batches(files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatc
 
 def read_window(file: pq.ParquetFile, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
     """Rows `start` to `stop` of a file, with their `row_number`; only the row groups that hold them are read."""
-    groups, before, first = [], 0, 0
+    groups: list[int] = []
+    before = first = 0
     for index in range(file.num_row_groups):
         after = before + file.metadata.row_group(index).num_rows
         if before < stop and after > start:
@@ -64,7 +66,7 @@ def query(
     sql: str,
     relations: Mapping[str, pa.Table | pa.RecordBatchReader],
     *,
-    connection: duckdb.DuckDBPyConnection | None = None,
+    connection: "duckdb.DuckDBPyConnection | None" = None,
     parameters: Sequence[Any] = (),
 ) -> pa.Table:
     """Run SQL over named relations.
@@ -88,7 +90,7 @@ def query(
             connection.unregister(name)
 
 
-def connect(**config: str | int | bool) -> duckdb.DuckDBPyConnection:
+def connect(**config: str | int | bool) -> "duckdb.DuckDBPyConnection":
     """DuckDB in memory, which can open no file and load no extension."""
     return duckdb.connect(config={**config, "enable_external_access": False})
 

@@ -50,9 +50,7 @@ def write_summary(
     spreads, selections = [], []
     for order, (layer, pairs) in enumerate(n_pairs.items()):
         encoder, file = files[layer]
-        (spread,) = query(
-            _SPREAD_SQL, {"scores": stream_rows([file], ("score",))}, connection=connection
-        ).to_pylist()
+        (spread,) = query(_SPREAD_SQL, {"scores": stream_rows([file], ("score",))}, connection=connection).to_pylist()
         spreads.append({"encoder": encoder, "layer": layer, "order": order, "n_pairs": pairs, **spread})
         values = read_scores(file)
         for rule, tau in asked[cast(Encoder, encoder)]:
