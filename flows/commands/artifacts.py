@@ -23,7 +23,10 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     from flows.commands.display import output
     from tasks.lineage.store import Store
 
-    surveyed = Store(store).survey()
+    opened = Store(store)
+    if not opened.root.exists():
+        typer.echo(f"there is no store in {opened.root} yet", err=True)
+    surveyed = opened.survey()
     table = Table("kind", "version", "made", "files", "size, MB")
     for item in surveyed.found:
         ref, manifest = item.ref, item.manifest

@@ -1,5 +1,6 @@
 """Where a store may lie: in a folder of a local disk, named by a plain path."""
 
+import os
 import re
 from pathlib import Path
 
@@ -42,14 +43,20 @@ def open_root(root: Path | str) -> Path:
         resolved = Path(text).resolve()
         if resolved.is_dir():
             return resolved
-        taken = resolved if resolved.is_symlink() or resolved.exists() else None
+        # Of a store that is not there yet, the folder that it will be made in.
+        nearest = next(place for place in (resolved, *resolved.parents) if os.path.lexists(place))
+        taken = None if nearest.is_dir() else nearest
         dangling = Path(text).is_symlink()
     except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError up to Python 3.12
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(f"cannot open the store {text[:80]}: {reason}; choose another with --store") from error
     if taken is not None or dangling:
-        kind = "a file, expected a folder" if taken is not None else f"a link to {resolved}, which does not exist"
-        raise ArtifactError(f"cannot write to the store {text[:80]}: it is {kind}; choose another with --store")
+        wrong = (
+            f"{taken} is a file, expected a folder"
+            if taken is not None
+            else f"it is a link to {resolved}, which is not there"
+        )
+        raise ArtifactError(f"cannot write to the store {text[:80]}: {wrong}; choose another with --store")
     return resolved
 
 

@@ -18,7 +18,7 @@ from data_specs.manifest import ArtifactRef, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
 from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown
 from tasks.lineage.digest import describe_files, recipe_version
-from tasks.lineage.disk import disk_of, refusal
+from tasks.lineage.disk import disk_of, is_full, refusal
 from tasks.lineage.listing import Survey, survey
 from tasks.lineage.parts import PARTS_FOLDER, Parts
 from tasks.lineage.place import open_root
@@ -108,8 +108,9 @@ class Store:
         build.parts.remove_unfinished()
         try:
             write(build)
-        except PipelineError:
-            shutil.rmtree(scratch, ignore_errors=True)
+        except PipelineError as error:
+            if not is_full(error):
+                shutil.rmtree(scratch, ignore_errors=True)
             raise
         self._publish(ref, build, context, started)
         return Made(ref, self.path(ref), reused=False)
