@@ -12,8 +12,8 @@ from torch import Tensor
 
 from data_specs.errors import ArtifactError, SpecError
 from tasks.encoders.checkpoint import write_state_dict
+from tasks.lineage.contents import check_beside_manifest
 from tasks.lineage.digest import canonical_json
-from tasks.lineage.store import check_beside_manifest
 from tasks.manipulation.edit import Edit, LayerEdit, require_sound
 
 _INDEX, _ORIGINAL = ".index", ".original"
