@@ -37,6 +37,7 @@ Transform = Callable[[Any], Tensor]
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108  (where the kernel keeps it)
 _AHEAD = 2
+_LOCKS_BYTES = 256 << 10  # of one worker: a page each
 # A batch takes a second. A file system that hangs must not hold a run for ever.
 _LONGEST_WAIT_SECONDS = 900
 
@@ -255,14 +256,12 @@ class BatchStream:
         )
         if self._workers:
             # Workers write batches into shared memory, of which containers have 64 MB; where it is full, they die.
-            in_flight = self._workers * (_AHEAD + 1) * self._reader.batch_bytes()
-            self._reader.by_pipe = _free_shared_memory() < in_flight
-        try:
-            self._loading.append(iter(self._loader()))
-        except OSError as error:  # not even the locks between processes have room
-            notice(f"samples are decoded by one process, as others cannot be started: {error.strerror or error}")
-            self._workers = 0
-            self._loading.append(iter(self._loader()))
+            in_flight, free = self._workers * (_AHEAD + 1) * self._reader.batch_bytes(), _free_shared_memory()
+            self._reader.by_pipe = free < in_flight
+            if free < self._workers * _LOCKS_BYTES:
+                notice(f"samples are decoded by one process: {_SHARED_MEMORY} has {free} bytes left, too few for more")
+                self._workers = 0
+        self._loading.append(iter(self._loader()))
 
     def _loader(self) -> DataLoader[Batch]:
         return DataLoader(
