@@ -17,9 +17,10 @@ from torch import nn
 from data_specs.errors import SpecError
 from data_specs.run_config import ModelConfig
 from tasks.encoders.hub import HUB, first_line, hub_calls
+from tasks.encoders.model_json import read_json
 from tasks.encoders.tokenizer import Tokenizer, build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
 from tasks.encoders.tokens import PADDING_ID
-from tasks.encoders.transformers_config import CONFIG, fitted_architecture, read_json, square
+from tasks.encoders.transformers_config import CONFIG, fitted_architecture, square
 from tasks.encoders.transformers_format import is_folder_of_weights, locate_checkpoint
 from tasks.encoders.transformers_images import preprocessing
 
