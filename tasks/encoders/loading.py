@@ -11,9 +11,10 @@ from data_specs.errors import SpecError
 from data_specs.families import UNUSED_PREFIXES
 from data_specs.run_config import Encoder, ModelConfig
 from tasks.encoders.architecture import Architecture, Preprocess, build_model, describe_architecture
-from tasks.encoders.checkpoint import encoder_digest, model_digest, read_state_dict, tensor_digests
+from tasks.encoders.checkpoint import encoder_digest, model_digest, tensor_digests
 from tasks.encoders.hub import HUB, first_line, hub_calls
 from tasks.encoders.layers import target_layers
+from tasks.encoders.model_json import read_json
 from tasks.encoders.tokenizer import Tokenizer
 from tasks.encoders.transformers_format import (
     is_folder_of_weights,
@@ -21,6 +22,9 @@ from tasks.encoders.transformers_format import (
     locate_checkpoint,
     read_checkpoint,
 )
+from tasks.encoders.unstated import with_activation_asked, with_what_a_file_leaves_open
+from tasks.encoders.weights_file import read_weights
+from tasks.lineage.progress import notice
 
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
@@ -63,11 +67,34 @@ def load_model(config: ModelConfig) -> LoadedModel:
     Raises:
         SpecError: architecture or weights are unknown, unreadable or do not fit each other.
     """
-    architecture = describe_architecture(config)
+    architecture = with_activation_asked(describe_architecture(config), config.quick_gelu, _states_activation(config))
     if config.weights is not None and is_folder_of_weights(config.weights):
         return load_weights(architecture, read_checkpoint(locate_checkpoint(config.weights)), source=config.weights)
-    weights = _find_weights(config)
-    return load_weights(architecture, read_state_dict(weights), source=str(weights))
+    path = _find_weights(config)
+    weights = read_weights(path)
+    if not _is_published(config):
+        architecture = with_what_a_file_leaves_open(architecture, config, path, weights.quick_gelu)
+        if any(tensor.dtype == torch.float64 for tensor in weights.state.values()):
+            notice(f"model.weights {path} are stored in float64 and rounded to float32")
+    return load_weights(architecture, weights.state, source=str(path))
+
+
+def _is_published(config: ModelConfig) -> bool:
+    from open_clip.pretrained import get_pretrained_cfg
+
+    return config.weights is None or bool(get_pretrained_cfg(config.architecture, config.weights))
+
+
+def _states_activation(config: ModelConfig) -> str | None:
+    if config.weights is None:
+        return config.architecture
+    if is_folder_of_weights(config.weights) or _is_published(config):
+        return f"model.weights {config.weights}"
+    path = Path(config.architecture)
+    if path.suffix != ".json":
+        return None
+    content = read_json(path, "model.architecture")
+    return str(path) if "quick_gelu" in content.get("model_cfg", content) else None
 
 
 def load_weights(architecture: Architecture, state: dict[str, Tensor], *, source: str) -> LoadedModel:
