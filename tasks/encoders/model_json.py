@@ -9,6 +9,7 @@ from data_specs.errors import SpecError
 from tasks.encoders.file_kind import kind_of
 from tasks.encoders.hub import first_line
 
+CONFIG = "config.json"
 _LARGEST_BYTES = 64 << 20
 # Keys by which libraries load Python from a model's folder or from the hub.
 _CODE = ("auto_map", "trust_remote_code", "code_revision", "custom_pipelines", "custom_generate", "use_kernels")

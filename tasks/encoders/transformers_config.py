@@ -7,7 +7,6 @@ from typing import Any
 
 from data_specs.errors import SpecError
 
-CONFIG = "config.json"
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 _NORM_EPS = 1e-5
 # transformers leaves out what equals its defaults; these are CLIPTextConfig's and CLIPVisionConfig's.

@@ -10,8 +10,7 @@ from torch import Tensor
 from data_specs.errors import SpecError
 from tasks.encoders.checkpoint import SAFETENSORS, read_state_dict
 from tasks.encoders.hub import HUB, download_files
-from tasks.encoders.model_json import read_json
-from tasks.encoders.transformers_config import CONFIG
+from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.transformers_images import PREPROCESSOR
 from tasks.encoders.weights_file import read_weights, unwrapped_names
 
