@@ -11,6 +11,7 @@ _HEAD = 512
 _SHOWN = 40
 _LEGACY_TORCH = re.compile(rb"\x80.\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", re.DOTALL)
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_RECORD = re.compile(r"[^/]+/(?:data\.pkl|data/\d+)")
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file it stands for; run `git lfs pull` where it lies"),
     (b"\x1f\x8b", "a gzip archive; unpack it"),
@@ -90,15 +91,11 @@ def _zipped(path: Path) -> Kind:
         shown = ", ".join(repr(name[:_SHOWN]) for name in names[:2]) or "nothing"
         return Kind(None, f"a zip archive that holds {shown}; unpack it and give the checkpoint inside")
     # torch stores its records as they are; a compressed one could unpack to any size.
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members if _is_record(member.filename)):
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members if _RECORD.fullmatch(member.filename)):
         return Kind(None, "a compressed zip archive, as torch writes none; save its state dict as .safetensors")
     if any(name.endswith("/constants.pkl") for name in names):
         return Kind("torchscript", "a TorchScript archive")
     return Kind("torch", "a torch checkpoint")
-
-
-def _is_record(name: str) -> bool:
-    return name.endswith("/data.pkl") or "/data/" in name
 
 
 def _text_or_bytes(head: bytes) -> str:
