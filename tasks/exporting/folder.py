@@ -11,8 +11,9 @@ from data_specs.errors import PipelineError, SpecError
 from data_specs.manifest import ArtifactRef
 from tasks.encoders.architecture import OPEN_CLIP_CONFIG
 from tasks.encoders.checkpoint import read_state_dict, write_state_dict
+from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.tokenizer import tokenizer_digest, tokenizer_files
-from tasks.encoders.transformers_config import CONFIG, clip_config, read_json
+from tasks.encoders.transformers_config import clip_config
 from tasks.encoders.transformers_format import WEIGHTS, to_transformers
 from tasks.encoders.transformers_images import PREPROCESSOR, preprocessor_config
 from tasks.exporting.card import ExportFormat, model_card
