@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from data_specs.errors import SpecError
 from data_specs.run_config import RunConfig
+from data_specs.shard_patterns import literal_pattern
 
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*://|pipe:|hf-hub:)")
 
@@ -119,8 +120,11 @@ def resolve_location(location: str, base: Path) -> str:
 
 
 def _with_absolute_paths(config: RunConfig, base: Path) -> RunConfig:
+    # Braces in the name of the file's own folder are no part of the user's patterns.
+    patterns_base = Path(literal_pattern(str(base)))
+
     def resolved(locations: list[str] | None) -> list[str] | None:
-        return None if locations is None else [resolve_location(location, base) for location in locations]
+        return None if locations is None else [resolve_location(location, patterns_base) for location in locations]
 
     model, calibration, evaluation = config.model, config.calibration, config.evaluation
     architecture = model.architecture

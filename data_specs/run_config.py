@@ -43,6 +43,12 @@ class ModelConfig(Spec):
     tokenizer: str | None = Field(
         default=None, min_length=1, description="local folder of a Hugging Face tokenizer, in place of the hub's"
     )
+    quick_gelu: bool | None = Field(
+        default=None,
+        strict=True,
+        description="activation of a weights file, which cannot say it: QuickGELU (OpenAI's) or GELU; null: as the"
+        " architecture says",
+    )
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> "ModelConfig":

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -20,6 +19,7 @@ from data_specs.metrics import (
     tag_metric_names,
 )
 from tasks.evaluation.intervals import Counts, Groups
+from tasks.extraction.table_reader import query, stream_rows
 
 # Whether a row counts; {row} is the evaluation that it is of.
 _PAIR_TESTS = {
@@ -54,14 +54,14 @@ def pair_figures(*outcomes: Path) -> list[CountedFigure]:
     Returns:
         In table order.
     """
-    table = _count(outcomes, "pair_id", {name: _PAIR_TESTS[name] for name in metric_names()})
+    table = _count(outcomes, ("pair_id",), {name: _PAIR_TESTS[name] for name in metric_names()})
     return [_figure(name, table) for name in metric_names()]
 
 
 def tag_figures(outcomes: Path) -> dict[str | None, list[CountedFigure]]:
     """The metrics that are given by tag, of one model; None are the pairs without a tag, last."""
     names = tag_metric_names()
-    table = _count((outcomes,), "pair_id", {name: _PAIR_TESTS[name] for name in names}, by=("tag",))
+    table = _count((outcomes,), ("pair_id",), {name: _PAIR_TESTS[name] for name in names}, by=("tag",))
     tags: list[str | None] = table.column("tag").to_pylist()
     return {tag: [_figure(name, table.slice(row, 1)) for name in names] for row, tag in enumerate(tags)}
 
@@ -73,7 +73,7 @@ def labelled_figures(accuracies: Mapping[str, Iterable[str]], *outcomes: Path) -
         accuracies: which are asked for, by data set.
         outcomes: `zero_shot_outcomes.parquet` of one evaluation, or of two on the same images.
     """
-    table = _count(outcomes, "data_set, sample_id", _ACCURACY_TESTS, by=("data_set", "label"))
+    table = _count(outcomes, ("data_set", "sample_id"), _ACCURACY_TESTS, by=("data_set", "label"))
     names = np.array(table.column("data_set").to_pylist())
     by_class = {data_set: table.filter(pa.array(names == data_set)) for data_set in accuracies}
     means = [_merged(_figure("acc1", rows)) for rows in by_class.values()]
@@ -92,11 +92,13 @@ def labelled_figures(accuracies: Mapping[str, Iterable[str]], *outcomes: Path) -
                 yield replace(_merged(_figure(accuracy, by_class[data_set])), metric=metric)
 
 
-def _count(outcomes: tuple[Path, ...], key: str, tests: Mapping[str, str], by: tuple[str, ...] = ()) -> pa.Table:
+def _count(
+    outcomes: tuple[Path, ...], key: tuple[str, ...], tests: Mapping[str, str], by: tuple[str, ...] = ()
+) -> pa.Table:
     """A row for each value of `by`: its columns, `n`, and the counts as `right.METRIC` and so on."""
-    source = "read_parquet(?, hive_partitioning = false) AS first"
+    source = "first"
     if len(outcomes) > 1:
-        source += f" JOIN read_parquet(?, hive_partitioning = false) AS second USING ({key})"
+        source += f" JOIN second USING ({', '.join(key)})"
     ways = _OF_ONE if len(outcomes) == 1 else _OF_TWO
     columns = [f"first.{name}" for name in by] + ["count(*) AS n"]
     for metric, test in tests.items():
@@ -104,9 +106,9 @@ def _count(outcomes: tuple[Path, ...], key: str, tests: Mapping[str, str], by: t
         columns += [f'count(*) FILTER ({way.format(**rows)}) AS "{name}.{metric}"' for name, way in ways.items()]
     sql = f"SELECT {', '.join(columns)} FROM {source}"
     if by:
-        names = ", ".join(f"first.{name}" for name in by)
-        sql += f" GROUP BY {names} ORDER BY {', '.join(f'first.{name} NULLS LAST' for name in by)}"
-    return duckdb.connect().sql(sql, params=[str(path) for path in outcomes]).to_arrow_table()
+        sql += f" GROUP BY {', '.join(f'first.{name}' for name in by)} ORDER BY {', '.join(f'first.{name} NULLS LAST' for name in by)}"
+    relations = {name: stream_rows([path]) for name, path in zip(("first", "second"), outcomes, strict=False)}
+    return query(sql, relations)
 
 
 def _figure(metric: str, rows: pa.Table) -> CountedFigure:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from data_specs.errors import DataError
@@ -11,6 +10,7 @@ from data_specs.evaluation_files import OUTCOMES_FILE, ZERO_SHOT_OUTCOMES_FILE, 
 from data_specs.schemas import DIFFERENCES
 from tasks.evaluation.counts import CountedFigure, labelled_figures, pair_figures
 from tasks.evaluation.intervals import difference_interval, generator, mcnemar_p
+from tasks.extraction.table_reader import query, stream_rows
 
 
 def differences(first: Path, second: Path, seed: int) -> pa.Table:
@@ -52,7 +52,7 @@ def differences(first: Path, second: Path, seed: int) -> pa.Table:
 
 def _changes(first: Path, second: Path) -> Iterator[CountedFigure]:
     pairs = first / OUTCOMES_FILE, second / OUTCOMES_FILE
-    _require_same(*pairs, key="pair_id", what="pairs")
+    _require_same(*pairs, key=("pair_id",), what="pairs")
     accuracies, other = read_zero_shot(first), read_zero_shot(second)
     if accuracies.keys() != other.keys():
         raise DataError(
@@ -62,27 +62,29 @@ def _changes(first: Path, second: Path) -> Iterator[CountedFigure]:
     yield from pair_figures(*pairs)
     if accuracies:
         images = first / ZERO_SHOT_OUTCOMES_FILE, second / ZERO_SHOT_OUTCOMES_FILE
-        _require_same(*images, key="data_set, sample_id, label", what="images of zero-shot data sets")
+        _require_same(*images, key=("data_set", "sample_id", "label"), what="images of zero-shot data sets")
         yield from labelled_figures(accuracies, *images)
 
 
-def _require_same(first: Path, second: Path, *, key: str, what: str) -> None:
+def _require_same(first: Path, second: Path, *, key: tuple[str, ...], what: str) -> None:
+    columns = ", ".join(key)
     sql = f"""
         WITH counted AS (
             SELECT count(*) FILTER (NOT of_second) AS n_first, count(*) FILTER (of_second) AS n_second
             FROM (
-                SELECT {key}, false AS of_second FROM read_parquet(?, hive_partitioning = false)
-                UNION ALL SELECT {key}, true AS of_second FROM read_parquet(?, hive_partitioning = false)
+                SELECT {columns}, false AS of_second FROM first
+                UNION ALL SELECT {columns}, true AS of_second FROM second
             )
-            GROUP BY {key}
+            GROUP BY {columns}
         )
         SELECT
-            count(*) FILTER (n_second = 0), count(*) FILTER (n_first = 0),
-            count(*) FILTER (n_first > 0 AND n_second > 0), count(*) FILTER (n_first > 1 OR n_second > 1)
+            count(*) FILTER (n_second = 0) AS only_first, count(*) FILTER (n_first = 0) AS only_second,
+            count(*) FILTER (n_first > 0 AND n_second > 0) AS n_both,
+            count(*) FILTER (n_first > 1 OR n_second > 1) AS n_repeated
         FROM counted
     """
-    (counts,) = duckdb.connect().execute(sql, [str(first), str(second)]).fetchall()
-    only_first, only_second, n_both, n_repeated = counts
+    (counts,) = query(sql, {"first": stream_rows([first], key), "second": stream_rows([second], key)}).to_pylist()
+    only_first, only_second, n_both, n_repeated = counts.values()
     if only_first or only_second:
         raise DataError(
             f"the two evaluations are not on the same {what}: {only_first} in the first only, {only_second} in the second"

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import duckdb
-
 from data_specs.metrics import GROUPS, PREFERENCES
+from tasks.extraction.table_reader import query, stream_rows
+
+SIMILARITIES = ("ss", "su", "us", "uu")
 
 # Counts are integers, so the result does not depend on the order in which rows are read.
 _PREFERENCE_SQL = {"P_t_s": "ss > su", "P_t_u": "us > uu", "P_v_s": "ss > us", "P_v_u": "su > uu"}
@@ -18,15 +19,13 @@ _GROUP_SQL = {
 
 
 def preferences_sql() -> str:
-    """SQL that adds every preference and group, true where safe is preferred, to a `similarities.parquet`.
-
-    Rows carry their `file_row_number`. The one parameter is the file's path.
+    """SQL that adds every preference and group, true where safe is preferred, to the relation `similarities`.
 
     Source: UWM paper, SafeGround.
     """
     preferences = ", ".join(f"{test} AS {name}" for name, test in _PREFERENCE_SQL.items())
     groups = ", ".join(f"({test}) AS {name}" for name, test in _GROUP_SQL.items())
-    return f"SELECT *, {groups} FROM (SELECT *, {preferences} FROM read_parquet(?, file_row_number = true, hive_partitioning = false))"
+    return f"SELECT *, {groups} FROM (SELECT *, {preferences} FROM similarities)"
 
 
 def safeground(similarities: Path) -> dict[str, float]:
@@ -42,6 +41,7 @@ def safeground(similarities: Path) -> dict[str, float]:
     """
     names = [*PREFERENCES, *GROUPS]
     counted = ", ".join(f"count(*) FILTER ({name}) AS {name}" for name in names)
-    row = duckdb.connect().execute(f"SELECT count(*), {counted} FROM ({preferences_sql()})", [str(similarities)])
-    n_pairs, *counts = row.fetchone() or (0,)
+    sql = f"SELECT count(*) AS n_pairs, {counted} FROM ({preferences_sql()})"
+    (row,) = query(sql, {"similarities": stream_rows([similarities], SIMILARITIES)}).to_pylist()
+    n_pairs, *counts = row.values()
     return {"n_pairs": n_pairs, **{name: 100 * count / n_pairs for name, count in zip(names, counts, strict=True)}}

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from data_specs.errors import DataError
 from data_specs.run_config import Encoder
-from data_specs.samples import BadReason, member_names, needed_contents
+from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, BadReason, member_names, needed_contents
 from tasks.shards.inspection import IndexedSample, Shard
 
 
@@ -66,13 +67,16 @@ def plan_reading(
 def _fault(sample: IndexedSample, shard: Shard, encoder: Encoder, needs: Sequence[str]) -> BadSample | None:
     if sample.fault is not None:
         return BadSample(sample.key, sample.fault)
-    for content in needed_contents(shard.content):
-        names = member_names(encoder, content, paired=shard.paired)
+    wanted = [member_names(encoder, content, paired=shard.paired) for content in needed_contents(shard.content)]
+    unusable = {member.ending: BadSample(sample.key, member.reason, member.detail) for member in sample.unusable}
+    for name in (*chain(*wanted), TAG_SUFFIX, CLASS_SUFFIX):
+        # A reader would read it, whatever else the sample holds; over a link it passes.
+        if name in unusable and unusable[name].reason != "missing member":
+            return unusable[name]
+    for names in [*wanted, *([name] for name in needs)]:
         if not set(names) & set(sample.members):
-            return BadSample(sample.key, "missing member", f"no {' or '.join(names)}")
-    for name in needs:
-        if name not in sample.members:
-            return BadSample(sample.key, "missing member", f"no {name}")
+            links = (unusable[name] for name in names if name in unusable)
+            return next(links, BadSample(sample.key, "missing member", f"no {' or '.join(names)}"))
     return None
 
 
