@@ -18,8 +18,9 @@ from tasks.extraction.table_writer import TableWriter
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance
 from tasks.lineage.store import Build
+from tasks.shards.batch import Batch
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
-from tasks.shards.reading import Batch, BatchStream
+from tasks.shards.reading import BatchStream
 
 # A shard's files are named after its place in the pass and the beginning of its digest.
 SHARD_DIGEST_CHARS = 12
