@@ -16,7 +16,7 @@ from tasks.demo.scenes import LABEL_SETS, draw_pairs
 from tasks.demo.training import MODEL_CONFIG, STEPS, train
 from tasks.encoders.checkpoint import write_state_dict
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.digest import source_digest
+from tasks.lineage.code import coded
 from tasks.lineage.progress import advance, stage
 from tasks.lineage.store import Build, Made, Store
 
@@ -44,7 +44,7 @@ def draw_data(store: Store, context: RunContext) -> Made:
     recipe = Recipe(
         kind="demo_data",
         settings={"calibration": N_CALIBRATION_PAIRS, "test": N_TEST_PAIRS, "labelled": N_LABELLED, "seed": SEED},
-        code=source_digest(__package__ or ""),
+        **coded(draw_data),
     )
     total = N_CALIBRATION_PAIRS + N_TEST_PAIRS + N_LABELLED * len(LABEL_SETS)
 
@@ -64,7 +64,7 @@ def train_model(store: Store, context: RunContext) -> Made:
     recipe = Recipe(
         kind="demo_model",
         settings={"architecture": MODEL_CONFIG, "pairs": N_TRAINING_PAIRS, "steps": STEPS, "seed": SEED},
-        code=source_digest(__package__ or ""),
+        **coded(train_model),
     )
 
     def write(build: Build) -> None:

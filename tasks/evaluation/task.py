@@ -45,7 +45,7 @@ from tasks.evaluation.zero_shot import (
 )
 from tasks.extraction.columns import vector_column, vectors
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.digest import source_digest
+from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 
@@ -74,7 +74,7 @@ def embed_classes(data_set: DataSet, loaded: LoadedModel, config: RunConfig, sto
             "precision": config.precision,
         },
         inputs={"encoder": loaded.encoder_digest("text")},
-        code=source_digest(__package__ or ""),
+        **coded(embed_classes, build_model),
     )
 
     def write(build: Build) -> None:
@@ -112,7 +112,7 @@ def evaluate_model(
         kind="evaluation",
         settings={"zero_shot": [item.data_set.name for item in zero_shot], **_bootstrap(seed)},
         inputs=inputs,
-        code=source_digest(__package__ or ""),
+        **coded(evaluate_model),
     )
 
     def write(build: Build) -> None:
@@ -137,7 +137,7 @@ def compare_evaluations(first: ArtifactRef, second: ArtifactRef, seed: int, stor
         kind="differences",
         settings=_bootstrap(seed),
         inputs={"first": first, "second": second},
-        code=source_digest(__package__ or ""),
+        **coded(compare_evaluations),
     )
 
     def write(build: Build) -> None:

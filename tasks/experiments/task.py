@@ -23,7 +23,7 @@ from tasks.experiments.comparison_table import comparison_csv, comparison_latex,
 from tasks.experiments.sweep_figure import sweep_figure
 from tasks.experiments.sweep_table import sweep_csv, sweep_parquet_table
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.digest import source_digest
+from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 
@@ -55,7 +55,7 @@ def write_comparison(
             "paper": [row.model_dump(mode="json") for row in paper],
         },
         inputs=_inputs(models),
-        code=source_digest(__package__ or ""),
+        **coded(write_comparison),
     )
 
     def write(build: Build) -> None:
@@ -102,7 +102,7 @@ def write_sweep(
             "limits": limits,
         },
         inputs=_inputs([MeasuredModel("original", "original", original), *models]),
-        code=source_digest(__package__ or ""),
+        **coded(write_sweep),
     )
 
     def write(build: Build) -> None:
@@ -147,7 +147,7 @@ def write_ablation(
             "left_out": [item.model_dump(mode="json") for item in left_out],
         },
         inputs=_inputs([MeasuredModel("original", "original", original), *models]),
-        code=source_digest(__package__ or ""),
+        **coded(write_ablation),
     )
 
     def write(build: Build) -> None:

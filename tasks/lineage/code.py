@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tasks.lineage.digest import canonical_json, digest_of, text_sha256
 
@@ -47,6 +48,12 @@ def code_of(*roots: object, without: tuple[str, ...] = ()) -> dict[str, str]:
         KeyError: a root is not defined at the top of its module.
     """
     return dict(_code_of(tuple(_place(root) for root in roots), without))
+
+
+def coded(*roots: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields of a recipe that say which code makes it; see `code_of`."""
+    modules = code_of(*roots, without=without)
+    return {"code": digest_of(modules), "modules": modules}
 
 
 def _place(root: object) -> "_Place":

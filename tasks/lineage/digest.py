@@ -1,21 +1,13 @@
-"""SHA-256 digests of files, settings and source code."""
+"""SHA-256 digests of files and settings."""
 
-import ast
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from data_specs.manifest import FileEntry, Recipe
-
-_PROJECT_ROOT = Path(__file__).resolve().parents[2]
-_PACKAGES = ("data_specs", "tasks")
-# The store decides where bytes lie, never what they are.
-_WITHOUT_EFFECT = ("tasks.lineage",)
-
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
@@ -53,42 +45,3 @@ def recipe_version(recipe: Recipe) -> str:
 def digest_of(named: Mapping[str, str]) -> str:
     """One digest for a set of named digests, whatever their order."""
     return text_sha256(canonical_json(dict(named)))
-
-
-@cache
-def source_digest(package: str) -> str:
-    """Digest of a stage's source and of all project code that it imports, however deep.
-
-    Args:
-        package: dotted name, such as `tasks.scoring`.
-
-    Returns:
-        A hexadecimal digest; it changes when any line that could change the stage's output does.
-    """
-    pending = sorted((_PROJECT_ROOT / package.replace(".", "/")).glob("*.py"))
-    seen: dict[Path, str] = {}
-    while pending:
-        path = pending.pop()
-        if path in seen:
-            continue
-        source = path.read_bytes()
-        seen[path] = hashlib.sha256(source).hexdigest()
-        pending.extend(_imported_files(ast.parse(source)))
-    return digest_of({path.relative_to(_PROJECT_ROOT).as_posix(): digest for path, digest in seen.items()})
-
-
-def _imported_files(tree: ast.Module) -> list[Path]:
-    names: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.append(node.module)
-            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
-    files: list[Path] = []
-    for name in names:
-        if name.split(".")[0] not in _PACKAGES or name.startswith(_WITHOUT_EFFECT):
-            continue
-        base = _PROJECT_ROOT / name.replace(".", "/")
-        files.extend(path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file())
-    return files

@@ -12,7 +12,7 @@ from tasks.encoders.architecture import OPEN_CLIP_CONFIG
 from tasks.encoders.checkpoint import encoder_digest, tensor_digests, write_state_dict
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.digest import source_digest
+from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.manipulation.control import random_control
@@ -37,7 +37,7 @@ def select_weights(
             name: {"rule": chosen.rule, "tau": chosen.tau, "alpha": chosen.alpha} for name, chosen in encoders.items()
         },
         inputs={"scores": scores, "model": loaded.digest},
-        code=source_digest(__package__ or ""),
+        **coded(select_weights),
     )
 
     def write(build: Build) -> None:
@@ -71,7 +71,7 @@ def draw_control(edit: ArtifactRef, seed: int, loaded: LoadedModel, store: Store
         kind="edit",
         settings={"control": "random", "seed": seed},
         inputs={"edit": edit, "model": loaded.digest},
-        code=source_digest(__package__ or ""),
+        **coded(draw_control),
     )
 
     def write(build: Build) -> None:
@@ -91,7 +91,7 @@ def edit_model(edit: ArtifactRef, loaded: LoadedModel, store: Store, context: Ru
             "preprocess_cfg": loaded.architecture.preprocess_cfg,
         },
         inputs={"edit": edit, "model": loaded.digest},
-        code=source_digest(__package__ or ""),
+        **coded(edit_model),
     )
 
     def write(build: Build) -> None:

@@ -13,7 +13,8 @@ from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import ENCODERS, Encoder
 from tasks.embeddings.pairs import read_pairs
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.digest import source_digest, text_sha256
+from tasks.lineage.code import coded
+from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import advance, stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.reporting.content import build_report
@@ -61,7 +62,7 @@ def write_report(
             **{f"differences.{model}": ref for model, ref in changes.items()},
             **given,
         },
-        code=source_digest(__package__ or ""),
+        **coded(write_report),
     )
 
     def write(build: Build) -> None:
@@ -102,7 +103,7 @@ def write_gallery(
             **{f"embeddings.{model}.{name}": refs[name] for model, refs in embeddings.items() for name in ENCODERS},
             "shards": [shard.sha256 for shard in shards],
         },
-        code=source_digest(__package__ or ""),
+        **coded(write_gallery),
     )
 
     def write(build: Build) -> None:

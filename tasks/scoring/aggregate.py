@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from data_specs.errors import DataError
@@ -96,19 +97,36 @@ class LayerStatistics:
                     yield SideBatch(content, table.column("pair_id").to_pylist(), _stats(table, "side"))
 
     def _windows(self) -> Iterator[pa.Table]:
-        # The two rows of a pair are neighbours and the first is even, so windows of even length split no pair.
-        size = max(2, min(_WINDOW_BYTES // (8 * self.width), 65_536) // 2 * 2)
-        wanted = "SELECT * FROM rows WHERE list_contains(?, tag) ORDER BY row_number"
+        """Rows to be joined and multiplied at once: some of a large file, or all of several small ones."""
+        size = self._window_rows()
+        waiting: list[pa.Table] = []
         for path in self._files:
             with open_rows(path) as file:
                 n_rows = file.metadata.num_rows
                 if self._first_rows is not None:
                     n_rows = min(n_rows, self._first_rows.get(path.name, 0))
+                if waiting and sum(map(len, waiting)) + n_rows > size:
+                    yield self._wanted(waiting)
+                    waiting = []
                 for start in range(0, n_rows, size):
-                    rows = read_window(file, start, min(start + size, n_rows), _COLUMNS)
-                    if self._tags is not None:
-                        rows = query(wanted, {"rows": rows}, connection=self._connection, parameters=[self._tags])
-                    yield rows
+                    waiting.append(read_window(file, start, min(start + size, n_rows), _COLUMNS))
+                    if n_rows > size:
+                        yield self._wanted(waiting)
+                        waiting = []
+        if waiting:
+            yield self._wanted(waiting)
+
+    def _window_rows(self) -> int:
+        # The two rows of a pair are neighbours and the first is even, so windows of even length split no pair.
+        return max(2, min(_WINDOW_BYTES // (8 * self.width), 65_536) // 2 * 2)
+
+    def _wanted(self, tables: Sequence[pa.Table]) -> pa.Table:
+        rows = pa.concat_tables(tables)
+        rows = rows.set_column(rows.num_columns - 1, "row_number", pa.array(np.arange(rows.num_rows)))
+        if self._tags is None:
+            return rows
+        wanted = "SELECT * FROM rows WHERE list_contains(?, tag) ORDER BY row_number"
+        return query(wanted, {"rows": rows}, connection=self._connection, parameters=[self._tags])
 
 
 def _vectors(side: str) -> str:

@@ -16,13 +16,13 @@ from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.run_config import Encoder, EncoderConfig, Rule
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.digest import source_digest
+from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.scoring.aggregate import LayerStatistics, first_rows
 from tasks.scoring.layer_scores import LayerScorer, aggregate_layer, write_layer_scores
 from tasks.scoring.scorer import ActivationScorer, WeightScorer
-from tasks.scoring.scorers.registry import find_scorer
+from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
 from tasks.scoring.summary import write_summary
 from tasks.shards.plan import ShardPlan
 
@@ -51,7 +51,8 @@ def score_by_activations(
         "tags": None if tags is None else [*sorted(tags)],
         "samples": None if first is None else [len(plan.keys) for plan in first],
     }
-    recipe = _recipe(encoder, chosen, loaded, settings, {"activations": activations})
+    code = coded(score_by_activations, source_of(scorer), without=(REGISTRY,))
+    recipe = _recipe(encoder, chosen, loaded, settings, {"activations": activations}, code)
 
     def write(build: Build) -> None:
         rows = None if first is None else first_rows(store.manifest(activations), first)
@@ -77,7 +78,8 @@ def score_by_weights(
     """Score one encoder's target layers without data; returns the `layer_scores` artifact."""
     scorer = find_scorer(chosen.scorer, WeightScorer)
     weights = loaded.target_weights(encoder, chosen.layers)
-    recipe = _recipe(encoder, chosen, loaded, {"seed": seed if scorer.seeded else None}, {})
+    code = coded(score_by_weights, source_of(scorer), without=(REGISTRY,))
+    recipe = _recipe(encoder, chosen, loaded, {"seed": seed if scorer.seeded else None}, {}, code)
 
     def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
         return scorer.scores(weight, layer, seed), {"n_pairs": 0}
@@ -91,6 +93,7 @@ def _recipe(
     loaded: LoadedModel,
     settings: Mapping[str, JsonValue],
     inputs: Mapping[str, ArtifactRef],
+    code: Mapping[str, Any],
 ) -> Recipe:
     return Recipe(
         kind=f"layer_scores.{encoder}",
@@ -101,7 +104,7 @@ def _recipe(
             **settings,
         },
         inputs={"encoder": loaded.encoder_digest(encoder), **inputs},
-        code=source_digest(__package__ or ""),
+        **code,
     )
 
 
@@ -142,7 +145,7 @@ def summarise_scores(
         kind="scores",
         settings={"asked": {encoder: [list(pair) for pair in pairs] for encoder, pairs in asked.items()}},
         inputs={f"layer_scores.{encoder}": ref for encoder, ref in layer_scores.items()},
-        code=source_digest(__package__ or ""),
+        **coded(summarise_scores),
     )
 
     def write(build: Build) -> None:

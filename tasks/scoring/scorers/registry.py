@@ -23,6 +23,8 @@ SCORERS: dict[ScorerName, Scorer] = {
     "random": RANDOM,
 }
 
+# Left out of what a scorer's artifacts depend on, so that another scorer leaves their versions as they are.
+REGISTRY = __name__
 Kind = TypeVar("Kind", ActivationScorer, GradientScorer, WeightScorer)
 
 
@@ -36,3 +38,9 @@ def find_scorer(name: ScorerName, kind: type[Kind]) -> Kind:
     if not isinstance(scorer, kind):
         raise SpecError(f"scorer {name} is a {type(scorer).__name__}, expected a {kind.__name__}")
     return scorer
+
+
+def source_of(scorer: Scorer) -> str:
+    """The module that a scorer is defined in."""
+    made_by = scorer.start if isinstance(scorer, ActivationScorer) else getattr(scorer, "loss", None) or scorer.scores
+    return made_by.__module__
