@@ -6,6 +6,7 @@ SHOWN_LENGTH = 80
 # A whole message; paths in it are longer than values.
 LINE_LENGTH = 1000
 _CUT = "…"
+_PATH_LENGTH = 400
 _DEEPEST, _MOST_ITEMS = 3, 40
 
 
@@ -28,6 +29,17 @@ def _beginning(value: object, depth: int) -> object:
     if isinstance(value, list):
         return [_beginning(item, depth - 1) for item in islice(value, _MOST_ITEMS)] if depth else []
     return value
+
+
+def shown_path(path: object) -> str:
+    """A path in quotes; of a very long one its beginning and its end."""
+    text = str(path)
+    return repr(text if len(text) <= _PATH_LENGTH else f"{text[: _PATH_LENGTH // 2]}{_CUT}{text[-_PATH_LENGTH // 2 :]}")
+
+
+def reason(error: BaseException) -> str:
+    """Why a system call failed, without the path that the message names anyway."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def printable(text: str) -> str:

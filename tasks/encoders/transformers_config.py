@@ -1,6 +1,5 @@
 """What a `CLIPModel` of transformers says of itself, against the open_clip architecture that it is loaded into."""
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.errors import SpecError
+from data_specs.json_text import finite_json
 
 CONFIG = "config.json"
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
@@ -52,8 +52,8 @@ def read_json(path: Path, setting: str) -> dict[str, Any]:
         SpecError: the file is missing or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = finite_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise SpecError(f"{setting}: cannot read {path}: {error}") from error
     if not isinstance(content, dict):
         raise SpecError(f"{setting}: {path} holds {type(content).__name__}, expected a JSON object")
