@@ -89,7 +89,7 @@ class _Bars:
         self._bars: dict[str, TaskID] = {}
 
     def start(self, stage: str, total: int | None, unit: str) -> None:
-        self._bars[stage] = self._progress.add_task(stage, total=total, unit=unit)
+        self._bars[stage] = self._progress.add_task(printable(stage), total=total, unit=unit)
 
     def advance(self, stage: str, n: int) -> None:
         if stage in self._bars:
