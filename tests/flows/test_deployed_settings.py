@@ -19,6 +19,7 @@ from flows.edit import edit
 from flows.evaluate import evaluate
 from flows.make_safe import make_safe
 from flows.sweep import sweep
+from tasks.experiments.ablation_points import ablation_points
 from tests.data_specs.test_config import BASE, MINIMAL, PRESETS
 
 FLOWS = {
@@ -172,3 +173,25 @@ def test_other_parameters_are_refused_when_they_are_sent(case: str) -> None:
     config = {"configs": [ABSOLUTE]} if flow is compare else {"config": ABSOLUTE}
     with pytest.raises((ValidationError, SignatureMismatchError)):
         deployed(flow, config | wrong)
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ({"limit": ["8"]}, "calibration.limit: expected a number, got '8'"),
+        ({"limit": [True]}, "calibration.limit: expected a number, got True"),
+        ({"seed": [[1]]}, r"axis seed holds \[\[1\]\], expected single values"),
+        ({"weight_by_magnitude": ["yes"]}, "weight_by_magnitude: Input should be a valid boolean, got 'yes'"),
+        ({"scorer": [1]}, "text.scorer: Input should be 'uwm'"),
+        ({"tau": [0.9]}, "there is no axis 'tau'"),
+        (
+            {"seed": list(range(101)), "limit": list(range(1, 101))},
+            "the axes give 10100 combinations, expected at most",
+        ),
+    ],
+)
+def test_axes_that_the_command_line_would_refuse_are_refused_when_they_come_as_they_are(
+    axes: dict[str, list[Any]], words: str
+) -> None:
+    with pytest.raises(SpecError, match=words):
+        ablation_points(RunConfig.model_validate(ABSOLUTE), axes)
