@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from data_specs.errors import SpecError
-from data_specs.wording import printable, shortened, shown
+from data_specs.wording import printable, reason, shortened, shown
 
 # Ten thousand shards by name are 600 kB.
 LARGEST_BYTES = 1 << 20
@@ -53,7 +53,7 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise SpecError(f"cannot read the settings file {path}: {error}") from error
+        raise SpecError(f"cannot read the settings file {path}: {reason(error)}") from error
     if len(data) > LARGEST_BYTES:
         raise SpecError(f"cannot read the settings file {path}: it is larger than {LARGEST_BYTES} bytes")
     if data.startswith(_UTF_16):
