@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prefect.runtime import flow_run
 
+from data_specs.config_file import require_absolute
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import Content, RunConfig
@@ -147,6 +148,7 @@ def open_session(config: RunConfig, store: Path | str, device: str, workers: int
     if outer is not None and (outer.config, outer.store.root) == (config, Store(store).root):
         yield outer
         return
+    require_absolute(config)
     session = Session(config, store, device, workers)
     _active.append(session)
     try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_specs.errors import ArtifactError
+from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
 
     opened = Store(store)
     ref = opened.find(version)
-    output.print_json(opened.manifest(ref).model_dump_json())
+    output.print_json(opened.manifest(ref).model_dump_json(), ensure_ascii=True)
     for line in lineage_lines(opened, ref):
-        typer.echo(line)
+        typer.echo(printable(line))
 
 
 @app.command("verify")
@@ -87,4 +88,4 @@ def verify(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None
 
     opened = Store(store)
     for ref, n_files in verify_lineage(opened, opened.find(version)):
-        typer.echo(f"{ref.kind} {ref.version[:16]}: {n_files} files as recorded")
+        typer.echo(printable(f"{ref.kind} {ref.version[:16]}: {n_files} files as recorded"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_specs.errors import SpecError
+from data_specs.wording import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,4 +93,4 @@ def _write(state: "dict[str, Tensor]", out: Path) -> None:
     except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
         draft.unlink(missing_ok=True)
         raise SpecError(f"cannot write --out {out}: {error}") from error
-    typer.echo(f"wrote {out}")
+    typer.echo(printable(f"wrote {out}"))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, StoreOption
 
 
@@ -32,4 +33,4 @@ def export(
 
     with progress_shown():
         folder = export_model(Store(store), edited, format.value, out, tokenizer)
-    typer.echo(f"wrote {folder}")
+    typer.echo(printable(f"wrote {folder}"))

@@ -1,11 +1,11 @@
 """The JSON files of a model: read, and refused where they ask for code of the model's own."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_specs.errors import SpecError
+from data_specs.json_text import finite_json
 from tasks.encoders.file_kind import kind_of
 from tasks.encoders.hub import first_line
 
@@ -28,7 +28,7 @@ def read_json(path: Path, setting: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             raise ValueError(f"it is larger than {_LARGEST_BYTES >> 20} MiB")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = finite_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"{setting}: cannot read {path}: {first_line(error)}") from error
     except (ValueError, RecursionError) as error:

@@ -3,7 +3,6 @@
 import re
 
 _SPACE = re.compile(r"\s+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 # Brackets and stars are letters anywhere but after a line's end, where LaTeX takes them for its options.
@@ -43,4 +42,5 @@ def escape_latex(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return _CONTROL.sub("", _SPACE.sub(" ", text)).strip()
+    # Without what turns the text around it, too.
+    return "".join(character for character in _SPACE.sub(" ", text) if character.isprintable()).strip()

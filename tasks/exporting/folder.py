@@ -9,6 +9,7 @@ from typing import Any
 
 from data_specs.errors import PipelineError, SpecError
 from data_specs.manifest import ArtifactRef
+from data_specs.wording import shown
 from tasks.encoders.architecture import OPEN_CLIP_CONFIG
 from tasks.encoders.checkpoint import read_state_dict, write_state_dict
 from tasks.encoders.model_json import CONFIG, read_json
@@ -87,7 +88,7 @@ def _find_model(store: Store, version: str) -> ArtifactRef:
         if item.kind == "model" and store.manifest(item).recipe.inputs.get("edit") == ref
     ]
     hint = f"the model that this edit made is {' or '.join(made)}" if made else "see `uwm artifacts list`"
-    raise SpecError(f"version {version!r} is an artifact of kind {ref.kind}, expected an edited model; {hint}")
+    raise SpecError(f"version {shown(version)} is an artifact of kind {ref.kind}, expected an edited model; {hint}")
 
 
 def _require_tokenizer(folder: Path, record: ModelRecord) -> None:

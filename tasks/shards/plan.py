@@ -9,6 +9,7 @@ from typing import Any
 from data_specs.errors import DataError
 from data_specs.run_config import Encoder
 from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, BadReason, member_names, needed_contents
+from data_specs.wording import shown
 from tasks.shards.inspection import IndexedSample, Shard
 
 
@@ -104,7 +105,7 @@ class Tally:
             first = self.skipped[0]
             raise DataError(
                 f"{len(self.skipped)} of {self.n_planned} samples are bad ({self.reasons()}), more than max_bad_fraction"
-                f" {self.max_bad_fraction:g}; first: {first['key']!r} in {first['shard']}: {first['reason']}"
+                f" {self.max_bad_fraction:g}; first: {shown(first['key'])} in {first['shard']}: {first['reason']}"
                 f"{' (' + first['detail'] + ')' if first['detail'] else ''}; see `uwm shards check`"
             )
 
