@@ -17,12 +17,16 @@ class ArtifactRef(Spec):
     version: str = Field(pattern=VERSION_PATTERN, description="digest of the recipe")
 
 
+# Artifacts, or SHA-256 digests of what came from outside, by role; several in order.
+Inputs = dict[str, ArtifactRef | str | list[ArtifactRef] | list[str]]
+
+
 class Recipe(Spec):
     """All that decides an artifact's content; its digest is the artifact's version."""
 
     kind: str = Field(pattern=KIND_PATTERN)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    inputs: dict[str, ArtifactRef | str | list[ArtifactRef] | list[str]] = Field(
+    inputs: Inputs = Field(
         default_factory=dict, description="artifacts, or SHA-256 digests of what came from outside, in order"
     )
     code: str = Field(description="digest of the source code that makes it")
@@ -67,7 +71,9 @@ class Manifest(Spec):
     format: Literal[1] = 1
     version: str = Field(pattern=VERSION_PATTERN)
     recipe: Recipe
-    modules: dict[str, str] = Field(default_factory=dict, description="digest of each module that the recipe's code is of")
+    modules: dict[str, str] = Field(
+        default_factory=dict, description="digest of each module that the recipe's code is of"
+    )
     files: list[FileEntry]
     sources: list[Source] = Field(default_factory=list)
     counts: dict[str, Any] = Field(default_factory=dict, description="samples read, and skipped by reason")

@@ -73,7 +73,8 @@ class Session:
     @contextmanager
     def edited_in_place(self, edit: ArtifactRef) -> Iterator[LoadedModel]:
         """The original model with an edit applied for as long as the block lasts."""
-        with edited_in_place(self.original(), read_edit(self.store.path(edit) / EDIT_FILE)) as loaded:
+        path = self.store.path(edit) / EDIT_FILE
+        with edited_in_place(self.original(), read_edit(path), path) as loaded:
             yield loaded
 
     def shards(self, patterns: Sequence[str], content: Content | None = None) -> list[Shard]:

@@ -1,13 +1,17 @@
 """Activation statistics as an artifact."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from data_specs.run_config import Encoder, RunConfig
 from tasks.activations.capture import StatisticsObserver
+from tasks.encoders.architecture import build_model
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.task import materialise_pass, pass_recipe
+from tasks.extraction.parts import PartMaker
+from tasks.extraction.task import extract_set
 from tasks.lineage.circumstances import RunContext
+from tasks.lineage.code import coded
 from tasks.lineage.store import Made, Store
 from tasks.shards.plan import ShardPlan
 
@@ -22,9 +26,17 @@ def extract_activations(
     context: RunContext,
 ) -> Made:
     """Statistics of one encoder's target layers over the calibration set."""
-    names = list(target_layers(loaded.model, encoder, layers))
-    recipe = pass_recipe(f"activations.{encoder}", __package__ or "", loaded, encoder, plans, config, {"layers": names})
-    observer = StatisticsObserver(loaded.model, encoder, layers)
-    return materialise_pass(
-        store, recipe, loaded, encoder, plans, observer, label=f"activations.{encoder}", config=config, context=context
+    kind = f"activations.{encoder}"
+    return extract_set(
+        kind,
+        encoder,
+        plans,
+        loaded,
+        partial(StatisticsObserver, encoder=encoder, layers=layers),
+        config,
+        store,
+        context,
+        settings={"layers": list(target_layers(loaded.model, encoder, layers))},
+        code=coded(PartMaker, StatisticsObserver, build_model),
+        label=kind,
     )

@@ -1,7 +1,7 @@
 """Embeddings of a pass over shards, as rows."""
 
 import pyarrow as pa
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_specs.schemas import embeddings_schema
 from tasks.extraction.columns import vector_column
@@ -34,3 +34,8 @@ class EmbeddingObserver:
         require_finite(values, "the embedding")
         columns = [*identity.values(), vector_column(values)]
         return {FOLDER: pa.RecordBatch.from_arrays(columns, schema=self._schema)}
+
+
+def embedding_observer(_model: nn.Module, width: int) -> EmbeddingObserver:
+    """The observer of any model whose embeddings have `width` numbers."""
+    return EmbeddingObserver(width)

@@ -1,12 +1,16 @@
 """Embeddings as artifacts."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from data_specs.run_config import Encoder, RunConfig
-from tasks.embeddings.observer import EmbeddingObserver
+from tasks.embeddings.observer import embedding_observer
+from tasks.encoders.architecture import build_model
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.task import materialise_pass, pass_recipe
+from tasks.extraction.parts import PartMaker
+from tasks.extraction.task import extract_set
 from tasks.lineage.circumstances import RunContext
+from tasks.lineage.code import coded
 from tasks.lineage.store import Made, Store
 from tasks.shards.plan import ShardPlan
 
@@ -22,8 +26,17 @@ def embed_shards(
     label: str,
 ) -> Made:
     """Embed all that one encoder reads; an edit of the other encoder finds the same artifact again."""
-    recipe = pass_recipe(f"embeddings.{encoder}", __package__ or "", loaded, encoder, plans, config, {})
-    observer = EmbeddingObserver(int(loaded.architecture.model_cfg["embed_dim"]))
-    return materialise_pass(
-        store, recipe, loaded, encoder, plans, observer, label=label, config=config, context=context
+    width = int(loaded.architecture.model_cfg["embed_dim"])
+    return extract_set(
+        f"embeddings.{encoder}",
+        encoder,
+        plans,
+        loaded,
+        partial(embedding_observer, width=width),
+        config,
+        store,
+        context,
+        settings={},
+        code=coded(PartMaker, embedding_observer, build_model),
+        label=label,
     )

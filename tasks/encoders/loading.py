@@ -1,8 +1,10 @@
 """A model ready for use: weights checked against the architecture, digests taken."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from tasks.encoders.checkpoint import encoder_digest, model_digest, tensor_diges
 from tasks.encoders.hub import HUB, first_line, hub_calls
 from tasks.encoders.layers import target_layers
 from tasks.encoders.model_json import read_json
+from tasks.encoders.reference import ModelFiles
 from tasks.encoders.tokenizer import Tokenizer
 from tasks.encoders.transformers_format import (
     is_folder_of_weights,
@@ -29,6 +32,17 @@ from tasks.lineage.progress import notice
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
+class ModelRef(Protocol):
+    """Names a model by value: any process that reaches its files can open it."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of all its tensors."""
+
+    def opened(self) -> AbstractContextManager["LoadedModel"]:
+        """The model, for as long as the block lasts; its files are read once in a process."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model in evaluation mode, float32, with what its inputs go through."""
@@ -39,11 +53,23 @@ class LoadedModel:
     architecture: Architecture
     digests: dict[str, str]
     source: str
+    reference: ModelRef | None = None
 
     @property
     def digest(self) -> str:
         """Digest of all its tensors."""
         return model_digest(self.digests)
+
+    @property
+    def files(self) -> ModelRef:
+        """The same model by value.
+
+        Raises:
+            SpecError: it was made in memory, so that no other process could open it.
+        """
+        if self.reference is None:
+            raise SpecError(f"model {self.source} is of no file, so its parts can be made in this process only")
+        return self.reference
 
     def encoder_digest(self, encoder: Encoder) -> str:
         """Digest of one encoder's tensors."""
@@ -67,6 +93,11 @@ def load_model(config: ModelConfig) -> LoadedModel:
     Raises:
         SpecError: architecture or weights are unknown, unreadable or do not fit each other.
     """
+    loaded = _load(config)
+    return replace(loaded, reference=ModelFiles(config, loaded.digest))
+
+
+def _load(config: ModelConfig) -> LoadedModel:
     architecture = with_activation_asked(describe_architecture(config), config.quick_gelu, _states_activation(config))
     if config.weights is not None and is_folder_of_weights(config.weights):
         return load_weights(architecture, read_checkpoint(locate_checkpoint(config.weights)), source=config.weights)

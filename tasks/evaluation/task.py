@@ -23,10 +23,11 @@ from data_specs.evaluation_files import (
     ZERO_SHOT_OUTCOMES_FILE,
     write_json,
 )
-from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.manifest import ArtifactRef, Inputs, Recipe
 from data_specs.metrics import ZERO_SHOT, metric_names
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from tasks.embeddings.pairs import EmbeddedPairs, read_pairs
+from tasks.encoders.architecture import build_model
 from tasks.encoders.forward import forward_precision
 from tasks.encoders.loading import LoadedModel
 from tasks.evaluation.differences import differences
@@ -103,7 +104,7 @@ def evaluate_model(
     encoder's weights, and the record must lead from the numbers to the edit and its data.
     `seed` is of the intervals' resamples.
     """
-    inputs: dict[str, ArtifactRef | str | list[str]] = {"model": model}
+    inputs: Inputs = {"model": model}
     inputs |= {f"embeddings.{name}": embeddings[name] for name in ENCODERS}
     for item in zero_shot:
         inputs[f"zero_shot.{item.data_set.name}.images"] = item.images

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from data_specs.ablation import Ablation, AblationPoint, AblationRow, LeftOut
 from data_specs.comparison import COMPARISON_FILE, Comparison, ComparisonRow, Role, comparison_columns
 from data_specs.evaluation_files import read_differences, read_figures, read_intervals, read_metrics
-from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.manifest import ArtifactRef, Inputs, Recipe
 from data_specs.spec import Spec
 from data_specs.sweep import SWEEP_FIGURE_FILE, SWEEP_FILE, Sweep, SweepPoint
 from tasks.experiments.ablation_table import ablation_csv, ablation_markdown, ablation_parquet_table
@@ -191,8 +191,8 @@ def read_ablation(artifact: Path) -> Ablation:
     return Ablation.model_validate_json((artifact / ABLATION_FILE).read_bytes())
 
 
-def _inputs(models: Sequence[MeasuredModel]) -> dict[str, ArtifactRef | str | list[str]]:
-    inputs: dict[str, ArtifactRef | str | list[str]] = {}
+def _inputs(models: Sequence[MeasuredModel]) -> Inputs:
+    inputs: Inputs = {}
     for item in models:
         parts = {"evaluation": item.evaluation, "edit": item.edit, "differences": item.differences}
         inputs |= {f"{role}.{item.name}": ref for role, ref in parts.items() if ref is not None}

@@ -173,7 +173,7 @@ def _data_versions(manifests: list[Manifest]) -> list[DataVersion]:
         if not isinstance(shards, list):
             continue
         places = {source.sha256: source.location for source in manifest.sources}
-        for digest in shards:
+        for digest in map(str, shards):
             found[manifest.recipe.kind, digest] = DataVersion(
                 manifest.recipe.kind, _last_part(places.get(digest, "")), digest
             )

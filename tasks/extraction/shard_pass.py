@@ -1,48 +1,87 @@
-"""One encoder's pass over planned shards; what is kept of each batch is the observer's choice."""
+"""One pass over planned shards; what becomes of each batch is the fold's choice."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
-from data_specs.errors import DataError
-from data_specs.run_config import Content, Encoder, Precision
-from data_specs.samples import needed_contents
-from data_specs.schemas import pair_id
-from data_specs.wording import shown
-from tasks.encoders.forward import encode, forward_precision
+from data_specs.run_config import Content, Encoder
 from tasks.encoders.loading import LoadedModel
-from tasks.encoders.tokens import valid_text_tokens
-from tasks.extraction.table_writer import TableWriter
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance
-from tasks.lineage.store import Build
 from tasks.shards.batch import Batch
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
 from tasks.shards.reading import BatchStream
 
-# A shard's files are named after its place in the pass and the beginning of its digest.
-SHARD_DIGEST_CHARS = 12
+
+class Fold(Protocol):
+    """What becomes of a shard's batches: rows in files, or sums."""
+
+    def shard(self, plan: ShardPlan, folder: Path) -> AbstractContextManager[None]:
+        """Frame one shard; what it leaves is in `folder` when the block ends well."""
+
+    def take(self, batch: Batch, plan: ShardPlan) -> None:
+        """Take the next samples of the shard, one or more."""
 
 
-class Observer(Protocol):
-    """Turns one forward pass into rows."""
+@dataclass(frozen=True)
+class ShardCounts:
+    """Samples of one shard that were used, and those that were skipped."""
 
-    def schemas(self) -> dict[str, pa.Schema]:
-        """The folders that it fills, with the schema of their files."""
+    used: int
+    bad: tuple[BadSample, ...]
 
-    def prepare(self, valid: Tensor | None) -> None:
-        """A forward pass comes; `valid` is [rows, tokens] bool for texts, None for images, whose tokens all count."""
 
-    def rows(self, identity: dict[str, pa.Array], embeddings: Tensor) -> dict[str, pa.RecordBatch]:
-        """Rows for each folder.
+class ShardPass:
+    """Reads shards and hands them to a fold, batch by batch; batches never reach across shards."""
 
-        Args:
-            identity: the columns pair_id, content and tag, an entry a row.
-            embeddings: [rows, embedding] float32 of unit norm.
+    def __init__(
+        self,
+        stream: BatchStream,
+        plans: Sequence[ShardPlan],
+        fold: Fold,
+        *,
+        stage: str,
+        max_bad_fraction: float,
+        n_planned: int | None = None,
+    ) -> None:
+        """Prepare a pass over `plans`, which `stream` reads; `n_planned` counts the samples of the set that they are of.
+
+        Raises:
+            DataError: more samples are bad for their place in the tar than is allowed.
         """
+        self._stream, self._plans, self._fold, self._stage = stream, list(plans), fold, stage
+        self._n_planned = planned_samples(plans) if n_planned is None else n_planned
+        self._max_bad_fraction = max_bad_fraction
+        # What is bad for its place in the tar is known now, before hours of work.
+        for plan in plans:
+            self._require_few(plan, plan.bad)
+
+    def run_shard(self, index: int, folder: Path) -> ShardCounts:
+        """Read one shard into `folder`.
+
+        Raises:
+            DataError: it alone has more bad samples than the whole set may, or what is computed is not finite.
+        """
+        plan = self._plans[index]
+        bad, used = list(plan.bad), 0
+        with self._fold.shard(plan, folder):
+            for batch in self._stream.batches(index):
+                bad.extend(batch.bad)
+                used += len(batch.keys)
+                if batch.keys:
+                    self._fold.take(batch, plan)
+                advance(self._stage, len(batch.keys) + len(batch.bad))
+                self._require_few(plan, bad)
+        advance(self._stage, len(plan.bad))
+        return ShardCounts(used, tuple(bad))
+
+    def _require_few(self, plan: ShardPlan, bad: Sequence[BadSample]) -> None:
+        Tally(self._n_planned, self._max_bad_fraction).add(0, plan.shard.location, bad)
 
 
 class CaptionTransform:
@@ -87,97 +126,6 @@ def input_stream(
     )
 
 
-class ShardPass:
-    """Reads shards, runs the encoder once a batch, and writes a Parquet file per shard and folder.
-
-    Shards that an earlier, killed process finished are taken as they are. Batches never reach
-    across shards, so a shard's bytes do not depend on which others were read before it.
-    """
-
-    def __init__(
-        self,
-        build: Build,
-        loaded: LoadedModel,
-        encoder: Encoder,
-        plans: Sequence[ShardPlan],
-        observer: Observer,
-        *,
-        stage: str,
-        precision: Precision,
-        batch_size: int,
-        max_bad_fraction: float,
-        context: RunContext,
-    ) -> None:
-        """Prepare a pass; the model moves to `context.device`."""
-        self._build, self._encoder, self._plans, self._observer = build, encoder, list(plans), observer
-        self._stage, self._precision = stage, precision
-        self._device = torch.device(context.device)
-        self._model = loaded.model.to(self._device)
-        self._stream = input_stream(loaded, encoder, plans, batch_size=batch_size, context=context)
-        self.tally = Tally(planned_samples(plans), max_bad_fraction)
-        # What is bad for its place in the tar is known now, before hours of work.
-        known = Tally(self.tally.n_planned, max_bad_fraction)
-        for plan in plans:
-            known.add(0, plan.shard.location, plan.bad)
-
-    def run_shard(self, index: int) -> dict[str, Any]:
-        """Make the files of one shard, or find them made.
-
-        Returns:
-            Counts: samples used and skipped.
-
-        Raises:
-            DataError: too many bad samples, or statistics that are not finite.
-        """
-        plan = self._plans[index]
-        name = f"{index:06d}-{plan.shard.sha256[:SHARD_DIGEST_CHARS]}"
-        record = self._build.parts.record(name)
-        if record is None:
-            record = self._make_shard(index, name)
-        else:
-            advance(self._stage, len(plan.keys) + len(plan.bad))
-        self.tally.add(record["used"], plan.shard.location, [BadSample(**item) for item in record["bad"]])
-        return {"shard": plan.shard.location, "used": record["used"], "skipped": len(record["bad"])}
-
-    def _make_shard(self, index: int, name: str) -> dict[str, Any]:
-        plan = self._plans[index]
-        files = {folder: self._build.folder / folder / f"{name}.parquet" for folder in self._observer.schemas()}
-        bad = list(plan.bad)
-        used = 0
-        with TableWriter({files[folder]: schema for folder, schema in self._observer.schemas().items()}) as writer:
-            for batch in self._stream.batches(index):
-                bad.extend(batch.bad)
-                used += len(batch.keys)
-                if batch.keys:
-                    writer.write({files[folder]: rows for folder, rows in self._forward(batch, plan).items()})
-                advance(self._stage, len(batch.keys) + len(batch.bad))
-                self._check_early(plan, bad)
-        advance(self._stage, len(plan.bad))
-        record = {"used": used, "bad": [vars(item) for item in bad]}
-        self._build.parts.finish(name, [path for path in files.values() if path.exists()], record)
-        return record
-
-    def _check_early(self, plan: ShardPlan, bad: list[BadSample]) -> None:
-        so_far = Tally(self.tally.n_planned, self.tally.max_bad_fraction, 0, list(self.tally.skipped))
-        so_far.add(0, plan.shard.location, bad)
-
-    def _forward(self, batch: Batch, plan: ShardPlan) -> dict[str, pa.RecordBatch]:
-        contents = needed_contents(plan.shard.content)
-        inputs = torch.stack([batch.inputs[content] for content in contents], dim=1).flatten(0, 1)
-        inputs = inputs.to(self._device, non_blocking=True)
-        identity = _identity(batch, plan, contents)
-        self._observer.prepare(valid_text_tokens(self._model, inputs) if self._encoder == "text" else None)
-        try:
-            with forward_precision(self._precision, self._device):
-                embeddings = encode(self._model, self._encoder, inputs)
-                return self._observer.rows(identity, embeddings)
-        except NotFinite as error:
-            raise DataError(
-                f"{error.what} of pair {shown(batch.keys[error.row // len(contents)])} ({contents[error.row % len(contents)]}"
-                f" side) in shard {plan.shard.location} is NaN or infinite; look at the sample and at the precision"
-            ) from error
-
-
 class NotFinite(Exception):
     """A row that holds NaN or infinity."""
 
@@ -196,14 +144,3 @@ def require_finite(values: Tensor, what: str) -> None:
     finite = torch.isfinite(values).flatten(1).all(dim=1)
     if not bool(finite.all()):
         raise NotFinite(what, int((~finite).nonzero()[0, 0]))
-
-
-def _identity(batch: Batch, plan: ShardPlan, contents: tuple[Content, ...]) -> dict[str, pa.Array]:
-    n_sides = len(contents)
-    ids = [pair_id(plan.shard.sha256, key) for key in batch.keys for _ in range(n_sides)]
-    tags = [tag for tag in batch.tags for _ in range(n_sides)]
-    return {
-        "pair_id": pa.array(ids, pa.string()),
-        "content": pa.array(list(contents) * len(batch.keys), pa.string()),
-        "tag": pa.array(tags, pa.string()),
-    }

@@ -59,7 +59,7 @@ def coded(*roots: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
 def _place(root: object) -> "_Place":
     if isinstance(root, str):
         return root, None
-    function = getattr(root, "fn", root)
+    function: Any = getattr(root, "fn", root)
     return function.__module__, function.__qualname__.split(".")[0]
 
 
@@ -120,7 +120,7 @@ def _file(module: str) -> Path:
 
 
 def _exists(module: str) -> bool:
-    return module.split(".")[0] in _PACKAGES and _file(module).is_file()
+    return module.split(".", maxsplit=1)[0] in _PACKAGES and _file(module).is_file()
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, _Place]]:
@@ -159,12 +159,12 @@ def _references(statements: Iterable[ast.stmt], source: _Module) -> Iterator[_Pl
                 yield module, node.attr
     for node in nodes:
         # A forward reference is a string.
-        name = node.id if isinstance(node, ast.Name) else node.value if isinstance(node, ast.Constant) else None
-        if isinstance(name, str) and id(node) not in through_module:
-            if name in source.definitions and name != _ALWAYS:
-                yield source.name, name
-            elif name in own:
-                yield own[name]
+        used = node.id if isinstance(node, ast.Name) else node.value if isinstance(node, ast.Constant) else None
+        if isinstance(used, str) and id(node) not in through_module:
+            if used in source.definitions and used != _ALWAYS:
+                yield source.name, used
+            elif used in own:
+                yield own[used]
 
 
 def _plain(node: object) -> object:
@@ -195,7 +195,9 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
 
 def _called(node: ast.expr) -> str:
     function = node.func if isinstance(node, ast.Call) else node
-    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    return (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )
 
 
 def _is_for_people(function: ast.expr) -> bool:

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from data_specs.manifest import FileEntry, Recipe
+from data_specs.manifest import ArtifactRef, FileEntry, Recipe
+
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
@@ -40,6 +41,11 @@ def text_sha256(text: str) -> str:
 def recipe_version(recipe: Recipe) -> str:
     """The version of the artifact that a recipe makes."""
     return text_sha256(canonical_json(recipe.model_dump(mode="json")))
+
+
+def recipe_ref(recipe: Recipe) -> ArtifactRef:
+    """The artifact that a recipe makes."""
+    return ArtifactRef(kind=recipe.kind, version=recipe_version(recipe))
 
 
 def digest_of(named: Mapping[str, str]) -> str:

@@ -14,10 +14,10 @@ from typing import Any
 from filelock import FileLock
 
 from data_specs.errors import ArtifactError, PipelineError
-from data_specs.manifest import ArtifactRef, Manifest, Recipe, Source
+from data_specs.manifest import ArtifactRef, FileEntry, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
 from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown
-from tasks.lineage.digest import describe_files, recipe_version
+from tasks.lineage.digest import describe_files, recipe_ref
 from tasks.lineage.disk import disk_of, is_full, refusal
 from tasks.lineage.listing import Survey, survey
 from tasks.lineage.parts import PARTS_FOLDER, Parts
@@ -45,6 +45,7 @@ class Build:
     parts: Parts
     sources: list[Source] = field(default_factory=list)
     counts: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, FileEntry] = field(default_factory=dict)  # files taken from artifacts that were checked
 
 
 class Store:
@@ -58,6 +59,8 @@ class Store:
             ArtifactError: something else than a folder is there.
         """
         self.root = open_root(root)
+        # Checked or made by this process's user of the store: hashed once is enough for a run.
+        self._sound: set[ArtifactRef] = set()
 
     def path(self, ref: ArtifactRef) -> Path:
         """The folder of an artifact, there or not."""
@@ -81,7 +84,7 @@ class Store:
             ArtifactError: the artifact is there, but a file of it is missing or has changed; or it is not, and the
                 store's disk is full or cannot be written.
         """
-        ref = ArtifactRef(kind=recipe.kind, version=recipe_version(recipe))
+        ref = recipe_ref(recipe)
         # Before the lock: a store that nobody may write to can still be read.
         made = self._find_made(ref)
         if made is not None:
@@ -94,10 +97,15 @@ class Store:
                     made = self._make(ref, recipe, write, context)
         return made
 
+    def holds(self, ref: ArtifactRef) -> bool:
+        """Whether an artifact is there, whatever state it is in."""
+        return os.path.lexists(self.path(ref))
+
     def _find_made(self, ref: ArtifactRef) -> Made | None:
-        if not os.path.lexists(self.path(ref)):
+        if not self.holds(ref):
             return None
-        self.check(ref)
+        if ref not in self._sound:
+            self.check(ref)
         return Made(ref, self.path(ref), reused=True)
 
     def _make(self, ref: ArtifactRef, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
@@ -113,6 +121,7 @@ class Store:
                 shutil.rmtree(scratch, ignore_errors=True)
             raise
         self._publish(ref, build, context, started)
+        self._sound.add(ref)
         return Made(ref, self.path(ref), reused=False)
 
     def _publish(self, ref: ArtifactRef, build: Build, context: RunContext, started: str) -> None:
@@ -121,7 +130,8 @@ class Store:
         manifest = Manifest(
             version=ref.version,
             recipe=build.recipe,
-            files=describe_files(build.folder, artifact_files(build.folder, ref)),
+            modules=build.recipe.modules,
+            files=_described(build, ref),
             sources=build.sources,
             counts=build.counts,
             circumstances=describe_circumstances(context, started=started),
@@ -129,7 +139,8 @@ class Store:
         text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         (build.folder / MANIFEST).write_text(text, encoding="utf-8")
         for name in [*artifact_files(build.folder, ref), MANIFEST]:
-            _sync(build.folder / name)
+            if name not in build.known:
+                _sync(build.folder / name)
         target = self.path(ref)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(build.folder, target)
@@ -190,6 +201,7 @@ class Store:
                     f"{label}: file {shown(found.path)} changed since it was made: sha256 {found.sha256[:12]} of"
                     f" {found.size_bytes} bytes, expected {expected.sha256[:12]} of {expected.size_bytes}; {REMEDY}"
                 )
+        self._sound.add(ref)
         return manifest
 
     def survey(self) -> Survey:
@@ -218,6 +230,12 @@ class Store:
             got = f"{len(found)} artifacts ({some})" if found else f"none of the {len(self.survey().found)} artifacts"
             raise ArtifactError(f"version {version[:80]!r} names {got} in {self.root}; see `uwm artifacts list`")
         return found[0]
+
+
+def _described(build: Build, ref: ArtifactRef) -> list[FileEntry]:
+    names = artifact_files(build.folder, ref)
+    fresh = describe_files(build.folder, [name for name in names if name not in build.known])
+    return sorted([*fresh, *(build.known[name] for name in names if name in build.known)], key=lambda entry: entry.path)
 
 
 def _sync(path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from data_specs.errors import ArtifactError
-from data_specs.manifest import ArtifactRef
+from data_specs.manifest import ArtifactRef, Inputs
 from tasks.lineage.store import Store
 
 
@@ -32,7 +32,18 @@ def verify_lineage(store: Store, ref: ArtifactRef) -> Iterator[tuple[ArtifactRef
 def inputs_of(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
     """The artifacts that one was made of, by role."""
     inputs = store.manifest(ref).recipe.inputs
-    return {role: item for role, item in inputs.items() if isinstance(item, ArtifactRef)}
+    return artifacts_in(inputs)
+
+
+def artifacts_in(inputs: Inputs) -> dict[str, ArtifactRef]:
+    """The artifacts among inputs, by role; several of one role are numbered."""
+    found: dict[str, ArtifactRef] = {}
+    for role, item in inputs.items():
+        if isinstance(item, ArtifactRef):
+            found[role] = item
+        elif isinstance(item, list):
+            found |= {f"{role}.{index}": each for index, each in enumerate(item) if isinstance(each, ArtifactRef)}
+    return found
 
 
 def lineage_lines(
@@ -50,8 +61,8 @@ def lineage_lines(
     yield f"{indent}{role}: {ref.kind} {ref.version[:16]} {manifest.circumstances.ended[:19]}"
     locations = {source.sha256: source.location for source in manifest.sources}
     for name, item in manifest.recipe.inputs.items():
-        if isinstance(item, ArtifactRef):
-            yield from lineage_lines(store, item, name, (*above, ref))
-            continue
-        for digest in [item] if isinstance(item, str) else item:
-            yield f"{indent}  {name}: sha256 {digest[:16]} {locations.get(digest, '')}".rstrip()
+        for each in item if isinstance(item, list) else [item]:
+            if isinstance(each, ArtifactRef):
+                yield from lineage_lines(store, each, name, (*above, ref))
+            else:
+                yield f"{indent}  {name}: sha256 {each[:16]} {locations.get(each, '')}".rstrip()

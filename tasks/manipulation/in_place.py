@@ -2,19 +2,42 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from data_specs.errors import ArtifactError
-from tasks.encoders.checkpoint import tensor_digests
-from tasks.encoders.loading import LoadedModel
+from tasks.encoders.checkpoint import model_digest, tensor_digests
+from tasks.encoders.loading import LoadedModel, ModelRef
 from tasks.manipulation.edit import Edit, changed_values, require_base
+from tasks.manipulation.edit_file import read_edit
+
+
+@dataclass(frozen=True)
+class EditedFiles:
+    """A model with an edit on it, by value."""
+
+    base: ModelRef
+    edit: Path
+    digest: str
+
+    @contextmanager
+    def opened(self) -> Iterator[LoadedModel]:
+        """The edited model, for as long as the block lasts.
+
+        Raises:
+            ArtifactError: the edit is damaged or of another model, or something else comes out than was planned.
+        """
+        with self.base.opened() as loaded, edited_in_place(loaded, read_edit(self.edit), self.edit) as edited:
+            if edited.digest != self.digest:
+                raise ArtifactError(f"{self.edit} makes model {edited.digest[:12]} here, expected {self.digest[:12]}")
+            yield edited
 
 
 @contextmanager
-def edited_in_place(loaded: LoadedModel, edit: Edit) -> Iterator[LoadedModel]:
+def edited_in_place(loaded: LoadedModel, edit: Edit, path: Path | None = None) -> Iterator[LoadedModel]:
     """Change the selected weights, and put back the original ones when the block ends.
 
     No second model is made, so that a sweep over many edits needs the memory of one.
@@ -22,6 +45,7 @@ def edited_in_place(loaded: LoadedModel, edit: Edit) -> Iterator[LoadedModel]:
     Args:
         loaded: the base model; it is the edited model inside the block.
         edit: what to change.
+        path: of the edit's file, so that other processes can do the same.
 
     Yields:
         The same model under the edited model's digests.
@@ -43,8 +67,14 @@ def edited_in_place(loaded: LoadedModel, edit: Edit) -> Iterator[LoadedModel]:
     try:
         for layer, change in edit.layers.items():
             _put(weights[layer], change.index, values[layer])
-        digests = tensor_digests({f"{layer}.weight": weight.detach() for layer, weight in weights.items()})
-        yield replace(loaded, digests={**loaded.digests, **digests})
+        digests = {
+            **loaded.digests,
+            **tensor_digests({f"{layer}.weight": weight.detach() for layer, weight in weights.items()}),
+        }
+        reference = None
+        if path is not None and loaded.reference is not None:
+            reference = EditedFiles(loaded.reference, path, model_digest(digests))
+        yield replace(loaded, digests=digests, reference=reference)
     finally:
         for layer, change in edit.layers.items():
             _put(weights[layer], change.index, change.original)

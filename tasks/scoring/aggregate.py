@@ -12,7 +12,7 @@ from data_specs.manifest import Manifest
 from data_specs.run_config import CONTENTS, Content
 from data_specs.samples import needed_contents
 from tasks.extraction.columns import vectors
-from tasks.extraction.shard_pass import SHARD_DIGEST_CHARS
+from tasks.extraction.rows import SHARD_DIGEST_CHARS
 from tasks.extraction.table_reader import connect, open_rows, query, read_window
 from tasks.scoring.saliency import ChannelStats
 from tasks.shards.plan import ShardPlan

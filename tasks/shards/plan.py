@@ -29,6 +29,8 @@ class ShardPlan:
     shard: Shard
     keys: tuple[str, ...]
     bad: tuple[BadSample, ...]
+    room: int | None = None  # samples at most, where a limit cuts the shard
+    needs: tuple[str, ...] = ()
 
 
 def plan_reading(
@@ -61,7 +63,8 @@ def plan_reading(
                 bad.append(fault)
         left[shard.content] = room - len(keys)
         if keys or bad:
-            plans.append(ShardPlan(shard, tuple(keys), tuple(bad)))
+            cut = len(keys) if len(keys) >= room else None
+            plans.append(ShardPlan(shard, tuple(keys), tuple(bad), cut, tuple(needs)))
     return plans
 
 

@@ -70,11 +70,12 @@ from tasks.embeddings.pairs import pairs_by_shard
 from tasks.encoders.architecture import build_model, describe_architecture
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
+from tasks.extraction.shard_pass import ShardPass, input_stream
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.parts import Parts
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import pair_gradients
-from tasks.scoring.gradients.gradient_pass import GradientPass
+from tasks.scoring.gradients.gradient_fold import GradientFold, sum_gradients
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
@@ -92,13 +93,12 @@ def gradients():
     return pair_gradients(pairs, "text", redirection_loss, **settings)
 
 build = Build(Recipe(kind="layer_scores.text", code="x"), folder, Parts(folder))
-made = GradientPass(
-    build, loaded, "text", target_layers(model, "text", "attention_output"), plans, gradients,
-    stage="benchmark", precision="fp32", batch_size=16, context=RunContext(),
-)
-for index in range(len(plans)):
-    made.run_shard(index)
-scores, counts = made.finish()
+layers = target_layers(model, "text", "attention_output")
+fold = GradientFold(loaded, "text", layers, gradients, precision="fp32", device=torch.device("cpu"))
+stream = input_stream(loaded, "text", plans, batch_size=16, context=RunContext(), side="safe")
+shard_pass = ShardPass(stream, plans, fold, stage="benchmark", max_bad_fraction=1.0)
+sum_gradients(build, fold, shard_pass, plans, "benchmark")
+scores, counts = fold.finish()
 # ru_maxrss would also count the parent, whose pages a forked child shares until it starts.
 peak_kb = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 print(json.dumps({"peak_mb": peak_kb / 1024, **counts}))

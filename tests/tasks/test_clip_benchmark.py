@@ -24,7 +24,8 @@ from tasks.evaluation.zero_shot import (
     open_data_set,
     read_labelled,
 )
-from tasks.extraction.shard_pass import ShardPass
+from tasks.extraction.rows import RowFold
+from tasks.extraction.shard_pass import ShardPass, input_stream
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tasks.shards.inspection import open_shards
@@ -68,20 +69,12 @@ def embed(folder, shards, encoder, loaded):
     plans = plan_reading(shards, encoder, None)
 
     def write(build):
-        shard_pass = ShardPass(
-            build,
-            loaded,
-            encoder,
-            plans,
-            EmbeddingObserver(16),
-            stage="embed",
-            precision="fp32",
-            batch_size=7,
-            max_bad_fraction=0,
-            context=RunContext(),
-        )
+        context = RunContext()
+        fold = RowFold(loaded, encoder, EmbeddingObserver(16), "fp32", torch.device("cpu"))
+        stream = input_stream(loaded, encoder, plans, batch_size=7, context=context)
+        shard_pass = ShardPass(stream, plans, fold, stage="embed", max_bad_fraction=0)
         for index in range(len(plans)):
-            shard_pass.run_shard(index)
+            shard_pass.run_shard(index, build.folder)
 
     recipe = Recipe(kind=f"embeddings.{encoder}", settings={}, inputs={}, code="0")
     return Store(folder / "store").materialise(recipe, write, RunContext()).path

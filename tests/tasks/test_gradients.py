@@ -15,11 +15,12 @@ from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.encoders.forward import encode
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import load_model
+from tasks.extraction.shard_pass import ShardPass, input_stream
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.parts import Parts
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import pair_gradients
-from tasks.scoring.gradients.gradient_pass import GradientPass
+from tasks.scoring.gradients.gradient_fold import GradientFold, sum_gradients
 from tasks.scoring.scorer import BatchMembers
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
 from tasks.scoring.scorers.gradient_unsafe import preference_loss
@@ -122,7 +123,8 @@ def encode_double(model, encoder, values):
     return model.encode_image(values.double()) if encoder == "vision" else model.encode_text(values)
 
 
-def gradient_pass(folder, loaded, encoder, shards, embedded, *, loss=preference_loss, batch_pairs=4, **changes):
+def run(folder, loaded, encoder, shards, embedded, *, loss=preference_loss, batch_pairs=4, workers=0, **changes):
+    """Sum over all shards, going on from what `folder` holds; the scores and counts."""
     folder.mkdir(parents=True, exist_ok=True)
     build = Build(Recipe(kind="layer_scores.text", code="x"), folder, Parts(folder))
     build.parts.remove_unfinished()
@@ -130,19 +132,34 @@ def gradient_pass(folder, loaded, encoder, shards, embedded, *, loss=preference_
     def gradients():
         return pair_gradients(embedded, encoder, loss, batch_pairs=batch_pairs, wanted=lambda *_: True, device=CPU)
 
-    settings = {"stage": "test", "precision": "fp32", "batch_size": 3, "context": RunContext()}
-    layers = target_layers(loaded.model, encoder, changes.pop("layers", LAYERS[encoder]))
+    layers = target_layers(loaded.model, encoder, changes.get("layers", LAYERS[encoder]))
     plans = plan_reading(shards, encoder, None)
-    return GradientPass(build, loaded, encoder, layers, plans, gradients, **{**settings, **changes})
+    fold = changes.get("fold", GradientFold)(loaded, encoder, layers, gradients, precision="fp32", device=CPU)
+    stream = input_stream(loaded, encoder, plans, batch_size=3, context=RunContext(workers=workers), side="safe")
+    shard_pass = ShardPass(stream, plans, fold, stage="test", max_bad_fraction=1.0)
+    sum_gradients(build, fold, shard_pass, plans, "test")
+    return fold.finish()
+
+
+def dies_at(call):
+    """A fold that fails at its n-th batch."""
+
+    class Dying(GradientFold):
+        n_calls = 0
+
+        def take(self, batch, plan):
+            self.n_calls += 1
+            if self.n_calls == call:
+                raise OSError("the disk is away")
+            super().take(batch, plan)
+
+    return Dying
 
 
 @pytest.mark.parametrize("loss", [preference_loss, redirection_loss])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_pieces_of_batches_across_shards_equal_whole_batches(tmp_path, loaded, shards, inputs, embedded, encoder, loss):
-    made = gradient_pass(tmp_path, loaded, encoder, shards, embedded, loss=loss)
-    for index in range(3):
-        made.run_shard(index)
-    scores, counts = made.finish()
+    scores, counts = run(tmp_path, loaded, encoder, shards, embedded, loss=loss)
     expected = whole_batches(loaded, encoder, inputs, loss, 4)
     assert counts == {"n_pairs": 14, "n_batches": 4}
     assert scores.keys() == expected.keys()
@@ -150,91 +167,50 @@ def test_pieces_of_batches_across_shards_equal_whole_batches(tmp_path, loaded, s
         assert_close(scores[name].double(), total, rtol=2e-4, atol=2e-5 * float(total.max()))
 
 
-def test_a_pass_that_was_cut_goes_on_with_the_same_bits(tmp_path, loaded, shards, embedded):
-    whole = gradient_pass(tmp_path / "whole", loaded, "text", shards, embedded)
-    for index in range(3):
-        whole.run_shard(index)
-    expected, counts = whole.finish()
+@pytest.mark.parametrize("call", range(1, 7))
+def test_a_pass_that_was_cut_at_any_batch_goes_on_with_the_same_bits(tmp_path, loaded, shards, embedded, call):
+    expected, counts = run(tmp_path / "whole", loaded, "text", shards, embedded)
     cut = tmp_path / "cut"
-    for index in range(3):
-        again = gradient_pass(cut, loaded, "text", shards, embedded)
-        for done in range(index + 1):
-            again.run_shard(done)
-    found, again_counts = gradient_pass(cut, loaded, "text", shards, embedded).finish()
+    with pytest.raises(OSError, match="the disk is away"):
+        run(cut, loaded, "text", shards, embedded, fold=dies_at(call))
+    found, again_counts = run(cut, loaded, "text", shards, embedded)
     assert again_counts == counts
     assert all(torch.equal(found[name], total) for name, total in expected.items())
     assert len(list(cut.glob("*.safetensors"))) == 1
-
-
-def test_sums_that_a_killed_process_left_are_forgotten_with_the_last_ones(tmp_path, loaded, shards, embedded):
-    made = gradient_pass(tmp_path, loaded, "text", shards, embedded)
-    made.run_shard(0)
-    left = (tmp_path / "gradients-000000.safetensors").read_bytes()
-    _finished(made, start=1)
-    # As if the process had died before it removed the first shard's sums.
-    (tmp_path / "gradients-000000.safetensors").write_bytes(left)
-    made.forget()
-    assert list(tmp_path.glob("*.safetensors")) == []
-
-
-def test_a_shard_that_failed_half_way_starts_again_from_its_beginning(tmp_path, loaded, shards, embedded, monkeypatch):
-    expected, _ = _finished(gradient_pass(tmp_path / "whole", loaded, "text", shards, embedded))
-    made = gradient_pass(tmp_path / "failing", loaded, "text", shards, embedded)
-    made.run_shard(0)
-    take, calls = GradientPass._take, []
-
-    def fail_once(self, batch, plan):
-        calls.append(batch)
-        if len(calls) == 2:
-            raise OSError("the disk is away")
-        take(self, batch, plan)
-
-    monkeypatch.setattr(GradientPass, "_take", fail_once)
-    with pytest.raises(OSError, match="the disk is away"):
-        made.run_shard(1)
-    found, _ = _finished(made, start=1)
-    assert all(torch.equal(found[name], total) for name, total in expected.items())
-
-
-def _finished(made, start=0):
-    for index in range(start, 3):
-        made.run_shard(index)
-    return made.finish()
+    # Once more, from the finished sums alone.
+    again, _ = run(cut, loaded, "text", shards, embedded, fold=dies_at(1))
+    assert all(torch.equal(again[name], total) for name, total in expected.items())
 
 
 def test_the_model_is_left_as_it_was(tmp_path, loaded, shards, embedded):
     before = {name: value.requires_grad for name, value in loaded.model.named_parameters()}
-    _finished(gradient_pass(tmp_path, loaded, "vision", shards, embedded))
+    run(tmp_path, loaded, "vision", shards, embedded)
     assert {name: value.requires_grad for name, value in loaded.model.named_parameters()} == before
     assert all(value.grad is None for value in loaded.model.parameters())
 
 
 def test_workers_change_no_bit(tmp_path, loaded, shards, embedded):
-    alone, _ = _finished(gradient_pass(tmp_path / "0", loaded, "text", shards, embedded))
-    shared, _ = _finished(
-        gradient_pass(tmp_path / "2", loaded, "text", shards, embedded, context=RunContext(workers=2))
-    )
+    alone, _ = run(tmp_path / "0", loaded, "text", shards, embedded)
+    shared, _ = run(tmp_path / "2", loaded, "text", shards, embedded, workers=2)
     assert all(torch.equal(shared[name], total) for name, total in alone.items())
 
 
 def test_a_pair_that_the_shards_no_longer_give_is_refused(tmp_path, loaded, shards, embedded):
     strange = replace(embedded[2], pair_ids=[*embedded[2].pair_ids[:-1], "0123456789abcdef/gone"])
-    made = gradient_pass(tmp_path, loaded, "text", shards, [*embedded[:2], strange])
     with pytest.raises(DataError, match="pair 0123456789abcdef/gone was embedded, but the shards no longer give it"):
-        _finished(made)
+        run(tmp_path, loaded, "text", shards, [*embedded[:2], strange])
 
 
 def test_no_pair_at_all_is_refused(tmp_path, loaded, shards, embedded):
     with pytest.raises(DataError, match="no pair with all four members is left to score"):
-        _finished(gradient_pass(tmp_path, loaded, "text", shards, []))
+        run(tmp_path, loaded, "text", shards, [])
 
 
 def test_a_layer_that_the_embedding_does_not_depend_on_is_refused(tmp_path, loaded, shards, embedded):
     loaded.model.unused = torch.nn.Linear(3, 3)
     try:
-        made = gradient_pass(tmp_path, loaded, "text", shards, embedded, layers="unused")
         with pytest.raises(SpecError, match=r"text\.layers: the embedding does not depend on layer unused"):
-            made.run_shard(0)
+            run(tmp_path, loaded, "text", shards, embedded, layers="unused")
     finally:
         del loaded.model.unused
 

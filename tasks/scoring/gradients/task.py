@@ -1,4 +1,4 @@
-"""Gradient scores of one encoder's layers as an artifact, one Prefect task a shard."""
+"""Gradient scores of one encoder's layers as an artifact."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -13,34 +13,23 @@ from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import Encoder, EncoderConfig, RunConfig
 from data_specs.schemas import pair_id
 from tasks.embeddings.pairs import pairs_by_shard
+from tasks.encoders.architecture import build_model
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
+from tasks.extraction.shard_pass import ShardPass, input_stream
 from tasks.extraction.task import worth_retrying
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.digest import source_digest
+from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.scoring.gradients.embedding_gradients import PairGradient, pair_gradients
-from tasks.scoring.gradients.gradient_pass import GradientPass
+from tasks.scoring.gradients.gradient_fold import GradientFold, sum_gradients, sums_file
 from tasks.scoring.layer_scores import write_layer_scores
 from tasks.scoring.scorer import BatchMembers, GradientScorer
-from tasks.scoring.scorers.registry import find_scorer
+from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
 from tasks.shards.plan import ShardPlan
 
 Loss = Callable[[BatchMembers], Tensor]
-
-
-@task(
-    name="differentiate-shard",
-    task_run_name="{label}-{index}",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=1,
-    retry_condition_fn=worth_retrying,
-)
-def differentiate_shard(gradient_pass: GradientPass, index: int, label: str) -> None:
-    """Run the encoder forward and backward over one shard."""
-    gradient_pass.run_shard(index)
 
 
 def score_by_gradients(
@@ -59,33 +48,40 @@ def score_by_gradients(
     a pair is used that is in the plans of both encoders.
     """
     own = plans[encoder]
-    loss = find_scorer(chosen.scorer, GradientScorer).loss
+    scorer = find_scorer(chosen.scorer, GradientScorer)
     layers = target_layers(loaded.model, encoder, chosen.layers)
-    recipe = _recipe(encoder, chosen, [*layers], embeddings, plans, loaded, config)
+    code = coded(score_by_gradients, build_model, source_of(scorer), without=(REGISTRY,))
+    recipe = _recipe(encoder, chosen, [*layers], embeddings, plans, loaded, config, code)
     label = f"gradients.{encoder}.{chosen.scorer}"
+    device = torch.device(context.device)
 
     def write(build: Build) -> None:
-        gradient_pass = GradientPass(
-            build,
-            loaded,
-            encoder,
-            layers,
-            own,
-            _gradients(encoder, chosen, loss, embeddings, plans, config, store, context),
-            stage=label,
-            precision=config.precision,
-            batch_size=config.batch_size,
-            context=context,
-        )
+        gradients = _gradients(encoder, chosen, scorer.loss, embeddings, plans, config, store, context)
+        fold = GradientFold(loaded, encoder, layers, gradients, precision=config.precision, device=device)
+        stream = input_stream(loaded, encoder, own, batch_size=config.batch_size, context=context, side="safe")
+        # Bad samples were counted when the same shards were embedded.
+        shard_pass = ShardPass(stream, own, fold, stage=label, max_bad_fraction=1.0)
         with stage(label, sum(len(plan.keys) for plan in own), "samples"):
-            for index in range(len(own)):
-                differentiate_shard(gradient_pass, index, label)
-        _write_scores(build, gradient_pass, encoder, chosen, loaded, context)
+            sum_gradients(build, fold, shard_pass, own, label)
+        _write_scores(build, fold, own, encoder, chosen, loaded, device)
         build.sources.extend(
             Source(location=plan.shard.location, sha256=plan.shard.sha256, size_bytes=plan.shard.size_bytes)
             for plan in own
         )
 
+    return differentiate_shards(store, recipe, write, context, label)
+
+
+@task(
+    name="differentiate-shards",
+    task_run_name="{label}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=1,
+    retry_condition_fn=worth_retrying,
+)
+def differentiate_shards(store: Store, recipe: Recipe, write: Any, context: RunContext, label: str) -> Made:
+    """Run the encoder forward and backward over all shards; tried again, it goes on at the shard where it was."""
     return store.materialise(recipe, write, context)
 
 
@@ -97,6 +93,7 @@ def _recipe(
     plans: Mapping[Encoder, Sequence[ShardPlan]],
     loaded: LoadedModel,
     config: RunConfig,
+    code: Mapping[str, Any],
 ) -> Recipe:
     tags = config.calibration.tags
     return Recipe(
@@ -117,7 +114,7 @@ def _recipe(
             "encoder": loaded.encoder_digest(encoder),
             "shards": [plan.shard.sha256 for plan in plans[encoder]],
         },
-        code=source_digest(__package__ or ""),
+        **code,
     )
 
 
@@ -153,18 +150,19 @@ def _pairs(plans: Sequence[ShardPlan]) -> frozenset[str]:
 
 def _write_scores(
     build: Build,
-    gradient_pass: GradientPass,
+    fold: GradientFold,
+    plans: Sequence[ShardPlan],
     encoder: Encoder,
     chosen: EncoderConfig,
     loaded: LoadedModel,
-    context: RunContext,
+    device: torch.device,
 ) -> None:
     # Asked for by the first layer that is not yet written: a killed run may have lost the sums, but no layer.
-    finished = cache(gradient_pass.finish)
+    finished = cache(fold.finish)
 
     def score(layer: str, _weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
         scores, counts = finished()
-        return scores[layer], counts
+        return scores[layer], dict(counts)
 
     write_layer_scores(
         build,
@@ -172,7 +170,9 @@ def _write_scores(
         score,
         encoder=encoder,
         weight_by_magnitude=chosen.weight_by_magnitude,
-        device=torch.device(context.device),
+        device=device,
         stage=f"scores.{encoder}",
     )
-    gradient_pass.forget()
+    # Every score is written, so the sums go; also older ones that a killed process left.
+    for plan in plans:
+        (build.folder / sums_file(plan)).unlink(missing_ok=True)

@@ -42,5 +42,6 @@ def find_scorer(name: ScorerName, kind: type[Kind]) -> Kind:
 
 def source_of(scorer: Scorer) -> str:
     """The module that a scorer is defined in."""
-    made_by = scorer.start if isinstance(scorer, ActivationScorer) else getattr(scorer, "loss", None) or scorer.scores
-    return made_by.__module__
+    match scorer:
+        case ActivationScorer(start=function) | GradientScorer(loss=function) | WeightScorer(scores=function):
+            return function.__module__

@@ -1,10 +1,9 @@
-"""One encoder's backward pass over planned shards, piece by piece."""
+"""One encoder's backward pass, piece by piece, as a fold of the pass over shards."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,7 @@ from data_specs.run_config import Encoder, Precision
 from data_specs.schemas import pair_id
 from tasks.encoders.forward import encode, forward_precision
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.shard_pass import input_stream
-from tasks.lineage.circumstances import RunContext
+from tasks.extraction.shard_pass import ShardPass
 from tasks.lineage.progress import advance
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import PairGradient
@@ -24,71 +22,59 @@ from tasks.shards.batch import Batch
 from tasks.shards.plan import ShardPlan
 
 
-class GradientPass:
-    """Sums |dloss / dW| over batches of pairs, shard by shard, in memory that depends on neither.
+class GradientFold:
+    """Sums |dloss / dW| over batches of pairs, in memory that depends neither on their number nor on their size.
 
-    After each shard the sums are on disk, so a killed run goes on at the next one.
+    A batch may reach across shards. What has been gathered stands in a file after each, so that a killed run goes on.
     """
 
     def __init__(
         self,
-        build: Build,
         loaded: LoadedModel,
         encoder: Encoder,
         layers: Mapping[str, nn.Linear],
-        plans: Sequence[ShardPlan],
         gradients: Callable[[], Iterator[PairGradient]],
         *,
-        stage: str,
         precision: Precision,
-        batch_size: int,
-        context: RunContext,
+        device: torch.device,
     ) -> None:
-        """Prepare a pass; `gradients` starts over from the first pair whenever it is called."""
-        self._build, self._encoder, self._plans, self._gradients = build, encoder, list(plans), gradients
-        self._stage, self._precision = stage, precision
-        self._device = torch.device(context.device)
-        self._model = loaded.model.to(self._device)
+        """The model moves to `device`; `gradients` starts over from the first pair whenever it is called."""
+        self._encoder, self._gradients, self._precision, self._device = encoder, gradients, precision, device
+        self._model = loaded.model.to(device)
         self._weights = {name: layer.weight for name, layer in layers.items()}
         self._sums = GradientSums(self._weights)
-        self._stream = input_stream(loaded, encoder, plans, batch_size=batch_size, context=context, side="safe")
-        self._at = -1  # the shard that the sums and the waiting pairs stand before
         self._n_pairs = self._n_batches = 0
         self._waiting: Iterator[PairGradient] = iter(())
         self._next_pair: PairGradient | None = None
 
-    def run_shard(self, index: int) -> None:
-        """Go through one shard, or find it done.
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pairs and batches so far."""
+        return {"n_pairs": self._n_pairs, "n_batches": self._n_batches}
 
-        Raises:
-            SpecError: the loss does not reach a target layer.
-        """
-        if self._build.parts.record(_part(index)) is not None:
-            advance(self._stage, len(self._plans[index].keys))
-            return
-        if self._at != index:
-            self._restore(index)
-        self._at = -1
+    def resume(self, counts: Mapping[str, int] | None, sums: Path) -> None:
+        """Stand where `counts` and the file `sums` were written; None is the beginning."""
+        self._n_pairs = self._n_batches = 0
+        self._sums.clear()
+        if counts is not None:
+            self._n_pairs, self._n_batches = counts["n_pairs"], counts["n_batches"]
+            self._sums.load(sums)
+        self._waiting = islice(self._gradients(), self._n_pairs, None)
+        self._next_pair = next(self._waiting, None)
+
+    @contextmanager
+    def shard(self, plan: ShardPlan, folder: Path) -> Iterator[None]:
+        """Track gradients for the shard's length, and write what is gathered."""
         with differentiable(self._model, self._weights.values()):
-            for batch in self._stream.batches(index):
-                self._take(batch, self._plans[index])
-                advance(self._stage, len(batch.keys) + len(batch.bad))
-        state = self._state(index)
-        self._sums.save(state)
-        record = {"n_pairs": self._n_pairs, "n_batches": self._n_batches}
-        self._build.parts.finish(_part(index), [state], record)
-        if index:
-            self._state(index - 1).unlink(missing_ok=True)
-        self._at = index + 1
+            yield
+        self._sums.save(folder / sums_file(plan))
 
-    def finish(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def finish(self) -> tuple[dict[str, Tensor], dict[str, int]]:
         """The scores [out, in] float32 by layer, and what they were taken over.
 
         Raises:
             DataError: no pair was used, or an embedded pair did not come up in the shards.
         """
-        if self._at != len(self._plans):
-            self._restore(len(self._plans))
         if self._next_pair is not None:
             raise DataError(
                 f"pair {self._next_pair.pair_id} was embedded, but the shards no longer give it; leave shards as they are"
@@ -96,25 +82,14 @@ class GradientPass:
         if self._n_pairs == 0:
             raise DataError("no pair with all four members is left to score; look at the tags and at the shards")
         self._sums.close_batch()
-        return self._sums.scores(), {"n_pairs": self._n_pairs, "n_batches": self._n_batches}
+        return self._sums.scores(), self.counts
 
-    def forget(self) -> None:
-        """Remove the sums from disk, once every score is written; also older ones that a killed process left."""
-        for index in range(len(self._plans)):
-            self._state(index).unlink(missing_ok=True)
+    def take(self, batch: Batch, plan: ShardPlan) -> None:
+        """Add the gradients of a batch's pairs.
 
-    def _restore(self, index: int) -> None:
-        self._n_pairs = self._n_batches = 0
-        self._sums.clear()
-        if index:
-            record = self._build.parts.record(_part(index - 1)) or {}
-            self._n_pairs, self._n_batches = record["n_pairs"], record["n_batches"]
-            self._sums.load(self._state(index - 1))
-        self._waiting = islice(self._gradients(), self._n_pairs, None)
-        self._next_pair = next(self._waiting, None)
-        self._at = index
-
-    def _take(self, batch: Batch, plan: ShardPlan) -> None:
+        Raises:
+            SpecError: the loss does not reach a target layer.
+        """
         used: list[tuple[int, PairGradient]] = []
         for row, key in enumerate(batch.keys):
             # A pair that lacks a member for the other encoder was not embedded, and is passed over.
@@ -133,8 +108,39 @@ class GradientPass:
                 self._sums.add(weight_gradients(self._model, self._encoder, self._weights, inputs, gradients))
             self._n_pairs += len(piece)
 
-    def _state(self, index: int) -> Path:
-        return self._build.folder / f"{_part(index)}.safetensors"
+
+def sums_file(plan: ShardPlan) -> str:
+    """The name of the file of what was gathered up to the end of a shard."""
+    return f"gradients-{plan.shard.sha256}.safetensors"
+
+
+def sum_gradients(
+    build: Build, fold: GradientFold, shard_pass: ShardPass, plans: Sequence[ShardPlan], stage: str
+) -> None:
+    """Go through all shards in order, since a batch may reach across them; each is a part of the build."""
+    standing = False
+    before: dict[str, int] | None = None
+    sums = build.folder
+    for index, plan in enumerate(plans):
+        record = build.parts.record(_part(index))
+        if record is None:
+            if not standing:
+                fold.resume(before, sums)
+                standing = True
+            shard_pass.run_shard(index, build.folder)
+            record = fold.counts
+            build.parts.finish(_part(index), [build.folder / sums_file(plan)], record)
+            if index:
+                sums.unlink(missing_ok=True)
+        else:
+            advance(stage, len(plan.keys))
+        before, sums = record, build.folder / sums_file(plan)
+    if not standing and sums.is_file():
+        fold.resume(before, sums)
+
+
+def _part(index: int) -> str:
+    return f"gradients-{index:06d}"
 
 
 def weight_gradients(
@@ -167,10 +173,6 @@ def weight_gradients(
             raise SpecError(f"{encoder}.layers: the embedding does not depend on layer {name}; choose other layers")
         reached[name] = gradient
     return reached
-
-
-def _part(index: int) -> str:
-    return f"gradients-{index:06d}"
 
 
 @contextmanager

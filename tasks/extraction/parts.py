@@ -1,0 +1,124 @@
+"""One shard's rows as an artifact of their own, which any process can make that reaches the store and the model's files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from data_specs.errors import DataError
+from data_specs.manifest import ArtifactRef, Recipe, Source
+from data_specs.run_config import Content, Encoder, Precision
+from tasks.encoders.loading import LoadedModel, ModelRef
+from tasks.extraction.rows import Observer, RowFold
+from tasks.extraction.shard_pass import ShardPass, input_stream
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.digest import recipe_ref
+from tasks.lineage.progress import advance
+from tasks.lineage.store import Build, Made, Store
+from tasks.shards.inspection import inspect_shard
+from tasks.shards.plan import ShardPlan, plan_reading
+
+
+class ObserverOf(Protocol):
+    """Names an observer by value, so that it can be sent; called in the process that runs the model."""
+
+    def __call__(self, model: nn.Module) -> Observer:
+        """The observer of a model."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is read of one shard, and the recipe of what comes of it; values only, and few."""
+
+    recipe: Recipe
+    location: str
+    path: Path
+    sha256: str
+    content: Content | None
+    room: int | None  # samples at most, where the limit of the set cuts the shard
+    needs: tuple[str, ...] = ()
+
+    @property
+    def ref(self) -> ArtifactRef:
+        """The artifact that it becomes."""
+        return recipe_ref(self.recipe)
+
+    def plan(self, encoder: Encoder) -> ShardPlan:
+        """Which samples those are, from the shard itself.
+
+        Raises:
+            DataError: the shard cannot be read here, or is another than was planned.
+        """
+        if not self.path.is_file():
+            raise DataError(
+                f"shard {self.location} is not at {self.path} on this machine; put it where every worker sees it"
+            )
+        shard = inspect_shard(self.location, self.content, self.path)
+        if shard.sha256 != self.sha256:
+            raise DataError(
+                f"shard {self.location} is not what was planned: sha256 {shard.sha256[:12]}, expected {self.sha256[:12]}"
+            )
+        return plan_reading([shard], encoder, self.room, needs=self.needs)[0]
+
+
+@dataclass(frozen=True)
+class PartMaker:
+    """How the parts of one set are made; a value that can be sent to another process."""
+
+    model: ModelRef
+    encoder: Encoder
+    observer: ObserverOf
+    precision: Precision
+    batch_size: int
+    max_bad_fraction: float
+    n_planned: int  # samples of the whole set
+    stage: str
+
+    def __call__(self, part: Part, store: Store, context: RunContext) -> Made:
+        """Make one part, in whatever process this is.
+
+        Raises:
+            SpecError: the model's files here are those of another model.
+            DataError: the shard is missing or another here, or too many of its samples are bad.
+        """
+        with self.model.opened() as loaded:
+            return next(self.make([part], [part.plan(self.encoder)], loaded, store, context))
+
+    def make(
+        self, parts: Sequence[Part], plans: Sequence[ShardPlan], loaded: LoadedModel, store: Store, context: RunContext
+    ) -> Iterator[Made]:
+        """Make parts one after the other, or find them made; decoding goes on from one to the next."""
+        missing = [index for index, part in enumerate(parts) if not store.holds(part.ref)]
+        chosen = [plans[index] for index in missing]
+        fold = RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, torch.device(context.device))
+        stream = input_stream(loaded, self.encoder, chosen, batch_size=self.batch_size, context=context)
+        shard_pass = ShardPass(
+            stream,
+            chosen,
+            fold,
+            stage=self.stage,
+            max_bad_fraction=self.max_bad_fraction,
+            n_planned=self.n_planned,
+        )
+        places = {index: place for place, index in enumerate(missing)}
+        for index, (part, plan) in enumerate(zip(parts, plans, strict=True)):
+            made = store.materialise(part.recipe, _writer(shard_pass, places.get(index), plan), context)
+            if made.reused:
+                advance(self.stage, len(plan.keys) + len(plan.bad))
+            yield made
+
+
+def _writer(shard_pass: ShardPass, place: int | None, plan: ShardPlan) -> Callable[[Build], None]:
+    def write(build: Build) -> None:
+        if place is None:
+            raise DataError(f"the rows of shard {plan.shard.location} vanished from the store; start again")
+        counts = shard_pass.run_shard(place, build.folder)
+        build.counts["samples_used"] = counts.used
+        build.counts["bad"] = [vars(item) for item in counts.bad]
+        shard = plan.shard
+        build.sources.append(Source(location=shard.location, sha256=shard.sha256, size_bytes=shard.size_bytes))
+
+    return write
