@@ -1,10 +1,8 @@
 """A sweep over tau and alpha: what `sweep.json` holds."""
 
-from collections.abc import Mapping
-
 from pydantic import Field, FiniteFloat
 
-from data_specs.metrics import ZERO_SHOT, metric_names
+from data_specs.metrics import ordered_metrics
 from data_specs.spec import Spec
 
 SWEEP_FILE, SWEEP_FIGURE_FILE = "sweep.json", "sweep.svg"
@@ -41,12 +39,3 @@ class Sweep(Spec):
     def difference(self, point: SweepPoint, metric: str) -> float:
         """Points against the original."""
         return point.values[metric] - self.original[metric]
-
-
-def ordered_metrics(values: Mapping[str, float]) -> list[str]:
-    """The metrics among `values` in table order, those of single zero-shot data sets last; counts are no metrics."""
-    known = [ZERO_SHOT, *metric_names()]
-    return [
-        *(name for name in known if name in values),
-        *sorted(name for name in values if name not in known and not name.startswith("n_")),
-    ]

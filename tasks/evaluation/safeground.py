@@ -1,12 +1,5 @@
-"""SafeGround's preferences and groups, counted in SQL."""
+"""SafeGround's preferences and groups in SQL."""
 
-from pathlib import Path
-
-import duckdb
-
-from data_specs.metrics import GROUPS, PREFERENCES
-
-# Counts are integers, so the result does not depend on the order in which rows are read.
 _PREFERENCE_SQL = {"P_t_s": "ss > su", "P_t_u": "us > uu", "P_v_s": "ss > us", "P_v_u": "su > uu"}
 _GROUP_SQL = {
     "Txt_s": "P_v_s AND P_v_u",
@@ -27,21 +20,3 @@ def preferences_sql() -> str:
     preferences = ", ".join(f"{test} AS {name}" for name, test in _PREFERENCE_SQL.items())
     groups = ", ".join(f"({test}) AS {name}" for name, test in _GROUP_SQL.items())
     return f"SELECT *, {groups} FROM (SELECT *, {preferences} FROM read_parquet(?, file_row_number = true, hive_partitioning = false))"
-
-
-def safeground(similarities: Path) -> dict[str, float]:
-    """Preferences and groups over all pairs.
-
-    Source: UWM paper, SafeGround.
-
-    Args:
-        similarities: a `similarities.parquet`.
-
-    Returns:
-        Metrics by name in percent, 100 where every pair prefers safe, and `n_pairs`.
-    """
-    names = [*PREFERENCES, *GROUPS]
-    counted = ", ".join(f"count(*) FILTER ({name}) AS {name}" for name in names)
-    row = duckdb.connect().execute(f"SELECT count(*), {counted} FROM ({preferences_sql()})", [str(similarities)])
-    n_pairs, *counts = row.fetchone() or (0,)
-    return {"n_pairs": n_pairs, **{name: 100 * count / n_pairs for name, count in zip(names, counts, strict=True)}}

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from data_specs.ablation import AXES, Ablation
 from data_specs.comparison import NOT_MEASURED, comparison_columns, shown
-from data_specs.sweep import ordered_metrics
+from data_specs.metrics import ordered_metrics
 from tasks.experiments.escaping import escape_markdown
 from tasks.experiments.measured import measured_cells, measured_columns
 
