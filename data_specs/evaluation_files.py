@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from data_specs.figures import Difference, TagFigure
 from data_specs.metrics import Of, accuracy_name
+from data_specs.reading import needed
 
 METRICS_FILE = "metrics.json"
 SIMILARITIES_FILE = "similarities.parquet"
@@ -76,14 +77,14 @@ def read_intervals(artifact: Path) -> dict[str, tuple[float, float]]:
 
 def read_by_tag(artifact: Path) -> list[TagFigure]:
     """The figures of each tag, tags in alphabetical order and pairs without one last."""
-    return [TagFigure(**row) for row in pq.read_table(artifact / BY_TAG_FILE).to_pylist()]
+    return [TagFigure(**row) for row in pq.read_table(needed(artifact / BY_TAG_FILE)).to_pylist()]
 
 
 def read_differences(artifact: Path) -> dict[str, Difference]:
     """Every figure's difference from a differences artifact, by metric."""
-    rows = (Difference(**row) for row in pq.read_table(artifact / DIFFERENCES_FILE).to_pylist())
+    rows = (Difference(**row) for row in pq.read_table(needed(artifact / DIFFERENCES_FILE)).to_pylist())
     return {row.metric: row for row in rows}
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(needed(path).read_text(encoding="utf-8"))

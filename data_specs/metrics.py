@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from data_specs.errors import SpecError
+
 Of = Literal["pair", "image", "caption"]
 
 ZERO_SHOT = "zero_shot"
@@ -154,11 +156,17 @@ def accuracies_of(n_classes: int) -> list[str]:
 
 
 def find_metric(name: str) -> Metric:
-    """The row of a figure; a single zero-shot data set's is that of its accuracy, under the figure's name."""
+    """The row of a figure; a single zero-shot data set's is that of its accuracy, under the figure's name.
+
+    Raises:
+        SpecError: there is no such metric.
+    """
     data_set, _, accuracy = name.removeprefix(f"{ZERO_SHOT}.").rpartition(".")
     if name.startswith(f"{ZERO_SHOT}.") and accuracy in ACCURACIES:
         row = ACCURACIES[accuracy]
         return replace(row, name=name, meaning=f"{row.meaning} on {data_set}")
+    if name not in METRICS:
+        raise SpecError(f"there is no metric {name!r}, only {', '.join(METRICS)}")
     return METRICS[name]
 
 
