@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from data_specs.errors import ArtifactError
 from data_specs.figures import Difference, TagFigure
 from data_specs.metrics import Of, accuracy_name
 from data_specs.reading import needed
@@ -27,20 +28,20 @@ class OutcomeTable:
     """Where an evaluation holds what became of each pair, image or caption, and what tells these apart."""
 
     file: str
-    key: str  # SQL
-    same: str  # SQL: what two evaluations must share to be compared
+    key: tuple[str, ...]  # columns
+    same: tuple[str, ...]  # what two evaluations must share to be compared
     what: str
 
 
 OUTCOME_TABLES: dict[Of, OutcomeTable] = {
-    "pair": OutcomeTable(OUTCOMES_FILE, "pair_id", "pair_id", "pairs"),
+    "pair": OutcomeTable(OUTCOMES_FILE, ("pair_id",), ("pair_id",), "pairs"),
     "image": OutcomeTable(
         ZERO_SHOT_OUTCOMES_FILE,
-        "data_set, sample_id",
-        "data_set, sample_id, label",
+        ("data_set", "sample_id"),
+        ("data_set", "sample_id", "label"),
         "images of zero-shot data sets",
     ),
-    "caption": OutcomeTable(CAPTION_OUTCOMES_FILE, "caption_id", "caption_id", "captions"),
+    "caption": OutcomeTable(CAPTION_OUTCOMES_FILE, ("caption_id",), ("caption_id",), "captions"),
 }
 
 
@@ -87,4 +88,7 @@ def read_differences(artifact: Path) -> dict[str, Difference]:
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(needed(path).read_text(encoding="utf-8"))
+    try:
+        return json.loads(needed(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"cannot read {path}: {error}; `uwm artifacts verify` says what has changed") from error

@@ -46,7 +46,7 @@ def ablate(
     with open_session(shared, store, device, workers) as session:
         measured, left_out = _measure_points(session, plan)
         with session.timed("ablation"):
-            asked = Plan("ablation", config.name, left_out=left_out)
+            asked = Plan(kind="ablation", name=config.name, left_out=left_out)
             session.keep("ablation", write_experiment(asked, measured, session.store, session.context))
         return session.result()
 

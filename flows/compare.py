@@ -71,7 +71,7 @@ def compare(
             paper += [row for row in rows if row.name not in {other.name for other in paper}]
         first = sessions[0]
         with first.timed("comparison"):
-            plan = Plan("comparison", " and ".join(names), paper=paper)
+            plan = Plan(kind="comparison", name=" and ".join(names), paper=paper)
             comparison = first.keep("comparison", write_experiment(plan, models, first.store, first.context))
         method = _method_names(first.config)[0]
         report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, experiments=[comparison])

@@ -47,7 +47,7 @@ def _experiments(session: Session) -> None:
     measure_edit(session, EvaluationSets(session), drawn, control)
     models, _ = compare_methods(session, "first")
     with session.timed("comparison"):
-        plan = Plan("comparison", session.config.name)
+        plan = Plan(kind="comparison", name=session.config.name)
         comparison = session.keep("comparison", write_experiment(plan, models, session.store, session.context))
     sweep = sweep_of(session, list(SWEEP_POINTS), SWEEP_ENCODER, SWEEP_LIMITS)
     report_of(session, {name: name for name in MODELS}, experiments=[comparison, sweep])

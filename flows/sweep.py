@@ -83,7 +83,7 @@ def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, 
         evaluation = measure_edit(session, sets, edit, name)
         models.append(MeasuredModel(name, "method", evaluation, edit, axes={"tau": tau, "alpha": alpha}))
     with session.timed("sweep"):
-        plan = Plan("sweep", config.name, encoders=encoders, limits=choose)
+        plan = Plan(kind="sweep", name=config.name, encoders=encoders, limits=choose)
         return session.keep("sweep", write_experiment(plan, models, session.store, session.context))
 
 

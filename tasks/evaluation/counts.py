@@ -105,8 +105,8 @@ def _count(what: Of, folders: Sequence[Path], metrics: Sequence[Metric], by: Seq
     table = OUTCOME_TABLES[what]
     source = "read_parquet(?, hive_partitioning = false) AS first"
     if len(folders) > 1:
-        source += f" JOIN read_parquet(?, hive_partitioning = false) AS second USING ({table.key})"
-    key = ", ".join(f"first.{name}" for name in table.key.split(", "))
+        source += f" JOIN read_parquet(?, hive_partitioning = false) AS second USING ({', '.join(table.key)})"
+    key = ", ".join(f"first.{name}" for name in table.key)
     columns = [f"first.{name}" for name in by] + ["count(*) AS n"]
     for metric in metrics:
         within = "" if metric.below is None else f" < {metric.below}"

@@ -59,6 +59,7 @@ def differences(first: Path, second: Path, seed: int) -> pa.Table:
 
 def _require_same(what: Of, first: Path, second: Path) -> None:
     table = OUTCOME_TABLES[what]
+    same = ", ".join(table.same)
     places = [folder / table.file for folder in (first, second)]
     held = [place.exists() for place in places]
     if not any(held):
@@ -69,10 +70,10 @@ def _require_same(what: Of, first: Path, second: Path) -> None:
         WITH counted AS (
             SELECT count(*) FILTER (NOT of_second) AS n_first, count(*) FILTER (of_second) AS n_second
             FROM (
-                SELECT {table.same}, false AS of_second FROM read_parquet(?, hive_partitioning = false)
-                UNION ALL SELECT {table.same}, true AS of_second FROM read_parquet(?, hive_partitioning = false)
+                SELECT {same}, false AS of_second FROM read_parquet(?, hive_partitioning = false)
+                UNION ALL SELECT {same}, true AS of_second FROM read_parquet(?, hive_partitioning = false)
             )
-            GROUP BY {table.same}
+            GROUP BY {same}
         )
         SELECT
             count(*) FILTER (n_second = 0), count(*) FILTER (n_first = 0),

@@ -1,7 +1,7 @@
 """Comparisons, sweeps and ablations as artifacts, from the evaluations of their models."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from data_specs.experiment import Experiment, Kind, LeftOut, Role, Row, comparis
 from data_specs.experiment_files import experiment_file, experiment_json
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.metrics import ordered_metrics
+from data_specs.spec import Spec
 from tasks.experiments.choice import choose_point, parse_limits
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import source_digest
@@ -53,8 +54,7 @@ class MeasuredModel:
         return {role: ref for role, ref in found.items() if ref is not None}
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Spec):
     """What an experiment is, beside the models that were measured for it.
 
     `paper` rows go below the measured ones. `limits` such as `zero_shot>=-2` let the best point that
@@ -72,11 +72,10 @@ class Plan:
 @task(name="write-experiment", task_run_name="write-{plan.kind}", cache_policy=NO_CACHE)
 def write_experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store, context: RunContext) -> Made:
     """Set models side by side, the original first; returns the `comparison`, `sweep` or `ablation` artifact."""
-    told = asdict(plan) | {name: [item.model_dump(mode="json") for item in getattr(plan, name)] for name in _SPECS}
     recipe = Recipe(
         kind=plan.kind,
         settings={
-            **{name: value for name, value in told.items() if name != "kind"},
+            **plan.model_dump(mode="json", exclude={"kind"}),
             "rows": [
                 {"name": item.name, "role": item.role, "axes": dict(item.axes), "settings": dict(item.settings)}
                 for item in models
@@ -97,9 +96,6 @@ def write_experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store, 
 
     with stage(plan.kind, None, "models" if plan.kind == "comparison" else "points"):
         return store.materialise(recipe, write, context)
-
-
-_SPECS = ("paper", "left_out")
 
 
 def _experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store) -> Experiment:
