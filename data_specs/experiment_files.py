@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from data_specs.errors import ArtifactError
 from data_specs.experiment import ORIGINAL, Experiment, Kind
 from data_specs.metrics import ordered_metrics
-from data_specs.reading import needed
+from data_specs.reading import read_spec
 
 _POINT_VERSIONS = ("edit", "evaluation")
 _MEASURED = ("values", "intervals", "n_selected")
@@ -54,15 +52,7 @@ def read_experiment(artifact: Path, kind: Kind) -> Experiment:
     Raises:
         ArtifactError: its JSON file is missing or holds something else.
     """
-    path = needed(artifact / experiment_file(kind, "json"))
-    try:
-        return Experiment.model_validate(_fields(json.loads(path.read_bytes()), kind))
-    except ValidationError as error:
-        what = error.errors()[0]
-        reason = f"{'.'.join(str(part) for part in what['loc'])}: {what['msg']}"
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise ArtifactError(f"{path} is no {kind}: {reason}; remove the artifact's folder to have it made anew")
+    return read_spec(Experiment, artifact / experiment_file(kind, "json"), partial(_fields, kind=kind))
 
 
 def _fields(file: dict[str, Any], kind: Kind) -> dict[str, Any]:

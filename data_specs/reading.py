@@ -1,7 +1,9 @@
 """Files of artifacts, read with a word on what to do where one is missing or wrong."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -24,17 +26,18 @@ def needed(path: Path) -> Path:
     return path
 
 
-def read_spec(spec: type[AnySpec], path: Path) -> AnySpec:
-    """What a JSON file holds.
+def read_spec(spec: type[AnySpec], path: Path, fields: Callable[[Any], Any] | None = None) -> AnySpec:
+    """What a JSON file holds; `fields` turns its layout into the fields of the spec where these differ.
 
     Raises:
         ArtifactError: it is missing or holds something else.
     """
     try:
-        return spec.model_validate_json(needed(path).read_bytes())
+        content = json.loads(needed(path).read_bytes())
+        return spec.model_validate(fields(content) if fields else content)
     except ValidationError as error:
         what = error.errors()[0]
-        raise ArtifactError(
-            f"{path} is no {path.stem}: {'.'.join(str(part) for part in what['loc'])}: {what['msg']};"
-            " remove the artifact's folder to have it made anew"
-        ) from error
+        reason = f"{'.'.join(str(part) for part in what['loc'])}: {what['msg']}"
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise ArtifactError(f"{path} is no {path.stem}: {reason}; remove the artifact's folder to have it made anew")

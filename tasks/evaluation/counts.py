@@ -1,19 +1,29 @@
 """Outcomes counted and gathered in SQL, figure by figure: of one model, or what changed between two."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from data_specs.evaluation_files import OUTCOME_TABLES
 from data_specs.metrics import ACCURACIES, MEAN_OVER_CLASSES, ZERO_SHOT, Metric, Of, accuracy_name, metrics_of
-from tasks.evaluation.figures import Change, Figure, Mean, MeanChange, Share, ShareChange
-from tasks.evaluation.intervals import Groups
+from tasks.evaluation.intervals import (
+    Counts,
+    Groups,
+    Interval,
+    difference_interval,
+    mcnemar_p,
+    mean_difference_interval,
+    mean_interval,
+    share_interval,
+)
 
 Accuracies = Mapping[str, Iterable[str]]
 
@@ -27,6 +37,32 @@ _OF_TWO = {
     },
     "mean": {"steps": "list({second} - {first} ORDER BY {key})"},
 }
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric's value over `n` pairs, captions or images, a share in percent; `interval` draws its 95 % bounds."""
+
+    metric: str
+    n: int
+    value: float
+    interval: Callable[[np.random.Generator], Interval]
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference of two models, second less first, a share's in points; how many rose and fell.
+
+    p is McNemar's of a share of one set, and None of a mean of several shares or of scores.
+    """
+
+    metric: str
+    n: int
+    difference: float
+    interval: Callable[[np.random.Generator], Interval]
+    n_gained: int
+    n_lost: int
+    p: float | None
 
 
 @dataclass(frozen=True)
@@ -133,11 +169,35 @@ def _tally(metric: Metric, rows: pa.Table) -> _Tally:
 
 def _figure(tally: _Tally) -> Figure:
     if "scores" in tally.found:
-        return Mean(tally.metric, tally.found["scores"])
-    return Share(tally.metric, tally.groups, tally.found["right"])
+        scores = tally.found["scores"]
+        return Figure(tally.metric, len(scores), float(scores.mean()), partial(mean_interval, scores))
+    groups, right = tally.groups, tally.found["right"]
+    n = int(groups.sizes.sum())
+    return Figure(tally.metric, n, _share(groups, right), partial(share_interval, groups, right))
+
+
+def _share(groups: Groups, right: Counts) -> float:
+    if groups.one_sample:
+        return 100 * torch.from_numpy(right / groups.sizes).mean().item()
+    shares: list[float] = (100 * right / groups.sizes).tolist()
+    return sum(shares) / len(shares)
 
 
 def _change(tally: _Tally) -> Change:
     if "steps" in tally.found:
-        return MeanChange(tally.metric, tally.found["steps"])
-    return ShareChange(tally.metric, tally.groups, tally.found["gained"], tally.found["lost"])
+        steps = tally.found["steps"]
+        rose, fell = int((steps > 0).sum()), int((steps < 0).sum())
+        drawn = partial(mean_difference_interval, steps)
+        return Change(tally.metric, len(steps), float(steps.mean()), drawn, rose, fell, None)
+    groups, gained, lost = tally.groups, tally.found["gained"], tally.found["lost"]
+    n_gained, n_lost = int(gained.sum()), int(lost.sum())
+    of_one_set = len(groups.sizes) == 1 and not groups.one_sample
+    return Change(
+        metric=tally.metric,
+        n=int(groups.sizes.sum()),
+        difference=100 * float(((gained - lost) / groups.sizes).mean()),
+        interval=partial(difference_interval, groups, gained, lost),
+        n_gained=n_gained,
+        n_lost=n_lost,
+        p=mcnemar_p(n_gained, n_lost) if of_one_set else None,
+    )

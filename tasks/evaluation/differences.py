@@ -10,6 +10,7 @@ from data_specs.evaluation_files import OUTCOME_TABLES, read_figures, read_zero_
 from data_specs.metrics import Of
 from data_specs.schemas import DIFFERENCES
 from tasks.evaluation.counts import changes
+from tasks.evaluation.intervals import generator
 
 
 def differences(first: Path, second: Path, seed: int) -> pa.Table:
@@ -38,8 +39,7 @@ def differences(first: Path, second: Path, seed: int) -> pa.Table:
         _require_same(what, first, second)
     rows = []
     for change in changes(first, second, accuracies):
-        low, high = change.interval(seed)
-        n_gained, n_lost = change.n_moved
+        low, high = change.interval(generator(seed))
         rows.append(
             {
                 "metric": change.metric,
@@ -49,8 +49,8 @@ def differences(first: Path, second: Path, seed: int) -> pa.Table:
                 "difference": change.difference,
                 "low": low,
                 "high": high,
-                "n_gained": n_gained,
-                "n_lost": n_lost,
+                "n_gained": change.n_gained,
+                "n_lost": change.n_lost,
                 "p": change.p,
             }
         )

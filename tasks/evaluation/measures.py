@@ -9,6 +9,7 @@ from data_specs.evaluation_files import BY_TAG_FILE, INTERVALS_FILE, METRICS_FIL
 from data_specs.metrics import accuracy_name
 from data_specs.schemas import BY_TAG
 from tasks.evaluation.counts import Accuracies, figures, tag_figures
+from tasks.evaluation.intervals import generator
 
 
 def write_measures(folder: Path, accuracies: Accuracies, seed: int) -> None:
@@ -21,7 +22,7 @@ def write_measures(folder: Path, accuracies: Accuracies, seed: int) -> None:
     """
     found = figures(folder, accuracies)
     values = {figure.metric: figure.value for figure in found}
-    write_json(folder / INTERVALS_FILE, {figure.metric: figure.interval(seed) for figure in found})
+    write_json(folder / INTERVALS_FILE, {figure.metric: figure.interval(generator(seed)) for figure in found})
     if accuracies:
         single = {
             data_set: {name: values.pop(accuracy_name(data_set, name)) for name in wanted}
@@ -43,7 +44,7 @@ def by_tag(folder: Path, seed: int) -> pa.Table:
         A row a tag and metric; pairs without a tag are a tag of their own, null, and come last.
     """
     rows = [
-        (tag, figure.n, figure.metric, figure.value, *figure.interval(seed))
+        (tag, figure.n, figure.metric, figure.value, *figure.interval(generator(seed)))
         for tag, found in tag_figures(folder).items()
         for figure in found
     ]
