@@ -1,38 +1,33 @@
 """Reading a run's settings from YAML, with paths taken relative to the file."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from data_specs.errors import SpecError
 from data_specs.run_config import RunConfig
+from data_specs.shard_patterns import literal_pattern
+from data_specs.wording import SHOWN_LENGTH, shortened, shown
+from data_specs.yaml_file import read_yaml
 
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*://|pipe:|hf-hub:)")
 
-_MERGE_TAG = "tag:yaml.org,2002:merge"
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, which YAML itself forbids."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE_TAG]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+# Settings that are told as wrong; a list of a thousand wrong values says no more than its first.
+_MOST_TOLD = 8
 
 
 def load_config(path: Path) -> RunConfig:
     """Read and validate CONFIG.yaml; relative paths inside it start at its folder.
 
     Args:
-        path: the YAML file.
+        path: the YAML file; where it is a symbolic link, paths start at the link's folder.
 
     Returns:
         The settings, every local path absolute.
@@ -40,17 +35,10 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         SpecError: the file is missing, is not YAML, or a field is unknown or out of bounds.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read the settings file {path}: {error}") from error
-    try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    data = read_yaml(path)
     if not isinstance(data, Mapping):
         raise SpecError(f"{path} holds {type(data).__name__}, expected a mapping with name, model, calibration, ...")
-    return parse_config(data, base=path.resolve().parent, source=str(path))
+    return parse_config(data, base=path.absolute().parent, source=str(path))
 
 
 def parse_config(data: Mapping[str, Any], *, base: Path, source: str) -> RunConfig:
@@ -71,23 +59,53 @@ def parse_config(data: Mapping[str, Any], *, base: Path, source: str) -> RunConf
         config = RunConfig.model_validate(dict(data))
     except ValidationError as error:
         raise SpecError(f"{source}: {describe_validation(error)}") from error
-    return _with_absolute_paths(config, base)
+    folder = base.absolute()
+    # Braces in the name of the file's own folder are no part of the user's patterns.
+    literal = Path(literal_pattern(str(folder)))
+    return _with_paths(
+        config,
+        lambda location: resolve_location(location, folder),
+        lambda pattern: resolve_location(pattern, literal),
+        base,
+    )
+
+
+def require_absolute(config: RunConfig) -> None:
+    """Make sure that settings which come from no file, such as a deployment's, name no relative path.
+
+    Raises:
+        SpecError: they do.
+    """
+
+    def checked(location: str) -> str:
+        if not (_URL.match(location) or Path(location).is_absolute()):
+            raise SpecError(
+                f"settings that come from no file name the relative path {shown(location)}, and nothing says where it starts;"
+                " give absolute paths, as `uwm config CONFIG.yaml` prints them"
+            )
+        return location
+
+    _with_paths(config, checked, checked, None)
 
 
 def describe_validation(error: ValidationError) -> str:
-    """One line for a validation error: each field's path, what is wrong and what was given."""
-    lines = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "settings"
-        if item["type"] == "extra_forbidden":
-            lines.append(f"{where} is not a known setting")
-        elif item["type"] == "missing":
-            lines.append(f"{where} is missing")
-        elif item["type"] == "value_error":
-            lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
-        else:
-            lines.append(f"{where}: {item['msg']}, got {item['input']!r}")
-    return "; ".join(lines)
+    """One line for a validation error: each field's path, what is wrong and what was given, cut where it is long."""
+    items = error.errors(include_url=False)
+    told = "; ".join(_described(item) for item in items[:_MOST_TOLD])
+    return told if len(items) <= _MOST_TOLD else f"{told}; and {len(items) - _MOST_TOLD} more"
+
+
+def _described(item: ErrorDetails) -> str:
+    where = ".".join(shortened(str(part), SHOWN_LENGTH) for part in item["loc"]) or "settings"
+    kind, text, given = item["type"], item["msg"], item["input"]
+    if kind == "extra_forbidden":
+        return f"{where} is not a known setting"
+    if kind == "missing":
+        return f"{where} is missing"
+    if kind == "value_error":
+        return f"{where}: {text.removeprefix('Value error, ')}"
+    quotes = "; put it in quotes" if kind == "string_type" and isinstance(given, bool | int | float) else ""
+    return f"{where}: {text}, got {shown(given)}{quotes}"
 
 
 def load_preset(name: str) -> dict[str, Any]:
@@ -105,47 +123,57 @@ def load_preset(name: str) -> dict[str, Any]:
     folder = files("data_specs") / "presets"
     known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     if name not in known:
-        raise SpecError(f"preset {name!r} does not exist; there are {', '.join(known)}")
+        raise SpecError(f"preset {shown(name)} does not exist; there are {', '.join(known)}")
     loaded: dict[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
     return loaded
 
 
 def resolve_location(location: str, base: Path) -> str:
-    """An absolute path for a local location; URLs and `pipe:` commands stay as they are."""
+    """An absolute path for a local location; URLs and `pipe:` commands stay as they are.
+
+    Raises:
+        SpecError: it starts with the home folder of nobody.
+    """
     if _URL.match(location):
         return location
-    expanded = Path(location).expanduser()
-    return str(expanded if expanded.is_absolute() else base / expanded)
+    # Of the text, because a Path forgets the ./ by which a name that starts with ~ is told apart.
+    expanded = os.path.expanduser(location)  # noqa: PTH111
+    if expanded.startswith("~"):
+        home = shown(location.partition("/")[0])
+        raise SpecError(
+            f"path {shown(location)}: there is no home folder {home}; write ./~… for a name that starts with ~"
+        )
+    return str(base / expanded)
 
 
-def _with_absolute_paths(config: RunConfig, base: Path) -> RunConfig:
+def _with_paths(
+    config: RunConfig, resolve: Callable[[str], str], resolve_pattern: Callable[[str], str], base: Path | None
+) -> RunConfig:
+    """The same settings with every local path and pattern resolved; `base` tells files from pretrained tags."""
+
     def resolved(locations: list[str] | None) -> list[str] | None:
-        return None if locations is None else [resolve_location(location, base) for location in locations]
+        return None if locations is None else [resolve_pattern(location) for location in locations]
 
     model, calibration, evaluation = config.model, config.calibration, config.evaluation
-    architecture = model.architecture
+    architecture, weights, tokenizer = model.architecture, model.weights, model.tokenizer
     if architecture.endswith(".json"):
-        architecture = resolve_location(architecture, base)
-    weights = model.weights
-    if weights is not None and ("/" in weights or Path(weights).suffix or (base / weights).exists()):
-        weights = resolve_location(weights, base)
-    tokenizer = None if model.tokenizer is None else resolve_location(model.tokenizer, base)
+        architecture = resolve(architecture)
+    if weights is not None and ("/" in weights or Path(weights).suffix or _exists(weights, base)):
+        weights = resolve(weights)
+    if tokenizer is not None:
+        tokenizer = resolve(tokenizer)
+    zero_shot = [item.model_copy(update={"path": resolve(item.path)}) for item in evaluation.zero_shot]
+    paths = {"architecture": architecture, "weights": weights, "tokenizer": tokenizer}
+    sides = {name: resolved(getattr(calibration, name)) for name in ("shards", "safe", "unsafe")}
     return config.model_copy(
         update={
-            "model": model.model_copy(
-                update={"architecture": architecture, "weights": weights, "tokenizer": tokenizer}
-            ),
-            "calibration": calibration.model_copy(
-                update={name: resolved(getattr(calibration, name)) for name in ("shards", "safe", "unsafe")}
-            ),
-            "evaluation": evaluation.model_copy(
-                update={
-                    "shards": resolved(evaluation.shards),
-                    "zero_shot": [
-                        item.model_copy(update={"path": resolve_location(item.path, base)})
-                        for item in evaluation.zero_shot
-                    ],
-                }
-            ),
+            "model": model.model_copy(update=paths),
+            "calibration": calibration.model_copy(update=sides),
+            "evaluation": evaluation.model_copy(update={"shards": resolved(evaluation.shards), "zero_shot": zero_shot}),
         }
     )
+
+
+def _exists(name: str, base: Path | None) -> bool:
+    # os.path, because a Path raises where a name is longer than file systems take.
+    return base is not None and os.path.exists(base / name)  # noqa: PTH110

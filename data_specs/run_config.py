@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from data_specs.spec import Spec
+from data_specs.wording import shown
 
 Encoder = Literal["text", "vision"]
 Content = Literal["safe", "unsafe"]
@@ -14,7 +15,7 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 ScorerName = Literal["uwm", "unsafe_only", "difference", "gradient_unsafe", "gradient_safe_clip", "magnitude", "random"]
 Templates = Literal["data_set", "paper"]
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$"
 ENCODERS: tuple[Encoder, ...] = ("text", "vision")
 CONTENTS: tuple[Content, ...] = ("safe", "unsafe")
 # What a scorer reads; the others read the weights alone.
@@ -22,26 +23,43 @@ ACTIVATION_SCORERS: tuple[ScorerName, ...] = ("uwm", "unsafe_only", "difference"
 GRADIENT_SCORERS: tuple[ScorerName, ...] = ("gradient_unsafe", "gradient_safe_clip")
 
 
-def _refuse_boolean(value: Any) -> Any:
-    # YAML's `yes` would count as 1, and a max_bad_fraction of 1 tolerates everything.
-    if isinstance(value, bool):
-        raise ValueError(f"expected a number, got {value}")
+# A path, URL or name; no system call takes a NUL.
+Location = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+Workers = Annotated[int, Field(ge=0, le=256)] | None
+
+
+def _only_numbers(value: Any) -> Any:
+    # YAML's `yes` would count as 1, and a max_bad_fraction of 1 tolerates everything. A text that looks
+    # like a number is refused by Prefect's server, and so it is here.
+    if isinstance(value, bool | str):
+        raise ValueError(f"expected a number, got {shown(value)}")
     return value
+
+
+def _require_nothing(schema: dict[str, Any]) -> None:
+    # What an encoder's settings leave out is filled in before they are validated, which a JSON schema cannot say.
+    schema.pop("required", None)
 
 
 class ModelConfig(Spec):
     """Which model is measured and edited."""
 
-    architecture: str = Field(
-        min_length=1, description="open_clip model name, hf-hub:ORG/NAME, or path of an open_clip config .json"
+    architecture: Location = Field(
+        description="open_clip model name, hf-hub:ORG/NAME, or path of an open_clip config .json"
     )
-    weights: str | None = Field(
+    weights: Location | None = Field(
         default=None,
         description="open_clip pretrained tag, path of a .safetensors or .pt file, or a folder or hf-hub:ORG/NAME in"
         " transformers' CLIP format; not where architecture is hf-hub:",
     )
-    tokenizer: str | None = Field(
-        default=None, min_length=1, description="local folder of a Hugging Face tokenizer, in place of the hub's"
+    tokenizer: Location | None = Field(
+        default=None, description="local folder of a Hugging Face tokenizer, in place of the hub's"
+    )
+    quick_gelu: bool | None = Field(
+        default=None,
+        strict=True,
+        description="activation of a weights file, which cannot say it: QuickGELU (OpenAI's) or GELU; null: as the"
+        " architecture says",
     )
 
     @model_validator(mode="after")
@@ -49,20 +67,20 @@ class ModelConfig(Spec):
         if self.weights is None and not self.architecture.startswith("hf-hub:"):
             raise ValueError("weights is missing; give a pretrained tag (such as openai) or the path of a checkpoint")
         if self.weights is not None and self.architecture.startswith("hf-hub:"):
-            raise ValueError(f"weights is {self.weights!r}, but hf-hub: names its own weights; remove weights")
+            raise ValueError(f"weights is {shown(self.weights)}, but hf-hub: names its own weights; remove weights")
         return self
 
 
 class CalibrationConfig(Spec):
     """The shards on which weights are scored: paired, or one list for each side."""
 
-    shards: list[str] | None = Field(default=None, min_length=1, description="paired shards; braces expand")
-    safe: list[str] | None = Field(default=None, min_length=1, description="unpaired shards of safe samples")
-    unsafe: list[str] | None = Field(default=None, min_length=1, description="unpaired shards of unsafe samples")
+    shards: list[Location] | None = Field(default=None, min_length=1, description="paired shards; braces expand")
+    safe: list[Location] | None = Field(default=None, min_length=1, description="unpaired shards of safe samples")
+    unsafe: list[Location] | None = Field(default=None, min_length=1, description="unpaired shards of unsafe samples")
     limit: int | None = Field(default=8192, ge=1, le=100_000_000, description="samples used, in shard order; null: all")
     tags: list[str] | None = Field(default=None, min_length=1, description="use only pairs with these tags; null: all")
 
-    _numbers = field_validator("limit", mode="before")(_refuse_boolean)
+    _numbers = field_validator("limit", mode="before")(_only_numbers)
 
     @model_validator(mode="after")
     def _paired_or_unpaired(self) -> "CalibrationConfig":
@@ -81,7 +99,7 @@ class ZeroShotConfig(Spec):
     """One zero-shot classification data set in CLIP_benchmark's WebDataset layout."""
 
     name: str = Field(pattern=NAME_PATTERN, description="name in the tables")
-    path: str = Field(min_length=1, description="folder with classnames.txt and SPLIT/nshards.txt")
+    path: Location = Field(description="folder with classnames.txt and SPLIT/nshards.txt")
     split: str = Field(default="test", pattern=r"^[A-Za-z0-9_-]+$", description="folder of the shards to classify")
     templates: Templates = Field(
         default="data_set", description="prompts: the data set's own ensemble, or the paper's one template"
@@ -91,28 +109,30 @@ class ZeroShotConfig(Spec):
 class EvaluationConfig(Spec):
     """What the models are measured on."""
 
-    shards: list[str] = Field(min_length=1, description="paired shards with all four members; braces expand")
+    shards: list[Location] = Field(min_length=1, description="paired shards with all four members; braces expand")
     limit: int | None = Field(default=None, ge=1, le=100_000_000, description="pairs used, in shard order; null: all")
     zero_shot: list[ZeroShotConfig] = Field(default_factory=list, description="classification data sets")
 
-    _numbers = field_validator("limit", mode="before")(_refuse_boolean)
+    _numbers = field_validator("limit", mode="before")(_only_numbers)
 
     @field_validator("zero_shot")
     @classmethod
     def _names_differ(cls, value: list[ZeroShotConfig]) -> list[ZeroShotConfig]:
         names = [data_set.name for data_set in value]
         if len(set(names)) < len(names):
-            raise ValueError(f"data set names must differ, got {names}")
+            raise ValueError(f"data set names must differ, got {shown(names)}")
         return value
 
 
 class EncoderConfig(Spec):
     """How one encoder's weights are scored, selected and edited (paper Eq. 8-11)."""
 
+    model_config = ConfigDict(json_schema_extra=_require_nothing)
+
     scorer: ScorerName = Field(default="uwm", description="what a weight's score is taken from")
     layers: str = Field(min_length=1, description="attention_output, mlp_output, or a glob over dotted layer names")
     aggregation: Aggregation = Field(default="mean_of_ratios", description="how uwm brings pairs together")
-    weight_by_magnitude: bool = Field(description="multiply scores by |W|")
+    weight_by_magnitude: bool = Field(strict=True, description="multiply scores by |W|")
     rule: Rule = Field(default="score_mass", description="how tau becomes a set of weights")
     tau: float = Field(default=0.98, gt=0, lt=1, description="share of the summed score (or of the weights) left alone")
     alpha: float = Field(
@@ -122,7 +142,7 @@ class EncoderConfig(Spec):
         default=512, ge=2, le=65_536, description="pairs in one batch of a gradient scorer; changes its scores"
     )
 
-    _numbers = field_validator("tau", "alpha", "batch_pairs", mode="before")(_refuse_boolean)
+    _numbers = field_validator("tau", "alpha", "batch_pairs", mode="before")(_only_numbers)
 
     @property
     def needs_pairs(self) -> bool:
@@ -190,7 +210,7 @@ class RunConfig(MethodConfig):
     batch_size: int = Field(default=32, ge=1, le=4096, description="samples in one forward pass; changes last digits")
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
 
-    _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(_refuse_boolean)
+    _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(_only_numbers)
 
     @model_validator(mode="before")
     @classmethod

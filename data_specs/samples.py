@@ -20,7 +20,22 @@ BadReason = Literal[
     "undecodable caption",
     "undecodable tag",
     "invalid member name",
+    "member too large",
+    "sparse member",
 ]
+
+# No single sample costs more than a bounded multiple of a usual one. A photograph of 100 megapixels has some 50 MB,
+# a tokenizer reads some 300 characters and takes time that grows with the square of a word's length.
+LARGEST_MEMBER_BYTES: dict[str, int] = {
+    **dict.fromkeys(IMAGE_SUFFIXES, 128 << 20),
+    TEXT_SUFFIX: 64 << 10,
+    TAG_SUFFIX: 1 << 20,
+    CLASS_SUFFIX: 64,
+}
+LONGEST_CAPTION = 10_000
+LONGEST_KEY_BYTES = 1024
+# A picture's shorter side is brought to the model's size before the crop, so a thin one is enlarged by its ratio.
+LARGEST_SIDE_RATIO = 50
 
 # webdataset cuts a member's name at the first dot of its base name, so a dot in a key would split it.
 VALID_KEY = re.compile(r"^[^./\x00-\x1f\x7f][^.\x00-\x1f\x7f]*$")

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from data_specs.spec import Spec
+from data_specs.wording import shown
 
 # Where a template takes the class name; other braces are text.
 CLASS_PLACE = "{c}"
@@ -27,7 +28,7 @@ class ZeroShotPreset(Spec):
     @classmethod
     def _names_the_class(cls, value: str) -> str:
         if CLASS_PLACE not in value:
-            raise ValueError(f"template {value!r} lacks {CLASS_PLACE}")
+            raise ValueError(f"template {shown(value)} lacks {CLASS_PLACE}")
         return value
 
     @property

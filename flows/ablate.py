@@ -6,7 +6,7 @@ from prefect import flow
 
 from data_specs.errors import NotSelectable
 from data_specs.experiment import ORIGINAL, LeftOut
-from data_specs.run_config import RunConfig
+from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
 from flows.scores import require_inputs, scores_of
@@ -22,7 +22,7 @@ def ablate(
     axes: dict[str, list[Any]],
     store: str = "store",
     device: str = "auto",
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> RunResult:
     """Measure every combination of some settings.
 

@@ -2,14 +2,14 @@
 
 from prefect import flow
 
-from data_specs.run_config import RunConfig
+from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.scores import scores_of
 from flows.session import open_session
 
 
 @flow(name="calibrate")
-def calibrate(config: RunConfig, store: str = "store", device: str = "auto", workers: int | None = None) -> RunResult:
+def calibrate(config: RunConfig, store: str = "store", device: str = "auto", workers: Workers = None) -> RunResult:
     """Score every weight of the target layers on the calibration set.
 
     Args:

@@ -11,7 +11,7 @@ from data_specs.evaluation_files import read_by_tag, read_metrics
 from data_specs.experiment import ORIGINAL, Row
 from data_specs.manifest import ArtifactRef
 from data_specs.paper import paper_row
-from data_specs.run_config import MethodConfig, RunConfig
+from data_specs.run_config import MethodConfig, RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.measure import (
     EvaluationSets,
@@ -36,7 +36,7 @@ def compare(
     controls: Controls = "each",
     store: str = "store",
     device: str = "auto",
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> RunResult:
     """Measure the methods of one or several runs and set them side by side.
 

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from data_specs.manifest import ArtifactRef
-from data_specs.run_config import RunConfig
+from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.calibrate import calibrate
 from flows.measure import selected_edit
@@ -16,7 +16,7 @@ def edit(
     config: RunConfig,
     store: str = "store",
     device: str = "auto",
-    workers: int | None = None,
+    workers: Workers = None,
     scores: ArtifactRef | None = None,
 ) -> RunResult:
     """Select weights and write the edit and the edited model.

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from data_specs.manifest import ArtifactRef
-from data_specs.run_config import RunConfig
+from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.measure import EvaluationSets, measure
 from flows.session import open_session
@@ -14,7 +14,7 @@ def evaluate(
     config: RunConfig,
     store: str = "store",
     device: str = "auto",
-    workers: int | None = None,
+    workers: Workers = None,
     model: ArtifactRef | None = None,
     name: str | None = None,
 ) -> RunResult:

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from data_specs.manifest import ArtifactRef
-from data_specs.run_config import RunConfig
+from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.calibrate import calibrate
 from flows.edit import edit
@@ -14,7 +14,7 @@ from flows.session import open_session
 
 
 @flow(name="make-safe")
-def make_safe(config: RunConfig, store: str = "store", device: str = "auto", workers: int | None = None) -> RunResult:
+def make_safe(config: RunConfig, store: str = "store", device: str = "auto", workers: Workers = None) -> RunResult:
     """Edit a model with Unsafe Weights Manipulation and compare it with the original.
 
     Args:

@@ -4,6 +4,7 @@ from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from data_specs.samples import CLASS_SUFFIX
+from data_specs.shard_patterns import literal_pattern
 from flows.scores import labelled
 from flows.session import Session
 from tasks.embeddings.task import embed_shards
@@ -27,7 +28,10 @@ class EvaluationSets:
         evaluation = session.config.evaluation
         data_sets = [open_data_set(item) for item in evaluation.zero_shot]
         self.pairs = session.shards(evaluation.shards)
-        self.labelled = [(data_set, session.shards(data_set.shards, "safe")) for data_set in data_sets]
+        self.labelled = [
+            (data_set, session.shards([literal_pattern(path) for path in data_set.shards], "safe"))
+            for data_set in data_sets
+        ]
 
 
 def measure(

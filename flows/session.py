@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prefect.runtime import flow_run
 
+from data_specs.config_file import require_absolute
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import Content, RunConfig
@@ -19,13 +20,11 @@ from tasks.encoders.loading import LoadedModel, load_model, load_weights
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Made, Store
-from tasks.manipulation.edit import read_edit
+from tasks.manipulation.edit_file import read_edit
 from tasks.manipulation.in_place import edited_in_place
 from tasks.manipulation.task import EDIT_FILE, MODEL_FILE
 from tasks.shards.inspection import Shard, open_shards
 from tasks.shards.location import expand_locations
-
-_SCRATCH = ".scratch"
 
 
 class Session:
@@ -42,7 +41,7 @@ class Session:
         )
         self._loaded: dict[str, LoadedModel] = {}
         self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
-        self._fetched = self.store.root / _SCRATCH / f"fetched-{os.getpid()}"
+        self._fetched: Path | None = None
         self._made: dict[str, Made] = {}
         self._computed: set[ArtifactRef] = set()
         self.metrics: dict[str, dict[str, float]] = {}
@@ -82,6 +81,8 @@ class Session:
         key = (tuple(patterns), content)
         if key not in self._shards:
             with self.timed("check shards"), stage("check shards", None, "shards"):
+                if self._fetched is None:
+                    self._fetched = self.store.temporary_folder(f"fetched-{os.getpid()}")
                 self._shards[key] = open_shards(expand_locations(patterns), content, self._fetched)
         return self._shards[key]
 
@@ -133,7 +134,8 @@ class Session:
 
     def close(self) -> None:
         """Remove copies of shards that were fetched."""
-        shutil.rmtree(self._fetched, ignore_errors=True)
+        if self._fetched is not None:
+            shutil.rmtree(self._fetched, ignore_errors=True)
 
 
 _active: list[Session] = []
@@ -146,6 +148,7 @@ def open_session(config: RunConfig, store: Path | str, device: str, workers: int
     if outer is not None and (outer.config, outer.store.root) == (config, Store(store).root):
         yield outer
         return
+    require_absolute(config)
     session = Session(config, store, device, workers)
     _active.append(session)
     try:

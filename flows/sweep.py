@@ -1,5 +1,7 @@
 """A sweep: one set of scores, an edit for every tau and alpha, each measured."""
 
+from typing import Literal
+
 from prefect import flow
 
 from data_specs.errors import SpecError
@@ -7,7 +9,7 @@ from data_specs.experiment import ORIGINAL
 from data_specs.experiment_files import read_experiment
 from data_specs.manifest import ArtifactRef
 from data_specs.metrics import ZERO_SHOT
-from data_specs.run_config import RunConfig
+from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.edit import write_model
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
@@ -24,11 +26,11 @@ def sweep(
     config: RunConfig,
     taus: list[float],
     alphas: list[float],
-    encoder: str = "both",
+    encoder: Literal["text", "vision", "both"] = "both",
     choose: str | None = None,
     store: str = "store",
     device: str = "auto",
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> RunResult:
     """Measure every tau with every alpha; activations and scores are made once.
 

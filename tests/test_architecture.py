@@ -118,6 +118,18 @@ def test_no_print_and_no_assert_in_the_product():
     assert found == []
 
 
+def test_sql_reads_rows_and_never_a_path():
+    # DuckDB takes [, ? and * of a path for a pattern; one module gives it rows, and a connection that opens no file.
+    of_paths = ("read_parquet", "parquet_scan", "read_json", "read_csv", "read_text", "read_blob", "attach ", "copy (")
+    for name, tree in TREES.items():
+        texts = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        assert not [word for word in of_paths for text in texts if word in text.lower()], name
+        assert "duckdb" not in set(imports(tree)) or name == "tasks/extraction/table_reader.py", name
+    assert ast.unparse(TREES["tasks/extraction/table_reader.py"]).count("duckdb.connect(config={") == 1
+
+
 def test_every_module_says_in_one_line_what_it_is():
     first = {name: (ast.get_docstring(tree) or "").splitlines()[:1] for name, tree in TREES.items()}
     assert [name for name, line in first.items() if not line or not line[0].endswith((".", ":"))] == []

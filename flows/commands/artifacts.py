@@ -1,11 +1,16 @@
 """`uwm artifacts list`, `show` and `verify`."""
 
 from json import dumps
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_specs.errors import ArtifactError
+from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
+
+if TYPE_CHECKING:
+    from tasks.lineage.listing import Survey
 
 app = typer.Typer(help="Look at the store and check it.", no_args_is_help=True)
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or the beginning of one.")]
@@ -20,17 +25,45 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     from tasks.lineage.store import Store
 
     opened = Store(store)
+    if not opened.root.exists():
+        typer.echo(f"there is no store in {opened.root} yet", err=True)
+    surveyed = opened.survey()
     table = Table("kind", "version", "made", "files", "size, MB")
-    for ref in opened.refs():
-        manifest = opened.manifest(ref)
-        size = sum(file.size_bytes for file in manifest.files)
-        made = manifest.circumstances.ended[:19]
+    for item in surveyed.found:
+        ref, manifest = item.ref, item.manifest
+        entry: dict[str, str | int | None] = {"kind": ref.kind, "version": ref.version, "path": str(item.folder)}
+        if manifest is None:
+            entry |= {"problem": item.problem}
+            table.add_row(ref.kind, ref.version[:16], "broken", "", "")
+        else:
+            size = sum(file.size_bytes for file in manifest.files)
+            made = manifest.circumstances.ended[:19]
+            entry |= {"made": made, "files": len(manifest.files), "size_bytes": size}
+            table.add_row(ref.kind, ref.version[:16], made, str(len(manifest.files)), f"{size / 1e6:.1f}")
         if json:
-            entry = {"kind": ref.kind, "version": ref.version, "made": made, "path": str(opened.path(ref))}
-            typer.echo(dumps(entry | {"files": len(manifest.files), "size_bytes": size}))
-        table.add_row(ref.kind, ref.version[:16], made, str(len(manifest.files)), f"{size / 1e6:.1f}")
+            typer.echo(dumps(entry))
     if not json:
         output.print(table)
+    _report(surveyed)
+
+
+def _report(surveyed: "Survey") -> None:
+    """Say what is wrong with a store, after all that is well was listed.
+
+    Raises:
+        ArtifactError: something is broken.
+    """
+    if surveyed.copies:
+        typer.echo(
+            f"passed over, under names that no artifact has: {len(surveyed.copies)}, such as {surveyed.copies[0]}",
+            err=True,
+        )
+    problems = [f"cannot read {folder}" for folder in surveyed.unreadable]
+    problems += [item.problem for item in surveyed.broken if item.problem]
+    for problem in problems[1:]:
+        typer.echo(f"broken: {' '.join(problem.split())}", err=True)
+    if problems:
+        raise ArtifactError(f"{len(problems)} of {len(surveyed.found)} artifacts broken: {problems[0]}")
 
 
 @app.command("show")
@@ -42,9 +75,9 @@ def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
 
     opened = Store(store)
     ref = opened.find(version)
-    output.print_json(opened.manifest(ref).model_dump_json())
+    output.print_json(opened.manifest(ref).model_dump_json(), ensure_ascii=True)
     for line in lineage_lines(opened, ref):
-        typer.echo(line)
+        typer.echo(printable(line))
 
 
 @app.command("verify")
@@ -55,4 +88,4 @@ def verify(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None
 
     opened = Store(store)
     for ref, n_files in verify_lineage(opened, opened.find(version)):
-        typer.echo(f"{ref.kind} {ref.version[:16]}: {n_files} files as recorded")
+        typer.echo(printable(f"{ref.kind} {ref.version[:16]}: {n_files} files as recorded"))

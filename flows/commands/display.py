@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +28,7 @@ from data_specs.experiment_files import experiment_file, read_experiment
 from data_specs.figures import Difference
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
+from data_specs.wording import printable
 from tasks.lineage.progress import listening
 from tasks.reporting.content import verdict
 from tasks.tables.kinds import KINDS
@@ -43,10 +46,32 @@ _NOTE = (
     "Brackets: 95 % interval of the difference on the same pairs. p: McNemar's exact test, not adjusted for the lines."
 )
 _MODELS = ("original", "edited", "random_control")
-screen = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
 _TOLD_SECONDS = 0.5
 _WIDTH_WITH_EXPLANATIONS = 130
+
+
+class _LiteralConsole(Console):
+    """A console on which names are data: no markup is read, and nothing in a text steers the terminal."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        # Cells of tables come here to be measured, too.
+        return super().render_str(_literal(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            # Styles and the moves of progress bars are rich's own; they are in style and control.
+            yield Segment(text if control else _literal(text), style, control)
+
+
+def _literal(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+screen = _LiteralConsole(stderr=True)
+output = _LiteralConsole()
 
 
 class _RateColumn(ProgressColumn):
@@ -63,7 +88,7 @@ class _Bars:
         self._bars: dict[str, TaskID] = {}
 
     def start(self, stage: str, total: int | None, unit: str) -> None:
-        self._bars[stage] = self._progress.add_task(stage, total=total, unit=unit)
+        self._bars[stage] = self._progress.add_task(printable(stage), total=total, unit=unit)
 
     def advance(self, stage: str, n: int) -> None:
         if stage in self._bars:
@@ -119,7 +144,7 @@ def progress_shown() -> Iterator[None]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _RateColumn(),

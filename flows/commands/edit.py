@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_specs.errors import SpecError
+from data_specs.wording import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,10 +27,18 @@ def apply(
     out: OutOption,
 ) -> None:
     """Write the edited model; refused for any model but the edit's own."""
-    from tasks.manipulation.edit import apply_edit, read_edit
+    from tasks.manipulation.edit import apply_edit, rounding
+    from tasks.manipulation.edit_file import read_edit
 
-    change = read_edit(_edit_file(edit))
-    _write(apply_edit(change, _read_model(model)), out)
+    _require_other_file(out, _edit_file(edit), model)
+    change, state = read_edit(_edit_file(edit)), _read_model(model)
+    _write(apply_edit(change, state), out)
+    if difference := rounding(change, state):
+        typer.echo(
+            f"notice: the checkpoint is in half precision, so {out} is rounded: its edited weights differ by up to"
+            f" {difference:.2g} of their size from those that were measured in float32",
+            err=True,
+        )
 
 
 @app.command("undo")
@@ -39,14 +48,21 @@ def undo(
     out: OutOption,
 ) -> None:
     """Write the original weights, bit for bit."""
-    from tasks.manipulation.edit import read_edit, undo_edit
+    from tasks.manipulation.edit import undo_edit
+    from tasks.manipulation.edit_file import read_edit
 
+    _require_other_file(out, _edit_file(edit), model)
     change = read_edit(_edit_file(edit))
     _write(undo_edit(change, _read_model(model)), out)
 
 
 def _edit_file(path: Path) -> Path:
     return path / "edit.safetensors" if path.is_dir() else path
+
+
+def _require_other_file(out: Path, *read: Path) -> None:
+    if out.resolve() in [path.resolve() for path in read]:
+        raise SpecError(f"--out {out} is a file that is read, and would be lost; choose another")
 
 
 def _read_model(path: Path) -> "dict[str, Tensor]":
@@ -57,10 +73,14 @@ def _read_model(path: Path) -> "dict[str, Tensor]":
         from tasks.encoders.loading import load_model
 
         return dict(load_model(load_config(path).model).model.state_dict())
+    if path.is_dir():
+        raise SpecError(f"MODEL {path} is a folder, expected a checkpoint file, or a run's CONFIG.yaml for its model")
     return dict(read_state_dict(path))
 
 
 def _write(state: "dict[str, Tensor]", out: Path) -> None:
+    from safetensors import SafetensorError
+
     from tasks.encoders.checkpoint import SAFETENSORS, write_state_dict
 
     if out.suffix != SAFETENSORS:
@@ -70,7 +90,7 @@ def _write(state: "dict[str, Tensor]", out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_state_dict(state, draft, {"format": "pt"})
         os.replace(draft, out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
         draft.unlink(missing_ok=True)
         raise SpecError(f"cannot write --out {out}: {error}") from error
-    typer.echo(f"wrote {out}")
+    typer.echo(printable(f"wrote {out}"))

@@ -66,7 +66,7 @@ def sweep(
     def start() -> RunResult:
         from flows.sweep import sweep as sweep_flow
 
-        result: RunResult = sweep_flow(settings, taus, alphas, encoder.value, choose, str(store), device, workers)
+        result: RunResult = sweep_flow(settings, taus, alphas, encoder.value, choose, store, device, workers)
         return result
 
     finish(in_prefect(start), json)
@@ -88,7 +88,7 @@ def compare(
     def start() -> RunResult:
         from flows.compare import compare as compare_flow
 
-        result: RunResult = compare_flow(settings, controls.value, str(store), device, workers)
+        result: RunResult = compare_flow(settings, controls.value, store, device, workers)
         return result
 
     finish(in_prefect(start), json)
@@ -137,7 +137,7 @@ def ablate(
     def start() -> RunResult:
         from flows.ablate import ablate as ablate_flow
 
-        result: RunResult = ablate_flow(settings, axes, str(store), device, workers)
+        result: RunResult = ablate_flow(settings, axes, store, device, workers)
         return result
 
     finish(in_prefect(start), json)

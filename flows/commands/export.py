@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, StoreOption
 
 
@@ -18,7 +19,7 @@ class Format(StrEnum):
 
 def export(
     edited: Annotated[str, typer.Argument(metavar="EDITED", help="Version of a model artifact, or its beginning.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to make.")],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to make.")],
     format: Annotated[Format, typer.Option("--format", help="The library that shall load it.")] = Format.open_clip,
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", metavar="DIR", help="Tokenizer of the model, to be put beside it.")
@@ -26,8 +27,10 @@ def export(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write an edited model as a folder with a model card."""
+    from flows.commands.display import progress_shown
     from tasks.exporting.folder import export_model
     from tasks.lineage.store import Store
 
-    folder = export_model(Store(store), edited, format.value, out, tokenizer)
-    typer.echo(f"wrote {folder}")
+    with progress_shown():
+        folder = export_model(Store(store), edited, format.value, out, tokenizer)
+    typer.echo(printable(f"wrote {folder}"))

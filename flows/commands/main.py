@@ -9,6 +9,7 @@ import warnings
 import typer
 
 from data_specs.errors import PipelineError
+from data_specs.wording import one_line
 
 app = typer.Typer(
     name="uwm",
@@ -23,10 +24,11 @@ _INTERRUPTED = 130
 
 
 def _register_commands() -> None:
-    from flows.commands import artifacts, edit, experiments, export, run, shards
+    from flows.commands import artifacts, config, edit, experiments, export, run, shards
 
     app.command("run")(run.run)
     app.command("demo")(run.demo)
+    app.command("config")(config.config)
     app.command("sweep")(experiments.sweep)
     app.command("compare")(experiments.compare)
     app.command("ablate")(experiments.ablate)
@@ -69,7 +71,7 @@ def _fail(text: str, status: int, debug: bool, error: BaseException | None) -> N
         raise error
     _forget_frames(error)
     sys.stdout.flush()
-    sys.stderr.write(" ".join(text.split()) + "\n")
+    sys.stderr.write(one_line(text) + "\n")
     sys.stderr.flush()
     sys.exit(status)
 

@@ -5,8 +5,25 @@ from typing import Annotated
 
 import typer
 
+
+def _local_store(store: str) -> str:
+    from tasks.lineage.place import open_root
+
+    # Before a server is started and a model is loaded. Not as a Path, which would hide that it is a URL.
+    open_root(store)
+    return store
+
+
 StoreOption = Annotated[
-    Path, typer.Option("--store", envvar="UWM_STORE", help="Folder of the artifact store.", show_default=True)
+    str,
+    typer.Option(
+        "--store",
+        envvar="UWM_STORE",
+        metavar="DIR",
+        help="Folder of the artifact store.",
+        show_default=True,
+        callback=_local_store,
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 WorkersOption = Annotated[
@@ -15,4 +32,4 @@ WorkersOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run's settings.")]
-DEFAULT_STORE = Path("store")
+DEFAULT_STORE = "store"

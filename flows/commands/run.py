@@ -19,7 +19,7 @@ def run(
     def start() -> RunResult:
         from flows.make_safe import make_safe
 
-        result: RunResult = make_safe(settings, str(store), device, workers)
+        result: RunResult = make_safe(settings, store, device, workers)
         return result
 
     finish(in_prefect(start), json)
@@ -31,7 +31,7 @@ def demo(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
     def start() -> RunResult:
         from flows.demo import demo as demo_flow
 
-        result: RunResult = demo_flow(str(store))
+        result: RunResult = demo_flow(store)
         return result
 
     finish(in_prefect(start), json)

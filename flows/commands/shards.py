@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data_specs.errors import DataError
+from data_specs.wording import SHOWN_LENGTH, one_line, printable, shortened, shown
 from flows.commands.options import JsonOption, WorkersOption
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _show_packed(packed: "Packed", left_out: dict[str, int], json: bool) -> None
 def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
     for census in censuses:
         if census.error is not None:
-            typer.echo(f"BROKEN: {printable(census.error)}")
+            typer.echo(f"BROKEN: {one_line(census.error)}")
             continue
         kind = "paired" if census.paired else "unpaired"
         typer.echo(
@@ -133,8 +134,8 @@ def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
             f" {' and '.join(census.encoders)}; tags: {_listed(census.tags, census.n_untagged)}"
         )
         for item in census.bad:
-            detail = f" ({printable(item.detail)})" if item.detail else ""
-            typer.echo(f"  bad {item.key!r}: {item.reason}{detail}")
+            detail = f" ({one_line(item.detail)})" if item.detail else ""
+            typer.echo(f"  bad {shown(item.key)}: {item.reason}{detail}")
     reasons = f" ({_listed(sums['reasons'])})" if sums["reasons"] else ""
     typer.echo(
         f"in all {sums['n_pairs']} pairs in {sums['n_shards']} shards, {sums['n_bad']} bad{reasons},"
@@ -144,16 +145,9 @@ def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
 
 def _listed(counts: dict[str, int], n_untagged: int = 0) -> str:
     most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{printable(name)} {n}" for name, n in most[:_LARGEST_LIST]]
+    named = [f"{shortened(printable(name), SHOWN_LENGTH)} {n}" for name, n in most[:_LARGEST_LIST]]
     if len(most) > _LARGEST_LIST:
-        shown.append(f"{len(most) - _LARGEST_LIST} more")
+        named.append(f"{len(most) - _LARGEST_LIST} more")
     if n_untagged:
-        shown.append(f"none {n_untagged}")
-    return ", ".join(shown) or "none"
-
-
-def printable(text: str) -> str:
-    """A text from the data with everything escaped that could steer a terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+        named.append(f"none {n_untagged}")
+    return ", ".join(named) or "none"

@@ -1,6 +1,7 @@
 """How commands start flows, and how they end."""
 
 from collections.abc import Callable
+from json import dumps
 
 import typer
 
@@ -28,6 +29,6 @@ def finish(result: RunResult, json: bool) -> None:
     from flows.commands.display import show_result
 
     if json:
-        typer.echo(result.model_dump_json())
+        typer.echo(dumps(result.model_dump(mode="json")))
     else:
         show_result(result)

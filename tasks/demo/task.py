@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from data_specs.config_file import parse_config
 from data_specs.manifest import Recipe
 from data_specs.run_config import Encoder, RunConfig
+from data_specs.shard_patterns import literal_pattern
 from tasks.demo.data import CALIBRATION, TEST, ZERO_SHOT, write_labelled_sets, write_pair_shards
 from tasks.demo.scenes import LABEL_SETS, draw_pairs
 from tasks.demo.training import MODEL_CONFIG, STEPS, train
@@ -85,9 +86,9 @@ def demo_config(data: Path, model: Path) -> RunConfig:
             "name": "demo",
             "seed": SEED,
             "model": {"architecture": str(model / _ARCHITECTURE), "weights": str(model / _WEIGHTS)},
-            "calibration": {"shards": [str(path) for path in sorted(data.glob(f"{CALIBRATION}-*.tar"))]},
+            "calibration": {"shards": _patterns(data, CALIBRATION)},
             "evaluation": {
-                "shards": [str(path) for path in sorted(data.glob(f"{TEST}-*.tar"))],
+                "shards": _patterns(data, TEST),
                 "zero_shot": zero_shot,
             },
             "text": {"tau": TAU_TEXT},
@@ -98,3 +99,7 @@ def demo_config(data: Path, model: Path) -> RunConfig:
         base=data,
         source="the demo's settings",
     )
+
+
+def _patterns(data: Path, name: str) -> list[str]:
+    return [literal_pattern(str(path)) for path in sorted(data.glob(f"{name}-*.tar"))]

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from data_specs.errors import DataError
 from tasks.embeddings.observer import FOLDER
 from tasks.extraction.columns import vectors
+from tasks.extraction.table_reader import connect, open_rows, query, stream_rows
 
+_COLUMNS = ("pair_id", "content", "tag", "embedding")
 _MEMBERS = ("text_safe", "text_unsafe", "vision_safe", "vision_unsafe")
 
 
@@ -57,17 +57,18 @@ def pairs_by_shard(text: Path, vision: Path) -> Iterator[EmbeddedPairs]:
             yield _join([captions], [images[_shard_of(captions)]])
 
 
-def _join(text: list[str], vision: list[str]) -> EmbeddedPairs:
+def _join(text: list[Path], vision: list[Path]) -> EmbeddedPairs:
     sources = {"text": text, "vision": vision}
-    width = pq.read_schema(text[0]).field("embedding").type.list_size
+    with open_rows(text[0]) as file:
+        width = file.schema_arrow.field("embedding").type.list_size
     joined = " ".join(f"JOIN {_side(name)} AS {name} USING (pair_id)" for name in _MEMBERS[1:])
-    columns = ", ".join(f"{name}.embedding::FLOAT[{width}] AS {name}" for name in _MEMBERS)
+    columns = ", ".join(f"{name}.embedding AS {name}" for name in _MEMBERS)
     sql = f"""
         SELECT pair_id, text_safe.tag AS tag, {columns} FROM {_side(_MEMBERS[0])} AS text_safe {joined}
-        ORDER BY text_safe.filename, text_safe.file_row_number
+        ORDER BY text_safe.file_number, text_safe.row_number
     """
-    files = [sources[name.split("_")[0]] for name in _MEMBERS]
-    table = duckdb.connect(config={"threads": 2}).sql(sql, params=files).to_arrow_table()
+    rows = {f"{name}_rows": stream_rows(sources[name.split("_")[0]], _COLUMNS) for name in _MEMBERS}
+    table = query(sql, rows, connection=connect(threads=2))
     if table.num_rows == 0:
         return EmbeddedPairs([], [], **{name: torch.empty(0, width) for name in _MEMBERS})
     return EmbeddedPairs(
@@ -77,18 +78,15 @@ def _join(text: list[str], vision: list[str]) -> EmbeddedPairs:
     )
 
 
-def _shard_of(path: str) -> str:
+def _shard_of(path: Path) -> str:
     # A pass names its files after the shard's place and digest; the place may differ between encoders.
-    return Path(path).stem.split("-")[-1]
+    return path.stem.split("-")[-1]
 
 
-def _files(artifact: Path) -> list[str]:
-    return [str(path) for path in sorted((artifact / FOLDER).glob("*.parquet"))]
+def _files(artifact: Path) -> list[Path]:
+    return sorted((artifact / FOLDER).glob("*.parquet"))
 
 
 def _side(member: str) -> str:
     content = member.split("_")[1]
-    columns = "pair_id, tag, embedding, filename, file_row_number"
-    # Else a folder such as tag=x, anywhere in the path of the store, would take the place of that column.
-    options = "filename = true, file_row_number = true, hive_partitioning = false"
-    return f"(SELECT {columns} FROM read_parquet(?, {options}) WHERE content = '{content}')"
+    return f"(SELECT * FROM {member}_rows WHERE content = '{content}')"

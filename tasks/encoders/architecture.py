@@ -4,7 +4,6 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -16,10 +15,12 @@ from torch import nn
 
 from data_specs.errors import SpecError
 from data_specs.run_config import ModelConfig
+from tasks.encoders.foreign_code import nothing_runs_or_asks, require_data_only, write_text_tower
 from tasks.encoders.hub import HUB, first_line, hub_calls
+from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.tokenizer import Tokenizer, build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
 from tasks.encoders.tokens import PADDING_ID
-from tasks.encoders.transformers_config import CONFIG, fitted_architecture, read_json, square
+from tasks.encoders.transformers_config import fitted_architecture, square
 from tasks.encoders.transformers_format import is_folder_of_weights, locate_checkpoint
 from tasks.encoders.transformers_images import preprocessing
 
@@ -70,6 +71,7 @@ def describe_architecture(config: ModelConfig) -> Architecture:
         architecture = _read_hub_config(name)
     else:
         architecture = _look_up(name, config.weights)
+    require_data_only(architecture.model_cfg)
     if config.weights is not None and is_folder_of_weights(config.weights):
         architecture = _with_checkpoint(architecture, config.weights)
     return architecture if config.tokenizer is None else _with_tokenizer(architecture, Path(config.tokenizer))
@@ -110,12 +112,15 @@ def _with_tokenizer(architecture: Architecture, folder: Path) -> Architecture:
 def _read_config_file(path: Path) -> Architecture:
     content = read_json(path, "model.architecture")
     model_cfg = content.get("model_cfg", content)
-    missing = {"embed_dim", "vision_cfg", "text_cfg"} - model_cfg.keys()
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - (model_cfg.keys() if isinstance(model_cfg, dict) else set())
     if missing:
         raise SpecError(
             f"model.architecture: {path} is no open_clip model config, it lacks {', '.join(sorted(missing))}"
         )
     preprocess_cfg = content.get("preprocess_cfg", {}) if model_cfg is not content else {}
+    require_data_only(model_cfg)
+    if not isinstance(preprocess_cfg, dict):
+        raise SpecError(f"model.architecture: {path}: preprocess_cfg is {type(preprocess_cfg).__name__}, not an object")
     architecture = Architecture(model_cfg, preprocess_cfg, None)
     # As open_clip does with a local-dir: that has the tokenizer which its config speaks of.
     beside = model_cfg["text_cfg"].get("hf_tokenizer_name") and has_tokenizer(path.parent)
@@ -155,15 +160,17 @@ def build_model(architecture: Architecture) -> tuple[nn.Module, Preprocess, Toke
     """
     import open_clip
 
+    require_data_only(architecture.model_cfg)
     observed = replace(architecture, model_cfg=_with_observable_attention(architecture.model_cfg))
     text_cfg = architecture.model_cfg["text_cfg"]
     before = logging.getLogger().level
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        if text_cfg.get("hf_model_name"):
+            observed.model_cfg["text_cfg"]["hf_model_name"] = write_text_tower(text_cfg["hf_model_name"], Path(folder))
         (Path(folder) / OPEN_CLIP_CONFIG).write_text(observed.config_json(), encoding="utf-8")
         logging.getLogger().setLevel(logging.ERROR)
         try:
-            # A Hugging Face text tower is built from a config on the hub.
-            with hub_calls() if text_cfg.get("hf_model_name") else nullcontext():
+            with nothing_runs_or_asks():
                 model, _, preprocess = open_clip.create_model_and_transforms(
                     LOCAL + folder, load_weights=False, pretrained_image=False, pretrained_text=False
                 )

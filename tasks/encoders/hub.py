@@ -68,5 +68,6 @@ def download_files(name: str, patterns: list[str], setting: str) -> Path:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, in one line."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    """What an error of a library says, in one line; never its advice to trust a model's code."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return "it needs Python code of its own, which is never run" if "trust_remote_code" in str(error) else text

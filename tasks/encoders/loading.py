@@ -1,5 +1,6 @@
 """A model ready for use: weights checked against the architecture, digests taken."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,22 @@ from data_specs.errors import SpecError
 from data_specs.families import UNUSED_PREFIXES
 from data_specs.run_config import Encoder, ModelConfig
 from tasks.encoders.architecture import Architecture, Preprocess, build_model, describe_architecture
-from tasks.encoders.checkpoint import encoder_digest, model_digest, read_state_dict, tensor_digests
+from tasks.encoders.checkpoint import encoder_digest, model_digest, tensor_digests
 from tasks.encoders.hub import HUB, first_line, hub_calls
 from tasks.encoders.layers import target_layers
+from tasks.encoders.model_json import read_json
 from tasks.encoders.tokenizer import Tokenizer
-from tasks.encoders.transformers_format import is_folder_of_weights, locate_checkpoint, read_checkpoint
+from tasks.encoders.transformers_format import (
+    is_folder_of_weights,
+    is_transformers_name,
+    locate_checkpoint,
+    read_checkpoint,
+)
+from tasks.encoders.unstated import with_activation_asked, with_what_a_file_leaves_open
+from tasks.encoders.weights_file import read_weights
+from tasks.lineage.progress import notice
+
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
 @dataclass(frozen=True)
@@ -55,11 +67,34 @@ def load_model(config: ModelConfig) -> LoadedModel:
     Raises:
         SpecError: architecture or weights are unknown, unreadable or do not fit each other.
     """
-    architecture = describe_architecture(config)
+    architecture = with_activation_asked(describe_architecture(config), config.quick_gelu, _states_activation(config))
     if config.weights is not None and is_folder_of_weights(config.weights):
         return load_weights(architecture, read_checkpoint(locate_checkpoint(config.weights)), source=config.weights)
-    weights = _find_weights(config)
-    return load_weights(architecture, read_state_dict(weights), source=str(weights))
+    path = _find_weights(config)
+    weights = read_weights(path)
+    if not _is_published(config):
+        architecture = with_what_a_file_leaves_open(architecture, config, path, weights.quick_gelu)
+        if any(tensor.dtype == torch.float64 for tensor in weights.state.values()):
+            notice(f"model.weights {path} are stored in float64 and rounded to float32")
+    return load_weights(architecture, weights.state, source=str(path))
+
+
+def _is_published(config: ModelConfig) -> bool:
+    from open_clip.pretrained import get_pretrained_cfg
+
+    return config.weights is None or bool(get_pretrained_cfg(config.architecture, config.weights))
+
+
+def _states_activation(config: ModelConfig) -> str | None:
+    if config.weights is None:
+        return config.architecture
+    if is_folder_of_weights(config.weights) or _is_published(config):
+        return f"model.weights {config.weights}"
+    path = Path(config.architecture)
+    if path.suffix != ".json":
+        return None
+    content = read_json(path, "model.architecture")
+    return str(path) if "quick_gelu" in content.get("model_cfg", content) else None
 
 
 def load_weights(architecture: Architecture, state: dict[str, Tensor], *, source: str) -> LoadedModel:
@@ -78,24 +113,45 @@ def load_weights(architecture: Architecture, state: dict[str, Tensor], *, source
     """
     model, preprocess, tokenizer = build_model(architecture)
     fitting = _converted(model, state, source)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    got = {name: tuple(tensor.shape) for name, tensor in fitting.items()}
-    problems = [f"{name} is missing" for name in sorted(expected.keys() - got.keys())]
-    problems += [f"{name} is not part of it" for name in sorted(got.keys() - expected.keys())]
-    shared = sorted(expected.keys() & got.keys())
-    problems += [
-        f"{name} is {list(got[name])}, not {list(expected[name])}" for name in shared if got[name] != expected[name]
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise SpecError(f"model.weights {source} do not fit the architecture: {'; '.join(problems[:3])}{more}")
-    for name, tensor in fitting.items():
-        # open_clip leaves a projection of CoCa's decoder as the memory was; nothing here runs the decoder.
-        used = not name.startswith(UNUSED_PREFIXES)
-        if used and tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise SpecError(f"model.weights {source}: tensor {name} holds NaN or infinite values")
+    _require_fit(model.state_dict(), fitting, source)
+    _require_numbers(model.state_dict(), fitting, source)
     model.load_state_dict(fitting)
     return LoadedModel(model, preprocess, tokenizer, architecture, tensor_digests(model.state_dict()), source)
+
+
+def _require_fit(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str) -> None:
+    missing, strange = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+    groups = [
+        [f"{name} is missing" for name in missing],
+        [f"{name} is not part of it" for name in strange],
+        [
+            f"{name} is {list(got[name].shape)}, not {list(expected[name].shape)}"
+            for name in sorted(expected.keys() & got.keys())
+            if got[name].shape != expected[name].shape
+        ],
+    ]
+    # One of each first: what was found beside what is missing tells the two names of one thing.
+    problems = [group[0] for group in groups if group] + [line for group in groups for line in group[1:]]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        hint = ""
+        if is_transformers_name(strange[0] if strange else ""):
+            hint = "; these are names of transformers' CLIPModel: give its folder, with config.json, as model.weights"
+        raise SpecError(f"model.weights {source} do not fit the architecture: {'; '.join(problems[:3])}{more}{hint}")
+
+
+def _require_numbers(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str) -> None:
+    for name, tensor in got.items():
+        if expected[name].is_floating_point() and tensor.dtype not in _FLOATS:
+            raise SpecError(
+                f"model.weights {source}: tensor {name} is {str(tensor.dtype).removeprefix('torch.')}, a quantised"
+                " checkpoint; give the one in float16, bfloat16 or float32"
+            )
+        # open_clip leaves a projection of CoCa's decoder as the memory was; nothing here runs the decoder.
+        used = not name.startswith(UNUSED_PREFIXES)
+        # In float32, as the model will have it: a float64 may be too large for that.
+        if used and tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise SpecError(f"model.weights {source}: tensor {name} holds NaN or infinite values")
 
 
 def _converted(model: nn.Module, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:

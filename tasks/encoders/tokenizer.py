@@ -1,6 +1,8 @@
 """Tokenizers: open_clip's own, the hub's, or a local folder in place of the hub's."""
 
+import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,7 +13,9 @@ from typing import Any
 import torch
 
 from data_specs.errors import SpecError
-from tasks.encoders.hub import first_line, hub_calls
+from tasks.encoders.foreign_code import nothing_runs_or_asks
+from tasks.encoders.hub import HUB, download_files, first_line
+from tasks.encoders.model_json import read_json
 from tasks.lineage.digest import digest_of, file_sha256
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
@@ -33,6 +37,9 @@ _FILES = (
     # Names the tokenizer's class where tokenizer_config.json does not.
     "config.json",
 )
+# Of them, those that transformers takes settings from.
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
+_CLASS = re.compile(r"\w+(?:Tokenizer(?:Fast)?|Backend)")
 _WANTED = "tokenizer.json and tokenizer_config.json (or, with the package protobuf, spiece.model in place of the first)"
 
 
@@ -87,33 +94,59 @@ def build_tokenizer(text_cfg: dict[str, Any], name: str, folder: Path | None) ->
         return own
     # Captions come one at a time; its threads would only warn in every worker that is forked.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    place = _from_hub(str(hub_name)) if folder is None else folder
     try:
-        tokenizer = _from_hub(str(hub_name), text_cfg) if folder is None else _from_folder(folder, text_cfg)
-    except Exception as error:  # whatever transformers meets in the files or on the way to the hub
-        if folder is not None:
-            raise SpecError(
-                f"model.tokenizer {folder} cannot be loaded: {first_line(error)}; expected {_WANTED}"
-            ) from error
+        tokenizer = _from_folder(place, text_cfg)
+    except SpecError:
+        raise
+    except Exception as error:  # whatever transformers meets in the files
         raise SpecError(
-            f"model.tokenizer is not set and the architecture's tokenizer {hub_name} cannot be had from the hub:"
-            f" {first_line(error)}; put its {_WANTED} into a folder and set model.tokenizer to that folder"
+            f"model.tokenizer {folder or hub_name} cannot be loaded: {first_line(error)}; expected {_WANTED}"
         ) from error
     _require_fit(tokenizer, text_cfg, str(folder or hub_name))
     hub_like: Tokenizer = tokenizer
     return hub_like
 
 
-def _from_hub(name: str, text_cfg: dict[str, Any]) -> Any:
-    with hub_calls():
-        return _wrapped(name, text_cfg)
+def _from_hub(name: str) -> Path:
+    try:
+        return download_files(HUB + name, list(_FILES), "model.tokenizer")
+    except SpecError as error:
+        raise SpecError(
+            f"model.tokenizer is not set and the architecture's tokenizer {name} cannot be had from the hub:"
+            f" {first_line(error)}; put its {_WANTED} into a folder and set model.tokenizer to that folder"
+        ) from error
 
 
 def _from_folder(folder: Path, text_cfg: dict[str, Any]) -> Any:
-    # A copy of what was digested, so that nothing else of the folder can have a say.
+    # A copy of what was digested, so that nothing else of the folder can have a say: no Python, no pickles.
     with tempfile.TemporaryDirectory() as private:
         for path in tokenizer_files(folder):
-            shutil.copyfile(path, Path(private) / path.name)
-        return _wrapped(private, text_cfg)
+            if path.name in _SETTINGS:
+                settings = _harmless_settings(path)
+                (Path(private) / path.name).write_text(json.dumps(settings), encoding="utf-8")
+            else:
+                shutil.copyfile(path, Path(private) / path.name)
+        with nothing_runs_or_asks():
+            return _wrapped(private, text_cfg)
+
+
+def _harmless_settings(path: Path) -> dict[str, Any]:
+    import transformers
+
+    content = read_json(path, "model.tokenizer")
+    name = content.get("tokenizer_class")
+    if name is not None:
+        known = getattr(transformers, name, None) if isinstance(name, str) and _CLASS.fullmatch(name) else object
+        # Without a package that it needs, a class is there as a stand-in that names the package.
+        stand_in = hasattr(known, "_backends")
+        is_tokenizer = isinstance(known, type) and issubclass(known, transformers.PreTrainedTokenizerBase)
+        if known is not None and not is_tokenizer and not stand_in:
+            raise SpecError(
+                f"model.tokenizer: {path} names tokenizer_class {str(name)[:60]!r}, which is no tokenizer of transformers'"
+            )
+    # Places of files on the machine where it was saved; read from here, they could be any file.
+    return {key: value for key, value in content.items() if not key.endswith("_file")}
 
 
 def _wrapped(source: str, text_cfg: dict[str, Any]) -> Any:

@@ -1,15 +1,12 @@
 """What a `CLIPModel` of transformers says of itself, against the open_clip architecture that it is loaded into."""
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from data_specs.errors import SpecError
 
-CONFIG = "config.json"
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 _NORM_EPS = 1e-5
 # transformers leaves out what equals its defaults; these are CLIPTextConfig's and CLIPVisionConfig's.
@@ -43,21 +40,6 @@ _EXPRESSIBLE = {
 _WITHOUT_EFFECT = ("block_type", "norm_kwargs", "output_tokens", "timm_model_pretrained", "hf_model_pretrained")
 _OF_THE_TOKENIZER = ("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs")
 _LEGACY_END = 2
-
-
-def read_json(path: Path, setting: str) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        SpecError: the file is missing or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SpecError(f"{setting}: cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise SpecError(f"{setting}: {path} holds {type(content).__name__}, expected a JSON object")
-    return content
 
 
 def fitted_architecture(model_cfg: dict[str, Any], config: Mapping[str, Any], source: str) -> dict[str, Any]:

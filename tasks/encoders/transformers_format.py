@@ -10,8 +10,9 @@ from torch import Tensor
 from data_specs.errors import SpecError
 from tasks.encoders.checkpoint import SAFETENSORS, read_state_dict
 from tasks.encoders.hub import HUB, download_files
-from tasks.encoders.transformers_config import CONFIG, read_json
+from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.transformers_images import PREPROCESSOR
+from tasks.encoders.weights_file import read_weights, unwrapped_names
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -57,6 +58,11 @@ def is_folder_of_weights(weights: str | None) -> bool:
     return weights is not None and (weights.startswith(HUB) or (Path(weights).is_absolute() and Path(weights).is_dir()))
 
 
+def is_transformers_name(name: str) -> bool:
+    """Whether a tensor's name is one that a CLIPModel gives."""
+    return name.startswith(("text_model.", "vision_model."))
+
+
 def locate_checkpoint(weights: str) -> Path:
     """The folder of a checkpoint in transformers' format, downloaded where it lies on the hub.
 
@@ -87,7 +93,7 @@ def read_checkpoint(folder: Path) -> dict[str, Tensor]:
     if (folder / WEIGHTS).is_file():
         return to_open_clip(read_state_dict(folder / WEIGHTS), str(folder))
     if not (folder / INDEX).is_file():
-        others = sorted(path.name for path in folder.glob("*.bin"))
+        others = sorted(path.name for ending in ("bin", "pth", "pt", "ckpt") for path in folder.glob(f"*.{ending}"))
         found = f"; {', '.join(others[:3])} is not read, save it as safetensors" if others else ""
         raise SpecError(f"model.weights {folder} holds neither {WEIGHTS} nor {INDEX}{found}")
     places = read_json(folder / INDEX, "model.weights").get("weight_map")
@@ -100,12 +106,13 @@ def read_checkpoint(folder: Path) -> dict[str, Tensor]:
         )
     state: dict[str, Tensor] = {}
     for name in sorted(names):
-        shard = read_state_dict(folder / name)
+        # A prefix that all tensors share is known only when all shards are read.
+        shard = read_weights(folder / name, rename=False).state
         lacking = sorted({key for key, place in places.items() if place == name} - shard.keys())
         if lacking:
             raise SpecError(f"model.weights: {folder / name} lacks {lacking[0]}, which {INDEX} promises")
         state |= {key: value for key, value in shard.items() if places.get(key) == name}
-    return to_open_clip(state, str(folder))
+    return to_open_clip(unwrapped_names(state, str(folder)), str(folder))
 
 
 def to_open_clip(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.errors import SpecError
-from tasks.encoders.transformers_config import read_json
+from tasks.encoders.model_json import read_json
 
 PREPROCESSOR = "preprocessor_config.json"
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}

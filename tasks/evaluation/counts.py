@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import torch
@@ -24,9 +23,11 @@ from tasks.evaluation.intervals import (
     mean_interval,
     share_interval,
 )
+from tasks.extraction.table_reader import query, stream_rows
 
 Accuracies = Mapping[str, Iterable[str]]
 
+_SIDES = ("first", "second")
 _UNGROUPED: tuple[Of, ...] = ("pair", "caption")
 # first and second are what a row counts as, or scores, in either evaluation.
 _OF_ONE = {"share": {"right": "count(*) FILTER ({first})"}, "mean": {"scores": "list({first} ORDER BY {key})"}}
@@ -139,21 +140,21 @@ def _labelled(folders: Sequence[Path], accuracies: Accuracies) -> Iterator[_Tall
 def _count(what: Of, folders: Sequence[Path], metrics: Sequence[Metric], by: Sequence[str] = ()) -> pa.Table:
     """A row for each value of `by`: its columns, `n`, and what is found of each metric as `right.METRIC` and so on."""
     table = OUTCOME_TABLES[what]
-    source = "read_parquet(?, hive_partitioning = false) AS first"
+    source = "first"
     if len(folders) > 1:
-        source += f" JOIN read_parquet(?, hive_partitioning = false) AS second USING ({', '.join(table.key)})"
+        source += f" JOIN second USING ({', '.join(table.key)})"
     key = ", ".join(f"first.{name}" for name in table.key)
     columns = [f"first.{name}" for name in by] + ["count(*) AS n"]
     for metric in metrics:
         within = "" if metric.below is None else f" < {metric.below}"
-        values = {row: f'{row}."{metric.outcome}"{within}' for row in ("first", "second")}
+        values = {row: f'{row}."{metric.outcome}"{within}' for row in _SIDES}
         ways = (_OF_ONE if len(folders) == 1 else _OF_TWO)[metric.kind]
         columns += [f'{way.format(**values, key=key)} AS "{name}.{metric.name}"' for name, way in ways.items()]
     sql = f"SELECT {', '.join(columns)} FROM {source}"
     if by:
         names = ", ".join(f"first.{name}" for name in by)
         sql += f" GROUP BY {names} ORDER BY {', '.join(f'first.{name} NULLS LAST' for name in by)}"
-    return duckdb.connect().sql(sql, params=[str(folder / table.file) for folder in folders]).to_arrow_table()
+    return query(sql, {name: stream_rows([folder / table.file]) for name, folder in zip(_SIDES, folders, strict=False)})
 
 
 def _tally(metric: Metric, rows: pa.Table) -> _Tally:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from data_specs.errors import DataError
@@ -11,6 +10,7 @@ from data_specs.metrics import Of
 from data_specs.schemas import DIFFERENCES
 from tasks.evaluation.counts import changes
 from tasks.evaluation.intervals import generator
+from tasks.extraction.table_reader import query, stream_rows
 
 
 def differences(first: Path, second: Path, seed: int) -> pa.Table:
@@ -70,18 +70,22 @@ def _require_same(what: Of, first: Path, second: Path) -> None:
         WITH counted AS (
             SELECT count(*) FILTER (NOT of_second) AS n_first, count(*) FILTER (of_second) AS n_second
             FROM (
-                SELECT {same}, false AS of_second FROM read_parquet(?, hive_partitioning = false)
-                UNION ALL SELECT {same}, true AS of_second FROM read_parquet(?, hive_partitioning = false)
+                SELECT {same}, false AS of_second FROM first
+                UNION ALL SELECT {same}, true AS of_second FROM second
             )
             GROUP BY {same}
         )
         SELECT
-            count(*) FILTER (n_second = 0), count(*) FILTER (n_first = 0),
-            count(*) FILTER (n_first > 0 AND n_second > 0), count(*) FILTER (n_first > 1 OR n_second > 1)
+            count(*) FILTER (n_second = 0) AS only_first, count(*) FILTER (n_first = 0) AS only_second,
+            count(*) FILTER (n_first > 0 AND n_second > 0) AS n_both,
+            count(*) FILTER (n_first > 1 OR n_second > 1) AS n_repeated
         FROM counted
     """
-    (counts,) = duckdb.connect().execute(sql, [str(place) for place in places]).fetchall()
-    only_first, only_second, n_both, n_repeated = counts
+    relations = {
+        name: stream_rows([place], table.same) for name, place in zip(("first", "second"), places, strict=True)
+    }
+    (counts,) = query(sql, relations).to_pylist()
+    only_first, only_second, n_both, n_repeated = counts.values()
     if only_first or only_second:
         raise DataError(
             f"the two evaluations are not on the same {table.what}: {only_first} in the first only, {only_second} in the second"

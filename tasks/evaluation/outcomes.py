@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 from torch import Tensor
 
 from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS
 from data_specs.schemas import OUTCOMES, ZERO_SHOT_OUTCOMES
-from tasks.evaluation.safeground import preferences_sql
+from tasks.evaluation.safeground import SIMILARITIES, preferences_sql
+from tasks.extraction.table_reader import query, stream_rows
 
 
 def pair_outcomes(similarities: Path, ranks: Mapping[str, Tensor]) -> pa.Table:
@@ -23,8 +23,8 @@ def pair_outcomes(similarities: Path, ranks: Mapping[str, Tensor]) -> pa.Table:
         A row a pair in the same order.
     """
     columns = ", ".join(("pair_id", "tag", *PREFERENCES, *GROUPS))
-    sql = f"SELECT {columns} FROM ({preferences_sql()}) ORDER BY file_row_number"
-    preferred = duckdb.connect().sql(sql, params=[str(similarities)]).to_arrow_table()
+    sql = f"SELECT {columns} FROM ({preferences_sql()}) ORDER BY row_number"
+    preferred = query(sql, {"similarities": stream_rows([similarities], ("pair_id", "tag", *SIMILARITIES))})
     found = {name: pa.array(ranks[name].numpy()).cast(pa.int32()) for name in RETRIEVALS}
     return pa.table({**{name: preferred.column(name) for name in preferred.column_names}, **found}).cast(OUTCOMES)
 

@@ -1,5 +1,7 @@
 """SafeGround's preferences and groups in SQL."""
 
+SIMILARITIES = ("ss", "su", "us", "uu")
+
 _PREFERENCE_SQL = {"P_t_s": "ss > su", "P_t_u": "us > uu", "P_v_s": "ss > us", "P_v_u": "su > uu"}
 _GROUP_SQL = {
     "Txt_s": "P_v_s AND P_v_u",
@@ -11,12 +13,10 @@ _GROUP_SQL = {
 
 
 def preferences_sql() -> str:
-    """SQL that adds every preference and group, true where safe is preferred, to a `similarities.parquet`.
-
-    Rows carry their `file_row_number`. The one parameter is the file's path.
+    """SQL that adds every preference and group, true where safe is preferred, to the relation `similarities`.
 
     Source: UWM paper, SafeGround.
     """
     preferences = ", ".join(f"{test} AS {name}" for name, test in _PREFERENCE_SQL.items())
     groups = ", ".join(f"({test}) AS {name}" for name, test in _GROUP_SQL.items())
-    return f"SELECT *, {groups} FROM (SELECT *, {preferences} FROM read_parquet(?, file_row_number = true, hive_partitioning = false))"
+    return f"SELECT *, {groups} FROM (SELECT *, {preferences} FROM similarities)"

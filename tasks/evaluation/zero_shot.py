@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from data_specs.errors import DataError, SpecError
 from data_specs.run_config import ZeroShotConfig
+from data_specs.wording import shown
 from data_specs.zero_shot_presets import CLASS_PLACE, find_preset, zero_shot_presets
 from tasks.embeddings.observer import FOLDER
 from tasks.encoders.forward import encode
@@ -87,7 +88,9 @@ def _templates(config: ZeroShotConfig, path: Path) -> tuple[str, ...]:
     templates = tuple(line for line in _lines(config, path) if line)
     for template in templates:
         if CLASS_PLACE not in template:
-            raise DataError(f"zero-shot data set {config.name}: template {template!r} in {path} lacks {CLASS_PLACE}")
+            raise DataError(
+                f"zero-shot data set {config.name}: template {shown(template)} in {path} lacks {CLASS_PLACE}"
+            )
     return templates
 
 
@@ -95,7 +98,7 @@ def _shards(config: ZeroShotConfig, folder: Path) -> tuple[str, ...]:
     counted = " ".join(_lines(config, folder / N_SHARDS))
     if not _COUNT.fullmatch(counted):
         raise DataError(
-            f"zero-shot data set {config.name}: {folder / N_SHARDS} says {counted!r}, expected a count of shards, 1 or more"
+            f"zero-shot data set {config.name}: {folder / N_SHARDS} says {shown(counted)}, expected a count of shards, 1 or more"
         )
     shards = []
     for index in range(int(counted)):
@@ -174,7 +177,7 @@ def class_embeddings(
     if not bool(finite.all()):
         first = data_set.class_names[int((~finite).nonzero()[0, 0])]
         raise DataError(
-            f"zero-shot data set {data_set.name}: the embedding of class {first!r} is NaN or infinite; look at the precision"
+            f"zero-shot data set {data_set.name}: the embedding of class {shown(first)} is NaN or infinite; look at the precision"
         )
     return nn.functional.normalize(sums, dim=1).float()
 
@@ -194,7 +197,7 @@ def read_labelled(artifact: Path, n_classes: int, name: str) -> tuple[list[str],
     for sample_id, label in zip(sample_ids, table.column("tag").to_pylist(), strict=True):
         if label is None or not _CLASS_NUMBER.fullmatch(label) or int(label) >= n_classes:
             raise DataError(
-                f"zero-shot data set {name}: sample {sample_id} has class {label!r}, expected KEY.cls with 0 to {n_classes - 1}"
+                f"zero-shot data set {name}: sample {sample_id} has class {shown(label)}, expected KEY.cls with 0 to {n_classes - 1}"
             )
         labels.append(int(label))
     return sample_ids, vectors(table.column("embedding"), "embedding"), torch.tensor(labels)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from data_specs.errors import SpecError
 from data_specs.experiment import LeftOut
 from data_specs.run_config import Aggregation, MethodConfig, Rule, RunConfig, ScorerName
 from data_specs.spec import Spec
+from data_specs.wording import shown
 
 Axes = Mapping[str, Sequence[Any]]
 
@@ -25,6 +27,7 @@ DEFAULT_AXES: dict[str, list[Any]] = {
 }
 _READS_NO_DATA = ("magnitude", "random")
 _ALL = "all"
+MAX_POINTS = 10_000
 _Spec = TypeVar("_Spec", bound=Spec)
 
 
@@ -78,9 +81,13 @@ def ablation_points(config: RunConfig, axes: Axes) -> AblationPlan:
 def _check(config: RunConfig, axes: Axes) -> None:
     for axis, values in axes.items():
         if axis not in AXES:
-            raise SpecError(f"there is no axis {axis!r}, only {', '.join(AXES)}")
+            raise SpecError(f"there is no axis {shown(axis)}, only {', '.join(AXES)}")
         if not values:
             raise SpecError(f"axis {axis} has no values; name at least one or leave the axis out")
+        if any(isinstance(value, list | dict) for value in values):
+            raise SpecError(f"axis {axis} holds {shown(values)}, expected single values")
+    if (n_points := prod(len(values) for values in axes.values())) > MAX_POINTS:
+        raise SpecError(f"the axes give {n_points} combinations, expected at most {MAX_POINTS}; give fewer values")
     run = config.model_dump()
     for limit in axes.get("limit", ()):
         _validated(RunConfig, run | {"calibration": run["calibration"] | {"limit": limit}})

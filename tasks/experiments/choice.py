@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from data_specs.errors import DataError, SpecError
 from data_specs.experiment import Experiment, Row
 from data_specs.metrics import METRICS, ZERO_SHOT, find_metric
+from data_specs.wording import shown
 
 _TARGET = "GS"
 _RELATIONS = {">=": operator.ge, "<=": operator.le}
@@ -45,12 +46,12 @@ def parse_limits(text: str) -> list[Limit]:
         found = _LIMIT.fullmatch(part.strip())
         if found is None:
             raise SpecError(
-                f"limit {part.strip()!r} makes no sense; write METRIC>=POINTS or METRIC<=POINTS against the original,"
+                f"limit {shown(part.strip())} makes no sense; write METRIC>=POINTS or METRIC<=POINTS against the original,"
                 " separated by commas, such as zero_shot>=-2,PS>=-1"
             )
         if found["metric"] not in METRICS:
             raise SpecError(
-                f"limit {part.strip()!r}: there is no metric {found['metric']!r}, only {', '.join(METRICS)}"
+                f"limit {shown(part.strip())}: there is no metric {shown(found['metric'])}, only {', '.join(METRICS)}"
             )
         limits.append(Limit(found["metric"], found["relation"], float(found["points"])))
     return limits

@@ -8,9 +8,12 @@ from pydantic import ValidationError
 from data_specs.config_file import describe_validation
 from data_specs.errors import SpecError
 from data_specs.run_config import Encoder, EncoderConfig, MethodConfig
+from data_specs.wording import shown
 
 MAX_VALUES = 1000
 _RANGE = "START:END:STEP"
+# The longest bound has 19; what has more is out of bounds, too.
+_MOST_DIGITS = 30
 
 
 def parse_values(text: str, name: str) -> list[float]:
@@ -73,7 +76,7 @@ def swept_encoders(choice: str, method: MethodConfig) -> list[Encoder]:
     if choice == "both":
         return edited
     if choice not in ("text", "vision"):
-        raise SpecError(f"encoder is {choice!r}, expected text, vision or both")
+        raise SpecError(f"encoder is {shown(choice)}, expected text, vision or both")
     chosen = [encoder for encoder in edited if encoder == choice]
     if not chosen:
         raise SpecError(
@@ -106,17 +109,19 @@ def _with(config: EncoderConfig, tau: float, alpha: float) -> EncoderConfig:
 def _axis_value(axis: str, part: str, text: str) -> str | bool | int | None:
     if axis == "weight_by_magnitude":
         if part not in ("true", "false"):
-            raise SpecError(f"{axis} {text!r}: {part!r} is neither true nor false")
+            raise SpecError(f"{axis} {shown(text)}: {shown(part)} is neither true nor false")
         return part == "true"
     if axis == "limit" and part == "all":
         return None
     if axis in ("limit", "seed"):
-        if not (part.isascii() and part.isdecimal()):
+        if not (part.isascii() and part.isdecimal() and len(part) <= _MOST_DIGITS):
             more = " or all" if axis == "limit" else ""
-            raise SpecError(f"{axis} {text!r}: {part!r} is no whole number; write numbers{more}, separated by commas")
+            raise SpecError(
+                f"{axis} {shown(text)}: {shown(part)} is no whole number; write numbers{more}, separated by commas"
+            )
         return int(part)
     if not part:
-        raise SpecError(f"{axis} {text!r} has an empty value; write names separated by commas")
+        raise SpecError(f"{axis} {shown(text)} has an empty value; write names separated by commas")
     return part
 
 
@@ -126,10 +131,12 @@ def _expand(part: str, text: str, name: str) -> Iterator[Decimal]:
         yield numbers[0]
         return
     if len(numbers) != 3:
-        raise SpecError(f"{name} {text!r}: {part!r} is no range; write {_RANGE}, such as 0.9:0.995:0.005")
+        raise SpecError(f"{name} {shown(text)}: {shown(part)} is no range; write {_RANGE}, such as 0.9:0.995:0.005")
     start, end, step = numbers
     if step <= 0 or start > end:
-        raise SpecError(f"{name} {text!r}: the range {part!r} never gets from {start} to {end}; write {_RANGE}, rising")
+        raise SpecError(
+            f"{name} {shown(text)}: the range {shown(part)} never gets from {start} to {end}; write {_RANGE}, rising"
+        )
     # Before the values are counted: a huge range must not be walked to be refused.
     _within_bounds(start, text, name)
     _within_bounds(end, text, name)
@@ -145,7 +152,7 @@ def _number(piece: str, text: str, name: str) -> Decimal:
         value = Decimal("NaN")
     if not value.is_finite():
         raise SpecError(
-            f"{name} {text!r}: {piece.strip()!r} is not a number; write numbers and ranges {_RANGE}, separated by commas"
+            f"{name} {shown(text)}: {shown(piece.strip())} is not a number; write numbers and ranges {_RANGE}, separated by commas"
         )
     return value
 
@@ -153,11 +160,11 @@ def _number(piece: str, text: str, name: str) -> Decimal:
 def _within_bounds(value: Decimal, text: str, name: str) -> float:
     number = float(value)
     if name == "tau" and not 0 < number < 1:
-        raise SpecError(f"tau {text!r}: {value} is out of bounds, expected above 0 and below 1, such as 0.98")
+        raise SpecError(f"tau {shown(text)}: {value} is out of bounds, expected above 0 and below 1, such as 0.98")
     if name == "alpha" and not -10 <= number <= 10:
-        raise SpecError(f"alpha {text!r}: {value} is out of bounds, expected -10 to 10, such as -1")
+        raise SpecError(f"alpha {shown(text)}: {value} is out of bounds, expected -10 to 10, such as -1")
     return number
 
 
 def _too_many(text: str, name: str) -> SpecError:
-    return SpecError(f"{name} {text!r} gives more than {MAX_VALUES} values; take a larger step")
+    return SpecError(f"{name} {shown(text)} gives more than {MAX_VALUES} values; take a larger step")

@@ -7,24 +7,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_specs.errors import SpecError
+from data_specs.errors import PipelineError, SpecError
 from data_specs.manifest import ArtifactRef
+from data_specs.wording import shown
 from tasks.encoders.architecture import OPEN_CLIP_CONFIG
 from tasks.encoders.checkpoint import read_state_dict, write_state_dict
+from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.tokenizer import tokenizer_digest, tokenizer_files
-from tasks.encoders.transformers_config import CONFIG, clip_config, read_json
+from tasks.encoders.transformers_config import clip_config
 from tasks.encoders.transformers_format import WEIGHTS, to_transformers
 from tasks.encoders.transformers_images import PREPROCESSOR, preprocessor_config
 from tasks.exporting.card import ExportFormat, model_card
 from tasks.exporting.clip_tokenizer import VOCABULARY_SIZE, write_clip_tokenizer
 from tasks.exporting.record import ModelRecord, describe_edited
+from tasks.lineage.disk import refused_by_disk
+from tasks.lineage.place import require_local
 from tasks.lineage.store import Store
 
 CARD = "README.md"
 
 
 def export_model(
-    store: Store, version: str, export_format: ExportFormat, out: Path, tokenizer: Path | None = None
+    store: Store, version: str, export_format: ExportFormat, out: Path | str, tokenizer: Path | None = None
 ) -> Path:
     """Write an edited model with its card; the folder appears when it is complete.
 
@@ -39,12 +43,13 @@ def export_model(
         `out`, absolute.
 
     Raises:
-        SpecError: the version is not of a model, `out` is not empty or cannot be written, the
+        SpecError: the version is not of a model, `out` is a URL, is not empty or cannot be written, the
             tokenizer is another one, or the format cannot express the model.
         ArtifactError: the model, or what it was made of, is missing or has changed.
     """
+    require_local(out, "--out")
     ref = _find_model(store, version)
-    out = out.resolve()
+    out = Path(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SpecError(f"--out {out} is there already and not empty; choose another folder")
     store.check(ref)
@@ -63,8 +68,11 @@ def export_model(
         card = model_card(record, export_format, tokenizer_included=included)
         (draft / CARD).write_text(card, encoding="utf-8")
         os.rename(draft, out)
-    except OSError as error:
-        raise SpecError(f"cannot write --out {out}: {error}") from error
+    except Exception as error:
+        code = refused_by_disk(error)
+        if code is None or isinstance(error, PipelineError):
+            raise
+        raise SpecError(f"cannot write --out {out}: {os.strerror(code)}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out
@@ -80,7 +88,7 @@ def _find_model(store: Store, version: str) -> ArtifactRef:
         if item.kind == "model" and store.manifest(item).recipe.inputs.get("edit") == ref
     ]
     hint = f"the model that this edit made is {' or '.join(made)}" if made else "see `uwm artifacts list`"
-    raise SpecError(f"version {version!r} is an artifact of kind {ref.kind}, expected an edited model; {hint}")
+    raise SpecError(f"version {shown(version)} is an artifact of kind {ref.kind}, expected an edited model; {hint}")
 
 
 def _require_tokenizer(folder: Path, record: ModelRecord) -> None:

@@ -10,6 +10,7 @@ from data_specs.families import encoder_of
 from data_specs.manifest import ArtifactRef, Manifest
 from data_specs.run_config import ENCODERS
 from tasks.lineage.digest import canonical_json
+from tasks.lineage.progress import notice
 from tasks.lineage.store import Store
 from tasks.lineage.trace import inputs_of
 
@@ -195,7 +196,12 @@ def _measurements(store: Store, edited_as: set[ArtifactRef], base: str) -> list[
         found = edited if measured in edited_as else original if measured == base else None
         if found is None:
             continue
-        key = _data_key(store, item)
+        try:
+            store.check(item)
+            key = _data_key(store, item)
+        except ArtifactError as error:
+            notice(f"left out of the model card: {error}")
+            continue
         if key not in found or found[key].circumstances.ended < manifest.circumstances.ended:
             found[key] = manifest
     return [

@@ -11,6 +11,7 @@ from data_specs.errors import DataError
 from data_specs.run_config import Content, Encoder, Precision
 from data_specs.samples import needed_contents
 from data_specs.schemas import pair_id
+from data_specs.wording import shown
 from tasks.encoders.forward import encode, forward_precision
 from tasks.encoders.loading import LoadedModel
 from tasks.encoders.tokens import valid_text_tokens
@@ -18,8 +19,9 @@ from tasks.extraction.table_writer import TableWriter
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance
 from tasks.lineage.store import Build
+from tasks.shards.batch import Batch
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
-from tasks.shards.reading import Batch, BatchStream
+from tasks.shards.reading import BatchStream
 
 # A shard's files are named after its place in the pass and the beginning of its digest.
 SHARD_DIGEST_CHARS = 12
@@ -171,7 +173,7 @@ class ShardPass:
                 return self._observer.rows(identity, embeddings)
         except NotFinite as error:
             raise DataError(
-                f"{error.what} of pair {batch.keys[error.row // len(contents)]!r} ({contents[error.row % len(contents)]}"
+                f"{error.what} of pair {shown(batch.keys[error.row // len(contents)])} ({contents[error.row % len(contents)]}"
                 f" side) in shard {plan.shard.location} is NaN or infinite; look at the sample and at the precision"
             ) from error
 

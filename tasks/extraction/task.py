@@ -16,15 +16,16 @@ from tasks.encoders.loading import LoadedModel
 from tasks.extraction.shard_pass import Observer, ShardPass
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import source_digest
+from tasks.lineage.disk import is_full
 from tasks.lineage.progress import notice, stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.shards.plan import ShardPlan, Tally, planned_samples
 
 
 def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again could help: not where the data or the settings are wrong."""
+    """Whether trying again could help: not where the data or the settings are wrong, or the disk is full."""
     error = state.data if isinstance(state.data, BaseException) else getattr(state.data, "result", None)
-    return not isinstance(error, PipelineError | MemoryError)
+    return not (isinstance(error, PipelineError | MemoryError) or (error is not None and is_full(error)))
 
 
 # NO_CACHE: the store is the one cache. Prefect's TASK_SOURCE hashes this wrapper only,

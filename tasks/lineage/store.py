@@ -1,9 +1,10 @@
 """Everything made, under `STORE/KIND/VERSION/`: a folder that exists is complete."""
 
+import errno
 import json
 import os
-import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 from data_specs.errors import ArtifactError, PipelineError
 from data_specs.manifest import ArtifactRef, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
+from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown
 from tasks.lineage.digest import describe_files, recipe_version
+from tasks.lineage.disk import disk_of, is_full, refusal
+from tasks.lineage.listing import Survey, survey
 from tasks.lineage.parts import PARTS_FOLDER, Parts
+from tasks.lineage.place import open_root
 
-MANIFEST = "manifest.json"
 _SCRATCH = ".scratch"
 _LOCKS = ".locks"
 
@@ -48,7 +51,13 @@ class Store:
     """A folder of artifacts."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).resolve()
+        """Open the store in `root`, which need not be there yet.
+
+        Raises:
+            SpecError: it is a URL, or no path at all.
+            ArtifactError: something else than a folder is there.
+        """
+        self.root = open_root(root)
 
     def path(self, ref: ArtifactRef) -> Path:
         """The folder of an artifact, there or not."""
@@ -69,24 +78,41 @@ class Store:
             The artifact, checked against its manifest when it was there already.
 
         Raises:
-            ArtifactError: the artifact is there, but a file of it is missing or has changed.
+            ArtifactError: the artifact is there, but a file of it is missing or has changed; or it is not, and the
+                store's disk is full or cannot be written.
         """
         ref = ArtifactRef(kind=recipe.kind, version=recipe_version(recipe))
+        # Before the lock: a store that nobody may write to can still be read.
+        made = self._find_made(ref)
+        if made is not None:
+            return made
         with self._lock(ref):
-            if self.path(ref).exists():
-                self.check(ref)
-                return Made(ref, self.path(ref), reused=True)
-            started = now()
-            scratch = self.root / _SCRATCH / f"{ref.kind}-{ref.version}"
-            scratch.mkdir(parents=True, exist_ok=True)
-            build = Build(recipe, scratch, Parts(scratch))
-            build.parts.remove_unfinished()
-            try:
-                write(build)
-            except PipelineError:
-                shutil.rmtree(scratch)
-                raise
-            self._publish(ref, build, context, started)
+            made = self._find_made(ref)
+            if made is None:
+                places = [self.root / name for name in (_SCRATCH, ref.kind)]
+                with disk_of(self.root, places, label_of(ref)):
+                    made = self._make(ref, recipe, write, context)
+        return made
+
+    def _find_made(self, ref: ArtifactRef) -> Made | None:
+        if not os.path.lexists(self.path(ref)):
+            return None
+        self.check(ref)
+        return Made(ref, self.path(ref), reused=True)
+
+    def _make(self, ref: ArtifactRef, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
+        started = now()
+        scratch = self.root / _SCRATCH / f"{ref.kind}-{ref.version}"
+        scratch.mkdir(parents=True, exist_ok=True)
+        build = Build(recipe, scratch, Parts(scratch))
+        build.parts.remove_unfinished()
+        try:
+            write(build)
+        except PipelineError as error:
+            if not is_full(error):
+                shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        self._publish(ref, build, context, started)
         return Made(ref, self.path(ref), reused=False)
 
     def _publish(self, ref: ArtifactRef, build: Build, context: RunContext, started: str) -> None:
@@ -95,14 +121,14 @@ class Store:
         manifest = Manifest(
             version=ref.version,
             recipe=build.recipe,
-            files=describe_files(build.folder, _relative_files(build.folder)),
+            files=describe_files(build.folder, artifact_files(build.folder, ref)),
             sources=build.sources,
             counts=build.counts,
             circumstances=describe_circumstances(context, started=started),
         )
         text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         (build.folder / MANIFEST).write_text(text, encoding="utf-8")
-        for name in [*_relative_files(build.folder), MANIFEST]:
+        for name in [*artifact_files(build.folder, ref), MANIFEST]:
             _sync(build.folder / name)
         target = self.path(ref)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,12 +140,16 @@ class Store:
         folder = self.root / _LOCKS
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / f"{ref.version}.lock")
+            lock.acquire()
         except OSError as error:
-            raise ArtifactError(
-                f"cannot write to the store {self.root}: {error}; choose another with --store"
-            ) from error
-        with FileLock(folder / f"{ref.version}.lock"):
+            raise ArtifactError(refusal(self.root, error.errno or errno.EIO, label_of(ref))) from error
+        except NotImplementedError as error:
+            raise ArtifactError(f"cannot lock {folder}: its disk has no file locks; choose another --store") from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
         """The manifest of an artifact.
@@ -127,13 +157,7 @@ class Store:
         Raises:
             ArtifactError: there is no such artifact, or its manifest cannot be read.
         """
-        path = self.path(ref) / MANIFEST
-        try:
-            return Manifest.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise ArtifactError(f"{ref.kind} {ref.version[:12]} has no readable {path}: {error}") from error
-        except ValidationError as error:
-            raise ArtifactError(f"{path} is not a manifest: {error.errors()[0]['msg']}; {_REMEDY}") from error
+        return read_manifest(self.path(ref), ref)
 
     def check(self, ref: ArtifactRef) -> Manifest:
         """Compare an artifact with its manifest: name, files, sizes, digests, recipe.
@@ -145,36 +169,42 @@ class Store:
             Its manifest.
 
         Raises:
-            ArtifactError: a file is missing, changed or unlisted, or the version is not the recipe's.
+            ArtifactError: a file is missing, changed, unlisted or a link, or the version is not the recipe's.
         """
-        manifest, folder = self.manifest(ref), self.path(ref)
-        label = f"{ref.kind} {ref.version[:12]}"
-        computed = recipe_version(manifest.recipe)
-        if (manifest.version, manifest.recipe.kind) != (ref.version, ref.kind) or computed != ref.version:
-            raise ArtifactError(
-                f"{label}: its manifest is of {manifest.recipe.kind} {manifest.version[:12]}, whose recipe has digest"
-                f" {computed[:12]}; {_REMEDY}"
-            )
+        manifest, folder, label = self.manifest(ref), self.path(ref), label_of(ref)
+        require_own(manifest, ref)
         listed = {entry.path: entry for entry in manifest.files}
-        present = set(_relative_files(folder))
+        present = set(artifact_files(folder, ref))
         for name in sorted(listed.keys() - present):
-            raise ArtifactError(f"{label}: file {name} is missing from {folder}; {_REMEDY}")
+            raise ArtifactError(f"{label}: file {shown(name)} is missing from {folder}; {REMEDY}")
         for name in sorted(present - listed.keys()):
-            raise ArtifactError(f"{label}: file {name} in {folder} is not in its manifest; {_REMEDY}")
-        for found in describe_files(folder, listed):
+            raise ArtifactError(f"{label}: file {shown(name)} in {folder} is not in its manifest; {REMEDY}")
+        try:
+            described = describe_files(folder, listed)
+        except OSError as error:
+            raise ArtifactError(f"{label}: cannot read {error.filename or folder}: {error.strerror}") from error
+        for found in described:
             expected = listed[found.path]
             if found != expected:
                 raise ArtifactError(
-                    f"{label}: file {found.path} changed since it was made: sha256 {found.sha256[:12]} of"
-                    f" {found.size_bytes} bytes, expected {expected.sha256[:12]} of {expected.size_bytes}; {_REMEDY}"
+                    f"{label}: file {shown(found.path)} changed since it was made: sha256 {found.sha256[:12]} of"
+                    f" {found.size_bytes} bytes, expected {expected.sha256[:12]} of {expected.size_bytes}; {REMEDY}"
                 )
         return manifest
 
+    def survey(self) -> Survey:
+        """All that the store holds, broken artifacts and copies too; files are not hashed."""
+        return survey(self.root)
+
     def refs(self) -> list[ArtifactRef]:
-        """All artifacts, by kind and version."""
-        folders = self.root.glob("*/*/" + MANIFEST) if self.root.is_dir() else []
-        pairs = sorted((path.parent.parent.name, path.parent.name) for path in folders)
-        return [ArtifactRef(kind=kind, version=version) for kind, version in pairs if _VERSION.match(version)]
+        """All artifacts whose manifests are sound, by kind and version."""
+        return [item.ref for item in self.survey().found if item.problem is None]
+
+    def temporary_folder(self, name: str) -> Path:
+        """A place for files of one run: in the store, or in the system's own where the store cannot be written."""
+        folder = self.root / _SCRATCH / name
+        nearest = next(place for place in folder.parents if place.is_dir())
+        return folder if os.access(nearest, os.W_OK | os.X_OK) else Path(tempfile.mkdtemp(prefix="uwm-"))
 
     def find(self, version: str) -> ArtifactRef:
         """The artifact whose version begins with `version`.
@@ -182,21 +212,12 @@ class Store:
         Raises:
             ArtifactError: none does, or several do.
         """
-        found = [ref for ref in self.refs() if ref.version.startswith(version)]
+        found = [item.ref for item in survey(self.root, version).found]
         if len(found) != 1:
             some = ", ".join(f"{ref.kind} {ref.version[:16]}" for ref in found[:4])
-            got = f"{len(found)} artifacts ({some})" if found else f"none of the {len(self.refs())} artifacts"
-            raise ArtifactError(f"version {version!r} names {got} in {self.root}; see `uwm artifacts list`")
+            got = f"{len(found)} artifacts ({some})" if found else f"none of the {len(self.survey().found)} artifacts"
+            raise ArtifactError(f"version {version[:80]!r} names {got} in {self.root}; see `uwm artifacts list`")
         return found[0]
-
-
-_VERSION = re.compile(r"^[0-9a-f]{64}$")
-_REMEDY = "remove the artifact's folder to have it made anew"
-
-
-def _relative_files(folder: Path) -> list[str]:
-    paths = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) != MANIFEST)
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef
 from tasks.lineage.store import Store
 
@@ -34,15 +35,23 @@ def inputs_of(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
     return {role: item for role, item in inputs.items() if isinstance(item, ArtifactRef)}
 
 
-def lineage_lines(store: Store, ref: ArtifactRef, role: str = "made", depth: int = 0) -> Iterator[str]:
-    """An artifact and, indented below it, its inputs and theirs, down to digests of what came from outside."""
+def lineage_lines(
+    store: Store, ref: ArtifactRef, role: str = "made", above: tuple[ArtifactRef, ...] = ()
+) -> Iterator[str]:
+    """An artifact and, indented below it, its inputs and theirs, down to digests of what came from outside.
+
+    Raises:
+        ArtifactError: one of them is missing, or is made of itself.
+    """
+    if ref in above:
+        raise ArtifactError(f"{ref.kind} {ref.version[:12]} is made of itself; see `uwm artifacts verify`")
     manifest = store.manifest(ref)
-    indent = "  " * depth
+    indent = "  " * len(above)
     yield f"{indent}{role}: {ref.kind} {ref.version[:16]} {manifest.circumstances.ended[:19]}"
     locations = {source.sha256: source.location for source in manifest.sources}
     for name, item in manifest.recipe.inputs.items():
         if isinstance(item, ArtifactRef):
-            yield from lineage_lines(store, item, name, depth + 1)
+            yield from lineage_lines(store, item, name, (*above, ref))
             continue
         for digest in [item] if isinstance(item, str) else item:
             yield f"{indent}  {name}: sha256 {digest[:16]} {locations.get(digest, '')}".rstrip()

@@ -1,18 +1,18 @@
-"""An edit as a small file of positions and original values."""
+"""An edit: which weights are multiplied by alpha, and the values that stood there."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from data_specs.errors import ArtifactError, SpecError
-from tasks.encoders.checkpoint import model_digest, tensor_digests, write_state_dict
+from data_specs.errors import ArtifactError
+from data_specs.families import encoder_of
+from data_specs.run_config import ENCODERS
+from tasks.encoders.checkpoint import model_digest, tensor_digests
 
-_INDEX, _ORIGINAL, _WEIGHT = ".index", ".original", ".weight"
+LARGEST_ALPHA = 10  # the settings' bound, of either sign
+_WEIGHT = ".weight"
 
 
 @dataclass(frozen=True)
@@ -39,49 +39,92 @@ class Edit:
     tau: dict[str, float]
 
 
-def write_edit(edit: Edit, path: Path) -> None:
-    """Write an edit as safetensors: `LAYER.index`, `LAYER.original`, the rest as metadata."""
-    tensors = {}
-    for layer, change in edit.layers.items():
-        tensors[layer + _INDEX] = change.index
-        tensors[layer + _ORIGINAL] = change.original
-    metadata = {
-        "format": "unsafe_weights_edit/1",
-        "base_model_digest": edit.base_model,
-        "alpha": json.dumps(edit.alpha, sort_keys=True),
-        "rule": json.dumps(edit.rule, sort_keys=True),
-        "tau": json.dumps(edit.tau, sort_keys=True),
-        "encoder": json.dumps({layer: change.encoder for layer, change in edit.layers.items()}, sort_keys=True),
-    }
-    write_state_dict(tensors, path, metadata)
-
-
-def read_edit(path: Path) -> Edit:
-    """Read an edit file.
+def require_sound(edit: Edit) -> None:
+    """Refuse what can be no edit of any model.
 
     Raises:
-        SpecError: the file is missing or no edit.
+        ArtifactError: positions are not ascending, a value or alpha is not finite, or the parts do not belong together.
     """
-    if not path.is_file():
-        raise SpecError(f"edit file {path} does not exist")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        encoders = json.loads(metadata["encoder"])
-        layers = {
-            layer: LayerEdit(encoder, tensors[layer + _INDEX], tensors[layer + _ORIGINAL])
-            for layer, encoder in encoders.items()
-        }
-        return Edit(
-            metadata["base_model_digest"],
-            layers,
-            json.loads(metadata["alpha"]),
-            json.loads(metadata["rule"]),
-            json.loads(metadata["tau"]),
+    for encoder, alpha in edit.alpha.items():
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) <= LARGEST_ALPHA:
+            raise _broken(
+                f"alpha of {encoder} is {alpha!r}, expected a number from -{LARGEST_ALPHA} to {LARGEST_ALPHA}"
+            )
+    for layer, change in edit.layers.items():
+        _require_sound_layer(layer, change)
+        if change.encoder not in edit.alpha:
+            raise _broken(f"layer {layer} is of the {change.encoder} encoder, which has no alpha")
+
+
+def _require_sound_layer(layer: str, change: LayerEdit) -> None:
+    index, original = change.index, change.original
+    if change.encoder not in ENCODERS or encoder_of(layer) != change.encoder:
+        raise _broken(f"layer {layer} is said to be of encoder {change.encoder!r}")
+    if (
+        index.dtype != torch.int64
+        or index.dim() != 1
+        or not original.is_floating_point()
+        or index.shape != original.shape
+    ):
+        raise _broken(
+            f"layer {layer} has positions {index.dtype} {list(index.shape)} and values {original.dtype}"
+            f" {list(original.shape)}, expected as many int64 as floats"
         )
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise SpecError(f"{path} is not an edit file, expected edit.safetensors as a run makes it: {error}") from error
+    if len(index) and (int(index[0]) < 0 or not bool((index[1:] > index[:-1]).all())):
+        raise _broken(f"layer {layer} has positions that are negative, unsorted or repeated")
+    if not bool(torch.isfinite(original).all()):
+        raise _broken(f"layer {layer} has original values that are NaN or infinite")
+
+
+def _broken(what: str) -> ArtifactError:
+    return ArtifactError(f"the edit is damaged: {what}; take it from its run again")
+
+
+def changed_values(layer: str, change: LayerEdit, alpha: float, weight: Tensor) -> Tensor:
+    """What an edit writes into one layer, float32 (or the wider type of the originals); see `rounding` for half precision.
+
+    Args:
+        layer: its name, for errors.
+        change: positions and the values that must stand there.
+        alpha: factor.
+        weight: [out, in] of the model, any float dtype and device.
+
+    Returns:
+        alpha times the originals, [positions], on the CPU.
+
+    Raises:
+        ArtifactError: a position is outside of the layer, other values stand there, or the products do not fit the type.
+    """
+    _require_inside(layer, change, weight)
+    found = weight.reshape(-1)[change.index.to(weight.device)].cpu()
+    different = (_bits(found) != _bits(change.original)).nonzero()
+    if len(different):
+        first = int(different[0])
+        raise _broken(
+            f"at position {int(change.index[first])} of layer {layer} it says {float(change.original[first])!r}, the model"
+            f" {float(found[first])!r} ({len(different)} of {len(found)} values differ)"
+        )
+    wide = change.original if change.original.dtype == torch.float64 else change.original.float()
+    values = alpha * wide
+    if not bool(torch.isfinite(values.to(weight.dtype)).all()):
+        raise ArtifactError(
+            f"layer {layer}: {alpha} times its weights does not fit {weight.dtype}; use a smaller alpha"
+        )
+    return values
+
+
+def _require_inside(layer: str, change: LayerEdit, weight: Tensor) -> None:
+    if weight.dim() != 2 or not weight.is_floating_point():
+        raise ArtifactError(
+            f"the edit changes layer {layer}, whose weight is {weight.dtype} {list(weight.shape)}; it is for another model"
+        )
+    if len(change.index) and int(change.index[-1]) >= weight.numel():
+        raise _broken(f"layer {layer} has position {int(change.index[-1])}, but only {weight.numel()} weights")
+
+
+def _bits(values: Tensor) -> Tensor:
+    # Half precision counts as the float32 of equal value, as in a model's digest.
+    return values.view(torch.int64) if values.dtype == torch.float64 else values.float().view(torch.int32)
 
 
 def apply_edit(edit: Edit, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -95,21 +138,52 @@ def apply_edit(edit: Edit, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         All tensors; edited layers are copies.
 
     Raises:
-        ArtifactError: `state` is another model.
+        ArtifactError: `state` is another model, or the edit's values are not the model's.
     """
-    found = model_digest(tensor_digests(state))
-    if found != edit.base_model:
-        raise ArtifactError(
-            f"the edit is for the model with digest {edit.base_model[:12]}, got one with {found[:12]}; apply it to the"
-            " unedited model that it was made for"
-        )
+    require_base(edit, model_digest(tensor_digests(state)))
     edited = dict(state)
     for layer, change in edit.layers.items():
         weight = _weight(state, layer).clone()
-        flat = weight.view(-1)
-        flat[change.index] = (edit.alpha[change.encoder] * change.original).to(flat.dtype)
+        values = changed_values(layer, change, edit.alpha[change.encoder], weight)
+        weight.view(-1)[change.index] = values.to(weight.dtype)
         edited[layer + _WEIGHT] = weight
     return edited
+
+
+def require_base(edit: Edit, digest: str) -> None:
+    """Refuse a model that is not the edit's, and an edit that is damaged.
+
+    Raises:
+        ArtifactError: `digest` is another model's, or the edit is none of any model.
+    """
+    require_sound(edit)
+    if digest != edit.base_model:
+        raise ArtifactError(
+            f"the edit is for the model with digest {edit.base_model[:12]}, got one with {digest[:12]}; apply it to the"
+            " unedited model that it was made for"
+        )
+
+
+def rounding(edit: Edit, state: Mapping[str, Tensor]) -> float:
+    """How far an edited half-precision checkpoint is from the model that was measured, which is float32.
+
+    -1, 0, 1 and, as long as nothing underflows, other powers of two are exact.
+
+    Args:
+        edit: what is changed.
+        state: tensors of the base model.
+
+    Returns:
+        The largest relative difference over the changed weights; 0 where both agree to the bit.
+    """
+    largest = 0.0
+    for layer, change in edit.layers.items():
+        measured = edit.alpha[change.encoder] * change.original.float()
+        written = measured.to(_weight(state, layer).dtype)
+        written, measured = (values[measured != 0].double() for values in (written, measured))
+        if len(measured):
+            largest = max(largest, float(((written - measured) / measured).abs().amax()))
+    return largest
 
 
 def undo_edit(edit: Edit, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -125,9 +199,11 @@ def undo_edit(edit: Edit, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ArtifactError: what comes out is not the base model, so `state` was not this edit's result.
     """
+    require_sound(edit)
     restored = dict(state)
     for layer, change in edit.layers.items():
         weight = _weight(state, layer).clone()
+        _require_inside(layer, change, weight)
         weight.view(-1)[change.index] = change.original.to(weight.dtype)
         restored[layer + _WEIGHT] = weight
     found = model_digest(tensor_digests(restored))

@@ -10,7 +10,7 @@ from torch import Tensor
 from data_specs.errors import ArtifactError
 from tasks.encoders.checkpoint import tensor_digests
 from tasks.encoders.loading import LoadedModel
-from tasks.manipulation.edit import Edit
+from tasks.manipulation.edit import Edit, changed_values, require_base
 
 
 @contextmanager
@@ -29,15 +29,20 @@ def edited_in_place(loaded: LoadedModel, edit: Edit) -> Iterator[LoadedModel]:
     Raises:
         ArtifactError: the edit is for another model.
     """
-    if loaded.digest != edit.base_model:
+    require_base(edit, loaded.digest)
+    parameters = dict(loaded.model.named_parameters())
+    weights = {layer: parameters[f"{layer}.weight"] for layer in edit.layers if f"{layer}.weight" in parameters}
+    if missing := edit.layers.keys() - weights.keys():
         raise ArtifactError(
-            f"the edit is for the model with digest {edit.base_model[:12]}, got one with {loaded.digest[:12]}; apply it"
-            " to the unedited model that it was made for"
+            f"the edit changes layer {min(missing)}, which the model does not have; it is for another model"
         )
-    weights = {layer: loaded.model.get_parameter(f"{layer}.weight") for layer in edit.layers}
+    values = {
+        layer: changed_values(layer, change, edit.alpha[change.encoder], weights[layer].detach())
+        for layer, change in edit.layers.items()
+    }
     try:
         for layer, change in edit.layers.items():
-            _put(weights[layer], change.index, edit.alpha[change.encoder] * change.original)
+            _put(weights[layer], change.index, values[layer])
         digests = tensor_digests({f"{layer}.weight": weight.detach() for layer, weight in weights.items()})
         yield replace(loaded, digests={**loaded.digests, **digests})
     finally:

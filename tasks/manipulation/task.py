@@ -16,7 +16,8 @@ from tasks.lineage.digest import source_digest
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.manipulation.control import random_control
-from tasks.manipulation.edit import Edit, apply_edit, positions, read_edit, write_edit
+from tasks.manipulation.edit import Edit, apply_edit, positions
+from tasks.manipulation.edit_file import read_edit, write_edit
 from tasks.selection.rules import select
 from tasks.selection.scores_table import layer_files, read_scores
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from data_specs.errors import DataError
 from data_specs.gallery import Gallery, GalleryAnswer, GalleryKind, GalleryMember, GalleryQuery, Picked
 from data_specs.run_config import CONTENTS, ENCODERS, Content, Encoder
+from data_specs.wording import shown
 from tasks.embeddings.pairs import EmbeddedPairs
 
 N_ANSWERS = 5
@@ -137,7 +138,7 @@ def retrieve(models: Iterable[tuple[str, EmbeddedPairs]], seed: int, n_queries: 
             ids, tags = pairs.pair_ids, pairs.tags
         elif pairs.pair_ids != ids:
             raise DataError(
-                f"models {names[0]!r} and {name!r} were measured on different pairs ({len(ids)} and"
+                f"models {shown(names[0])} and {shown(name)} were measured on different pairs ({len(ids)} and"
                 f" {len(pairs.pair_ids)}, or in another order); evaluate both on the same shards"
             )
         names.append(name)

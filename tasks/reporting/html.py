@@ -4,6 +4,7 @@ from importlib.resources import files
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from data_specs.wording import printable
 from tasks.lineage.digest import digest_of, text_sha256
 from tasks.reporting.content import Report
 
@@ -19,6 +20,8 @@ def render_report(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # For attributes and pictures, in which no element can keep a text from turning what stands around it.
+    environment.filters["literal"] = printable
     return environment.get_template(_PAGE).render(report=report)
 
 

@@ -11,6 +11,7 @@ from data_specs.errors import DataError
 from data_specs.run_config import Content, Encoder
 from data_specs.samples import member_names
 from data_specs.schemas import pair_id
+from data_specs.wording import shown
 from tasks.shards.inspection import Shard
 
 # Pair, encoder, side.
@@ -40,7 +41,7 @@ def read_members(shards: Sequence[Shard], wanted: Iterable[MemberKey]) -> Iterat
         pair, encoder, content = min(left)
         raise DataError(
             f"{len(left)} members of pairs are in none of the {len(shards)} shards, the first being the {content} {encoder}"
-            f" of pair {pair!r}; give the shards that were embedded"
+            f" of pair {shown(pair)}; give the shards that were embedded"
         )
 
 
@@ -72,7 +73,7 @@ def _read(shard: Shard, names: dict[tuple[str, str], MemberKey]) -> Iterator[tup
                     return
     except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError) as error:
         raise _changed(shard, f"{type(error).__name__}: {error}") from error
-    raise _changed(shard, f"member {'.'.join(min(left))!r} is gone")
+    raise _changed(shard, f"member {shown('.'.join(min(left)))} is gone")
 
 
 def _changed(shard: Shard, detail: str) -> DataError:

@@ -11,6 +11,7 @@ from data_specs.errors import DataError, SpecError
 from data_specs.gallery import CAPTION_CHARS, GalleryMember
 from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import ENCODERS, Encoder
+from data_specs.wording import shown
 from tasks.embeddings.pairs import read_pairs
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import source_digest, text_sha256
@@ -155,7 +156,7 @@ def _thumbnail(data: bytes, member: Member, pair: str) -> bytes:
         return thumbnail(data, member.content)
     except BadImage as error:
         raise DataError(
-            f"the {member.content} picture of pair {pair!r} was read before and cannot be read now: {error}; leave shards"
+            f"the {member.content} picture of pair {shown(pair)} was read before and cannot be read now: {error}; leave shards"
             " as they are during a run"
         ) from error
 

@@ -27,7 +27,7 @@ def thumbnail(data: bytes, content: Content) -> bytes:
     Raises:
         BadImage: the file is damaged or of another format.
     """
-    image = decode_rgb(data)
+    image = decode_rgb(data, largest_ratio=None)
     longest = max(image.size)
     limit = min(THUMBNAIL_PX, longest if content == "safe" else max(1, longest * 3 // 4))
     image.thumbnail((limit, limit), Image.Resampling.LANCZOS)

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_specs.errors import DataError
 from data_specs.manifest import Manifest
@@ -14,16 +12,13 @@ from data_specs.run_config import CONTENTS, Content
 from data_specs.samples import needed_contents
 from tasks.extraction.columns import vectors
 from tasks.extraction.shard_pass import SHARD_DIGEST_CHARS
+from tasks.extraction.table_reader import connect, open_rows, query, read_window
 from tasks.scoring.saliency import ChannelStats
 from tasks.shards.plan import ShardPlan
 
 # A window is joined and multiplied at once; memory follows it, not the number of pairs.
 _WINDOW_BYTES = 8 << 20
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "memory_limit": "1GB",
-    "threads": 2,
-    "enable_external_file_cache": False,  # every row is read once
-}
+_COLUMNS = ("pair_id", "content", "tag", "norm", "std")
 
 
 @dataclass(frozen=True)
@@ -62,10 +57,11 @@ class LayerStatistics:
         if not self._files:
             raise DataError(f"no activation statistics in {folder}")
         self._first_rows = first_rows
-        self.width: int = pq.read_schema(self._files[0]).field("norm").type.list_size
+        with open_rows(self._files[0]) as file:
+            self.width: int = file.schema_arrow.field("norm").type.list_size
         self._tags = None if tags is None else list(tags)
         self.n_unmatched = 0
-        self._connection = duckdb.connect(config=_CONFIG)
+        self._connection = connect(memory_limit="1GB", threads=2)
 
     def pairs(self) -> Iterator[PairBatch]:
         """Safe rows joined with the unsafe rows of the same pair, window by window.
@@ -73,17 +69,14 @@ class LayerStatistics:
         Rows without a partner are counted in `n_unmatched`.
         """
         sql = f"""
-            WITH rows AS ({self._rows_sql()})
-            SELECT safe.pair_id, {self._vectors("safe")}, {self._vectors("unsafe")}
+            SELECT safe.pair_id, {_vectors("safe")}, {_vectors("unsafe")}
             FROM rows AS safe JOIN rows AS unsafe USING (pair_id)
             WHERE safe.content = 'safe' AND unsafe.content = 'unsafe'
-            ORDER BY safe.file_row_number
+            ORDER BY safe.row_number
         """
-        count_sql = f"SELECT count(*) FROM ({self._rows_sql()})"
-        for parameters in self._windows():
-            table = self._connection.sql(sql, params=parameters).to_arrow_table()
-            (n_rows,) = self._connection.sql(count_sql, params=parameters).fetchall()[0]
-            self.n_unmatched += n_rows - 2 * table.num_rows
+        for rows in self._windows():
+            table = query(sql, {"rows": rows}, connection=self._connection)
+            self.n_unmatched += rows.num_rows - 2 * table.num_rows
             if table.num_rows:
                 ids = table.column("pair_id").to_pylist()
                 yield PairBatch(ids, _stats(table, "safe"), _stats(table, "unsafe"))
@@ -92,38 +85,34 @@ class LayerStatistics:
         """Rows of each side, window by window, without a join."""
         for content in contents:
             sql = f"""
-                SELECT pair_id, {self._vectors("side")}
-                FROM ({self._rows_sql()}) AS side
+                SELECT pair_id, {_vectors("side")}
+                FROM side
                 WHERE content = '{content}'
-                ORDER BY file_row_number
+                ORDER BY row_number
             """
-            for parameters in self._windows():
-                table = self._connection.sql(sql, params=parameters).to_arrow_table()
+            for rows in self._windows():
+                table = query(sql, {"side": rows}, connection=self._connection)
                 if table.num_rows:
                     yield SideBatch(content, table.column("pair_id").to_pylist(), _stats(table, "side"))
 
-    def _rows_sql(self) -> str:
-        wanted = "" if self._tags is None else "AND list_contains(?, tag)"
-        return f"""
-            SELECT pair_id, content, norm, std, file_row_number
-            FROM read_parquet(?, file_row_number = true, hive_partitioning = false)
-            WHERE file_row_number >= ? AND file_row_number < ? {wanted}
-        """
-
-    def _vectors(self, side: str) -> str:
-        # Parquet lists arrive as FLOAT[]; as FLOAT[n] they reach torch without a copy.
-        columns = (f"{side}.{name}::FLOAT[{self.width}] AS {side}_{name}" for name in ("norm", "std"))
-        return ", ".join(columns)
-
-    def _windows(self) -> Iterator[list[object]]:
+    def _windows(self) -> Iterator[pa.Table]:
         # The two rows of a pair are neighbours and the first is even, so windows of even length split no pair.
-        rows = max(2, min(_WINDOW_BYTES // (8 * self.width), 65_536) // 2 * 2)
-        for file in self._files:
-            n_rows = pq.read_metadata(file).num_rows
-            if self._first_rows is not None:
-                n_rows = min(n_rows, self._first_rows.get(file.name, 0))
-            for start in range(0, n_rows, rows):
-                yield [str(file), start, min(start + rows, n_rows), *([self._tags] if self._tags is not None else [])]
+        size = max(2, min(_WINDOW_BYTES // (8 * self.width), 65_536) // 2 * 2)
+        wanted = "SELECT * FROM rows WHERE list_contains(?, tag) ORDER BY row_number"
+        for path in self._files:
+            with open_rows(path) as file:
+                n_rows = file.metadata.num_rows
+                if self._first_rows is not None:
+                    n_rows = min(n_rows, self._first_rows.get(path.name, 0))
+                for start in range(0, n_rows, size):
+                    rows = read_window(file, start, min(start + size, n_rows), _COLUMNS)
+                    if self._tags is not None:
+                        rows = query(wanted, {"rows": rows}, connection=self._connection, parameters=[self._tags])
+                    yield rows
+
+
+def _vectors(side: str) -> str:
+    return ", ".join(f"{side}.{name} AS {side}_{name}" for name in ("norm", "std"))
 
 
 def first_rows(activations: Manifest, plans: Sequence[ShardPlan]) -> dict[str, int]:

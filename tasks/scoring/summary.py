@@ -4,23 +4,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_specs.errors import NotSelectable
 from data_specs.run_config import Encoder, Rule
 from data_specs.schemas import LAYER_SUMMARY
+from tasks.extraction.table_reader import connect, query, stream_rows
 from tasks.selection.rules import select
 from tasks.selection.scores_table import layer_files, read_scores
-
-# threads = 1: sums of floats over several threads differ in the last digits from run to run.
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {"threads": 1}
 
 _SPREAD_SQL = """
     SELECT count(*) AS n_weights, sum(value) AS sum, avg(value) AS mean,
            quantile_disc(value, [0, 0.25, 0.5, 0.75, 0.99, 1]) AS quantiles
-    FROM (SELECT unnest(score) AS value FROM read_parquet(?, hive_partitioning = false))
+    FROM (SELECT unnest(score) AS value FROM scores)
 """
 
 _SUMMARY_SQL = """
@@ -47,13 +44,13 @@ def write_summary(
     Raises:
         NotSelectable: a rule cannot be applied to a layer's scores; the layer is named.
     """
-    connection = duckdb.connect(config=_CONFIG)
+    # Sums of floats over several threads differ in the last digits from run to run.
+    connection = connect(threads=1)
     files = layer_files(scores)
     spreads, selections = [], []
     for order, (layer, pairs) in enumerate(n_pairs.items()):
         encoder, file = files[layer]
-        n_weights, total, mean, quantiles = connection.execute(_SPREAD_SQL, [str(file)]).fetchall()[0]
-        spread = {"n_weights": n_weights, "sum": total, "mean": mean, "quantiles": quantiles}
+        (spread,) = query(_SPREAD_SQL, {"scores": stream_rows([file], ("score",))}, connection=connection).to_pylist()
         spreads.append({"encoder": encoder, "layer": layer, "order": order, "n_pairs": pairs, **spread})
         values = read_scores(file)
         for rule, tau in asked[cast(Encoder, encoder)]:
@@ -70,9 +67,11 @@ def write_summary(
                     "n_selected": len(selection.index),
                 }
             )
-    connection.register("spread", pa.Table.from_pylist(spreads))
-    connection.register("selections", pa.Table.from_pylist(selections, schema=_SELECTIONS))
-    table = connection.sql(_SUMMARY_SQL).to_arrow_table()
+    relations = {
+        "spread": pa.Table.from_pylist(spreads),
+        "selections": pa.Table.from_pylist(selections, schema=_SELECTIONS),
+    }
+    table = query(_SUMMARY_SQL, relations, connection=connection)
     pq.write_table(table.cast(LAYER_SUMMARY), path)
 
 

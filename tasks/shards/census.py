@@ -70,6 +70,8 @@ def take_census(locations: Sequence[str], folder: Path, *, workers: int = 0) -> 
                 shards[index] = _open(census.location, folder, first)
             except DataError as error:
                 census.error = str(error)
+            except (OSError, MemoryError) as error:
+                census.error = f"shard {census.location} cannot be checked: {type(error).__name__} {error}".rstrip()
         for paired in (True, False):
             alike = {index: shard for index, shard in shards.items() if shard.paired is paired}
             encoders = _encoders_present(alike.values(), paired)
@@ -142,7 +144,9 @@ def _example(shard: Shard) -> str:
 
 
 def _encoders_present(shards: Iterable[Shard], paired: bool) -> tuple[Encoder, ...]:
-    endings = {ending for shard in shards for sample in shard.samples for ending in sample.members}
+    samples = [sample for shard in shards for sample in shard.samples]
+    endings = {ending for sample in samples for ending in sample.members}
+    endings |= {member.ending for sample in samples for member in sample.unusable}
     return tuple(
         encoder
         for encoder in ENCODERS

@@ -3,11 +3,18 @@
 import io
 import warnings
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from data_specs.samples import LARGEST_SIDE_RATIO
 
 # Pillow's other decoders stay out: some (EPS) start a program of their own. A phone's JPEG may open as MPO.
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _DECODERS = ("JPEG", "PNG", "WEBP")
+# Of these Pillow's own conversion keeps intensities; alpha is dropped, as open_clip does.
+_EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
+_SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+_WHITE = 0xFFFF
 
 
 class BadImage(Exception):
@@ -31,17 +38,38 @@ def open_image(data: bytes) -> Image.Image:
         raise BadImage(first_line(error)) from error
 
 
-def decode_rgb(data: bytes) -> Image.Image:
-    """An RGB image, decoded to its last row.
+def decode_rgb(data: bytes, *, largest_ratio: int | None = LARGEST_SIDE_RATIO) -> Image.Image:
+    """An RGB image, decoded to its last row: the first picture of several, without alpha, not turned by EXIF.
+
+    Args:
+        data: an image file.
+        largest_ratio: of its longer to its shorter side; None where it will not be enlarged.
 
     Raises:
-        BadImage: the file is damaged or cut, or of another format.
+        BadImage: the file is damaged or cut, of another format, too thin, or its intensities have no known range.
     """
     image = open_image(data)
+    short, long = sorted(image.size)
+    if largest_ratio is not None and long > largest_ratio * short:
+        raise BadImage(f"{image.width} x {image.height} pixels, one side is over {largest_ratio} times the other")
     try:
-        return image.convert("RGB")
+        return _eight_bit(image).convert("RGB")
+    except BadImage:
+        raise
     except Exception as error:
         raise BadImage(first_line(error)) from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """The image in a mode that Pillow converts as it should: of 16-bit grey it would cut off all above 255."""
+    if image.mode in _EIGHT_BIT:
+        return image
+    if image.mode not in (*_SIXTEEN_BIT, "I"):
+        raise BadImage(f"pixels of mode {image.mode}, whose range is not known; save it with 8 or 16 bits a channel")
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > _WHITE:
+        raise BadImage(f"pixels from {values.min()} to {values.max()}, expected 0 to {_WHITE}")
+    return Image.fromarray(((values * 255 + _WHITE // 2) // _WHITE).astype(np.uint8))
 
 
 def image_suffix(data: bytes) -> str:

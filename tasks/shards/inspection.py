@@ -2,18 +2,16 @@
 
 import re
 import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from lzma import LZMAError
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from webdataset.tariterators import base_plus_ext
 
 from data_specs.errors import DataError
 from data_specs.run_config import Content
-from data_specs.samples import BadReason
+from data_specs.samples import LARGEST_MEMBER_BYTES, LONGEST_KEY_BYTES, BadReason
 from tasks.lineage.digest import file_sha256
 from tasks.shards.location import local_copy
 
@@ -26,17 +24,57 @@ _SYSTEM_FILE = re.compile(r"(?:.*/)?(?:\._[^/]*|\.DS_Store)")
 _KEY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+")
 
 
-# Members that stand together: their key, and their endings in tar order (None: the name has none).
-_Group = tuple[str, list[str | None]]
+# Some tars put a long name and a pax record before a member; a record of a megabyte, or hundreds of them, are made to hurt.
+_EXTENSIONS = frozenset(
+    {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+)
+_LARGEST_EXTENSION = 1 << 20
+# DEFLATE reaches 1032; pictures are compressed already, and captions give 20.
+_LARGEST_EXPANSION = 200
+_FREE_EXPANSION = 1 << 30
+
+
+@dataclass(frozen=True)
+class UnusableMember:
+    """A member that is there, but must not be read, or cannot be (a link: readers pass over it)."""
+
+    ending: str
+    reason: BadReason
+    detail: str
+
+
+@dataclass
+class _Group:
+    """Members that stand together: their key, their endings in tar order (None: the name has none), what cannot be read."""
+
+    key: str
+    endings: list[str | None] = field(default_factory=list)
+    unusable: list["UnusableMember"] = field(default_factory=list)
+
+
+class _Header(tarfile.TarInfo):
+    """A header that claims nothing absurd; raised here, an error ends the chain of headers that it stands in."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.type in _EXTENSIONS and header.size > _LARGEST_EXTENSION):
+            raise _Absurd(f"a member header claims {header.size} bytes")
+        return header
+
+
+class _Absurd(Exception):
+    """A tar that no program writes."""
 
 
 @dataclass(frozen=True)
 class IndexedSample:
-    """One key of a shard: its members' endings in tar order, and what is wrong with its place in the tar."""
+    """One key of a shard: its members' endings in tar order, what is wrong with its place in the tar and with members."""
 
     key: str
     members: tuple[str, ...]
     fault: BadReason | None
+    unusable: tuple[UnusableMember, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,8 +132,14 @@ def inspect_shard(location: str, content: Content | None, path: Path) -> Shard:
         groups = _read_groups(location, path)
     except PermissionError as error:
         raise DataError(f"shard {location} cannot be read: {error.strerror}; expected a readable tar file") from error
-    except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(":")
+    except DataError:
+        raise
+    except RecursionError as error:
+        raise DataError(
+            f"shard {location} is damaged: its headers form a chain without a member; pack it again"
+        ) from error
+    except Exception as error:  # tarfile raises whatever the bytes lead it to
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
         raise DataError(f"shard {location} is damaged or no tar file: {reason}; pack or fetch it again") from error
     if not groups:
         raise DataError(f"shard {location} holds no samples; expected members such as KEY.safe.jpg")
@@ -105,21 +149,39 @@ def inspect_shard(location: str, content: Content | None, path: Path) -> Shard:
 
 def _read_groups(location: str, path: Path) -> list[_Group]:
     groups: list[_Group] = []
-    with tarfile.open(path, "r:*") as tar:
+    largest = _FREE_EXPANSION + _LARGEST_EXPANSION * path.stat().st_size
+    with tarfile.open(path, "r:*", tarinfo=_Header) as tar:
+        place = -1
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # else a tar of millions of members fills memory
+            if not place < tar.offset <= largest:
+                raise _Absurd(f"the member {member.name[:80]!r} claims {member.size} bytes")
+            place = tar.offset
             if member.isdir() or _METADATA.match(member.name) or _SYSTEM_FILE.fullmatch(member.name):
                 continue
             key, ending = base_plus_ext(member.name)
             if key is None:
                 key, ending = member.name, None
-            if not groups or groups[-1][0] != key:
-                groups.append((key, []))
-            # webdataset passes over links, so their sample lacks a member.
-            if member.isreg():
-                groups[-1][1].append(None if ending is None else ending.lower())
+            if not groups or groups[-1].key != key:
+                groups.append(_Group(key))
+            _add_member(groups[-1], member, None if ending is None else ending.lower())
         _require_end_mark(location, tar)
     return groups
+
+
+def _add_member(group: _Group, member: tarfile.TarInfo, ending: str | None) -> None:
+    shown = ending or member.name
+    if member.islnk() or member.issym():
+        detail = f"{shown} is a {'hard' if member.islnk() else 'symbolic'} link; pack the file itself"
+        group.unusable.append(UnusableMember(shown, "missing member", detail))
+    elif member.issparse():
+        group.unusable.append(UnusableMember(shown, "sparse member", f"{shown} claims {member.size} bytes"))
+    elif member.isreg():
+        group.endings.append(ending)
+        largest = LARGEST_MEMBER_BYTES.get(shown.rpartition(".")[2])
+        if largest is not None and member.size > largest:
+            detail = f"{shown} has {member.size} bytes, expected at most {largest}"
+            group.unusable.append(UnusableMember(shown, "member too large", detail))
 
 
 def _require_end_mark(location: str, tar: tarfile.TarFile) -> None:
@@ -144,20 +206,27 @@ def _require_end_mark(location: str, tar: tarfile.TarFile) -> None:
 
 
 def _with_faults(groups: list[_Group]) -> list[IndexedSample]:
-    n_groups = Counter(key for key, _ in groups)
-    members: dict[str, list[str | None]] = {}
-    for key, endings in groups:
-        members.setdefault(key, []).extend(endings)
+    n_groups = Counter(group.key for group in groups)
+    gathered: dict[str, _Group] = {}
+    for group in groups:
+        whole = gathered.setdefault(group.key, _Group(group.key))
+        whole.endings.extend(group.endings)
+        whole.unusable.extend(group.unusable)
     samples = []
-    for key, endings in members.items():
+    for key, group in gathered.items():
         fault: BadReason | None = None
         # An ending such as __bad__ is a flag to webdataset, which then drops the sample.
-        if not _KEY.fullmatch(key) or any(ending is None or ending.startswith("__") for ending in endings):
+        if not _is_key(key) or any(ending is None or ending.startswith("__") for ending in group.endings):
             fault = "invalid member name"
-        elif len(set(endings)) < len(endings):
+        elif len(set(group.endings)) < len(group.endings):
             fault = "duplicate key"
         elif n_groups[key] > 1:
             fault = "members not adjacent"
         named = key.encode("utf-8", "backslashreplace").decode()
-        samples.append(IndexedSample(named, tuple(ending for ending in endings if ending is not None), fault))
+        endings = tuple(ending for ending in group.endings if ending is not None)
+        samples.append(IndexedSample(named, endings, fault, tuple(group.unusable)))
     return samples
+
+
+def _is_key(key: str) -> bool:
+    return bool(_KEY.fullmatch(key)) and len(key.encode("utf-8", "surrogatepass")) <= LONGEST_KEY_BYTES

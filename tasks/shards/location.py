@@ -1,5 +1,6 @@
 """From the shard names in the settings to local files that can be checked and read."""
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ _COMMAND = "pipe:"
 
 
 def expand_locations(patterns: Sequence[str]) -> list[str]:
-    """Expand braces such as `{000000..000007}`, in order; a `pipe:` command is taken as it is.
+    """Expand braces such as `{000000..000007}`, in order; a `pipe:` command, and a file of that very name, are taken as they are.
 
     Raises:
         SpecError: a shard is named twice, or braces do not close.
@@ -25,7 +26,9 @@ def expand_locations(patterns: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for pattern in patterns:
         try:
-            expanded.extend([pattern] if pattern.startswith(_COMMAND) else braceexpand.braceexpand(pattern))
+            # What is there by that very name, as a shell's * may have found it, is no pattern.
+            as_it_is = pattern.startswith(_COMMAND) or os.path.isfile(pattern)  # noqa: PTH113  (never raises)
+            expanded.extend([pattern] if as_it_is else braceexpand.braceexpand(pattern))
         except ValueError as error:
             raise SpecError(f"shard pattern {pattern!r} has braces that do not close") from error
     seen: set[str] = set()

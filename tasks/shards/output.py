@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from data_specs.errors import SpecError
+from data_specs.wording import shown_path
 from tasks.lineage.digest import text_sha256
 
 _FIELD = re.compile(r"%(?:0([1-9][0-9]?))?d")
@@ -110,13 +111,15 @@ def parse_names(out: str) -> ShardNames:
     elif not name.endswith(_SUFFIX):
         wrong = f"it does not end in {_SUFFIX}"
     elif len(fields) != 1 or "%" in rest:
-        wrong = f"its file name {name!r} does not hold exactly one number field"
+        wrong = f"its file name {shown_path(name)} does not hold exactly one number field"
     elif _FIELD.search(folder):
-        wrong = f"its folder {folder!r} holds a number field"
+        wrong = f"its folder {shown_path(folder)} holds a number field"
     elif not out.isprintable():
         wrong = "it holds control characters"
     if wrong:
-        raise SpecError(f"--out {out!r} cannot be used: {wrong}; expected a pattern such as DIR/name-%06d.tar")
+        raise SpecError(
+            f"--out {shown_path(out)} cannot be used: {wrong}; expected a pattern such as DIR/name-%06d.tar"
+        )
     field = fields[0]
     place = Path(folder or ("/" if out.startswith("/") else "."))
     return ShardNames(place, name[: field.start()], int(field.group(1) or 1), name[field.end() :])

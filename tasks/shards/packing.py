@@ -12,6 +12,7 @@ import webdataset
 from data_specs.errors import DataError, SpecError
 from data_specs.run_config import CONTENTS
 from data_specs.samples import TAG_SUFFIX, TEXT_SUFFIX, VALID_KEY, content_prefix
+from data_specs.wording import reason, shown, shown_path
 from tasks.lineage.progress import advance, stage
 from tasks.shards.images import BadImage, image_suffix
 from tasks.shards.output import ShardNames, parse_names
@@ -98,7 +99,7 @@ class _Tally:
     def add(self, row: PairRow) -> None:
         if row.key in self.places:
             raise DataError(
-                f"{row.place}, column key: {row.key!r} is also the key of {self.places[row.key]}; expected a different key"
+                f"{row.place}, column key: {shown(row.key)} is also the key of {self.places[row.key]}; expected a different key"
                 " in each row"
             )
         self.places[row.key] = row.place
@@ -135,7 +136,7 @@ def _check_key(row: PairRow) -> None:
     elif len(_encoded(row, "key", row.key)) > _KEY_BYTES:
         wrong = f"is longer than {_KEY_BYTES} bytes"
     if wrong:
-        raise DataError(f"{row.place}, column key: {row.key!r} {wrong}; expected a plain name such as 000123")
+        raise DataError(f"{row.place}, column key: {shown(row.key)} {wrong}; expected a plain name such as 000123")
 
 
 def _members(row: PairRow) -> dict[str, bytes]:
@@ -161,19 +162,22 @@ def _encoded(row: PairRow, column: str, text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(f"{row.place}, column {column}: {text[:80]!r} is not valid Unicode text; mend it") from error
+        raise DataError(f"{row.place}, column {column}: {shown(text)} is not valid Unicode text; mend it") from error
 
 
-def _image(row: PairRow, column: str, path: Path) -> tuple[bytes, str]:
+def _image(row: PairRow, column: str, image: Path | bytes) -> tuple[bytes, str]:
+    name = f"of {len(image)} bytes" if isinstance(image, bytes) else shown_path(image)
+    where = f"{row.place}, column {column}: image {name}"
     try:
-        if not path.is_file():
-            raise DataError(
-                f"{row.place}, column {column}: image {str(path)!r} does not exist; paths start at the table's folder"
-            )
-        data = path.read_bytes()
+        if isinstance(image, bytes):
+            data = image
+        elif image.is_file():
+            data = image.read_bytes()
+        else:
+            raise DataError(f"{where} does not exist; paths start at the table's folder")
     except (OSError, ValueError) as error:
-        raise DataError(f"{row.place}, column {column}: image {str(path)!r} cannot be read: {error}") from error
+        raise DataError(f"{where} cannot be read: {reason(error)}") from error
     try:
         return data, image_suffix(data)
     except BadImage as error:
-        raise DataError(f"{row.place}, column {column}: image {str(path)!r} cannot be packed: {error}") from error
+        raise DataError(f"{where} cannot be packed: {error}") from error

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from data_specs.errors import DataError
 from data_specs.run_config import Encoder
-from data_specs.samples import BadReason, member_names, needed_contents
+from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, BadReason, member_names, needed_contents
+from data_specs.wording import shown
 from tasks.shards.inspection import IndexedSample, Shard
 
 
@@ -66,13 +68,16 @@ def plan_reading(
 def _fault(sample: IndexedSample, shard: Shard, encoder: Encoder, needs: Sequence[str]) -> BadSample | None:
     if sample.fault is not None:
         return BadSample(sample.key, sample.fault)
-    for content in needed_contents(shard.content):
-        names = member_names(encoder, content, paired=shard.paired)
+    wanted = [member_names(encoder, content, paired=shard.paired) for content in needed_contents(shard.content)]
+    unusable = {member.ending: BadSample(sample.key, member.reason, member.detail) for member in sample.unusable}
+    for name in (*chain(*wanted), TAG_SUFFIX, CLASS_SUFFIX):
+        # A reader would read it, whatever else the sample holds; over a link it passes.
+        if name in unusable and unusable[name].reason != "missing member":
+            return unusable[name]
+    for names in [*wanted, *([name] for name in needs)]:
         if not set(names) & set(sample.members):
-            return BadSample(sample.key, "missing member", f"no {' or '.join(names)}")
-    for name in needs:
-        if name not in sample.members:
-            return BadSample(sample.key, "missing member", f"no {name}")
+            links = (unusable[name] for name in names if name in unusable)
+            return next(links, BadSample(sample.key, "missing member", f"no {' or '.join(names)}"))
     return None
 
 
@@ -100,7 +105,7 @@ class Tally:
             first = self.skipped[0]
             raise DataError(
                 f"{len(self.skipped)} of {self.n_planned} samples are bad ({self.reasons()}), more than max_bad_fraction"
-                f" {self.max_bad_fraction:g}; first: {first['key']!r} in {first['shard']}: {first['reason']}"
+                f" {self.max_bad_fraction:g}; first: {shown(first['key'])} in {first['shard']}: {first['reason']}"
                 f"{' (' + first['detail'] + ')' if first['detail'] else ''}; see `uwm shards check`"
             )
 

@@ -1,12 +1,11 @@
 """Decoded batches from shards, in order, by worker processes that share the work batch by batch."""
 
-import json
+import shutil
 import tarfile
 import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from lzma import LZMAError
 from typing import Any
 
@@ -16,38 +15,31 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_expander
 
-from data_specs.errors import DataError
+from data_specs.errors import DataError, PipelineError
 from data_specs.run_config import Content, Encoder
-from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, member_names, needed_contents
-from tasks.shards.images import BadImage, decode_rgb
+from data_specs.samples import (
+    CLASS_SUFFIX,
+    TAG_SUFFIX,
+    BadReason,
+    member_names,
+    needed_contents,
+)
+from tasks.lineage.progress import notice
+from tasks.shards.batch import Batch
+from tasks.shards.decoding import Undecodable, decode_caption, decode_image, sample_tag
+from tasks.shards.images import first_line
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import BadSample, ShardPlan
 
-_UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, LZMAError)
+_UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, RecursionError, zlib.error, LZMAError)
 
 Transform = Callable[[Any], Tensor]
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Consecutive samples of one shard.
-
-    `inputs` holds one tensor [n, ...] for each side, rows in the order of `keys` and `tags`;
-    it is empty where every sample was bad. `error` stands for the exception of a worker process,
-    since torch would wrap its text into a traceback.
-    """
-
-    plan_index: int
-    number: int
-    keys: list[str]
-    tags: list[str | None]
-    inputs: dict[Content, Tensor]
-    bad: list[BadSample]
-    error: str | None = None
-
-    def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory; the data loader calls it for CUDA."""
-        return replace(self, inputs={content: value.pin_memory() for content, value in self.inputs.items()})
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108  (where the kernel keeps it)
+_AHEAD = 2
+_LOCKS_BYTES = 256 << 10  # of one worker: a page each
+# A batch takes a second. A file system that hangs must not hold a run for ever.
+_LONGEST_WAIT_SECONDS = 900
 
 
 class BatchReader(IterableDataset[Batch]):
@@ -66,6 +58,7 @@ class BatchReader(IterableDataset[Batch]):
         side: Content | None = None,
     ) -> None:
         """Read `plans` for `encoder`; `batch_size` counts inputs, so a pair counts as two, with `side` as one."""
+        self.by_pipe = False  # workers then send batches without shared memory
         self._plans = list(plans)
         self._side: Content | None = side
         self._encoder: Encoder = encoder
@@ -75,6 +68,15 @@ class BatchReader(IterableDataset[Batch]):
     def n_batches(self, plan_index: int) -> int:
         """How many batches a shard gives."""
         return len(self._batches(plan_index))
+
+    def batch_bytes(self) -> int:
+        """Memory of a full batch's inputs."""
+        example = self._transform(Image.new("RGB", (32, 32)) if self._encoder == "vision" else "a")
+        return self._batch_size * example.numel() * example.element_size()
+
+    def keys(self, plan_index: int, number: int) -> tuple[str, ...]:
+        """The samples of one batch of a shard."""
+        return self._batches(plan_index)[number]
 
     def _contents(self, shard: Shard) -> tuple[Content, ...]:
         contents = needed_contents(shard.content)
@@ -86,7 +88,8 @@ class BatchReader(IterableDataset[Batch]):
             yield from self._share(0, 1)
             return
         try:
-            yield from self._share(info.id, info.num_workers)
+            for batch in self._share(info.id, info.num_workers):
+                yield batch.as_arrays() if self.by_pipe else batch
         except DataError as error:
             yield Batch(-1, -1, [], [], {}, [], error=str(error))
 
@@ -135,10 +138,16 @@ class BatchReader(IterableDataset[Batch]):
         rows: dict[Content, list[Tensor]] = {content: [] for content in self._contents(shard)}
         for sample in group:
             try:
-                tag = _tag(sample)
+                tag = sample_tag(sample)
                 decoded = {content: self._input(sample, content, shard.paired) for content in rows}
-            except _Undecodable as error:
+            except Undecodable as error:
                 bad.append(error.sample)
+                continue
+            except MemoryError:
+                raise
+            except Exception as error:  # a transform or tokenizer meets what its authors did not think of
+                reason: BadReason = "undecodable image" if self._encoder == "vision" else "undecodable caption"
+                bad.append(BadSample(sample["__key__"], reason, f"{type(error).__name__}: {first_line(error)}"))
                 continue
             keys.append(sample["__key__"])
             tags.append(tag)
@@ -152,49 +161,6 @@ class BatchReader(IterableDataset[Batch]):
         name = next(name for name in names if name in sample)
         decode = decode_image if self._encoder == "vision" else decode_caption
         return self._transform(decode(sample[name], key=sample["__key__"], name=name))
-
-
-class _Undecodable(Exception):
-    def __init__(self, sample: BadSample) -> None:
-        super().__init__(sample.reason)
-        self.sample = sample
-
-
-def decode_image(data: bytes, *, key: str, name: str) -> Image.Image:
-    """An RGB image from its file's bytes, decoded to the last row."""
-    try:
-        return decode_rgb(data)
-    except BadImage as error:
-        raise _Undecodable(BadSample(key, "undecodable image", f"{name}: {error}")) from error
-
-
-def decode_caption(data: bytes, *, key: str, name: str) -> str:
-    """A caption from its file's bytes, without surrounding white space."""
-    try:
-        caption = data.decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise _Undecodable(BadSample(key, "undecodable caption", f"{name}: {error}")) from error
-    if not caption:
-        raise _Undecodable(BadSample(key, "empty caption", name))
-    return caption
-
-
-def _tag(sample: dict[str, Any]) -> str | None:
-    if CLASS_SUFFIX in sample:
-        return sample[CLASS_SUFFIX].decode("ascii", errors="replace").strip()  # type: ignore[no-any-return]
-    if TAG_SUFFIX not in sample:
-        return None
-    try:
-        tag = json.loads(sample[TAG_SUFFIX])["tag"]
-        if tag is not None and not isinstance(tag, str):
-            raise TypeError(f"tag is {type(tag).__name__}, not a string")
-        if tag is not None:
-            tag.encode()  # JSON can spell half a surrogate pair, which no file of ours can hold
-    except KeyError:
-        return None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _Undecodable(BadSample(sample["__key__"], "undecodable tag", str(error))) from error
-    return tag
 
 
 def _next_sample(stream: Iterator[dict[str, Any]], key: str, plan: ShardPlan) -> dict[str, Any]:
@@ -218,6 +184,13 @@ def _forget_exit_hooks(_worker: int) -> None:
     # A forked worker inherits the exit hooks of the parent's threads, which do not live in it: Prefect's
     # event worker fails there on an assertion, and the loader reports a worker that died.
     getattr(threading, "_threading_atexits", []).clear()
+
+
+def _free_shared_memory() -> int:
+    try:
+        return shutil.disk_usage(_SHARED_MEMORY).free
+    except OSError:
+        return 0
 
 
 class BatchStream:
@@ -256,15 +229,24 @@ class BatchStream:
         self._next = -1
         first = sum(self._reader.n_batches(index) for index in range(plan_index - self._start))
         for expected in range(first, first + self._reader.n_batches(plan_index - self._start)):
-            batch = next(self._loading[0], None)
+            try:
+                batch = next(self._loading[0], None)
+            except RuntimeError as error:  # of the data loader: a worker died, or nothing came for too long
+                raise self._lost(plan_index, expected - first, first_line(error)) from error
             if batch is not None and batch.error is not None:
                 raise DataError(batch.error)
             if batch is None or (batch.plan_index, batch.number) != (plan_index - self._start, expected):
-                raise DataError(
-                    f"shard {self._plans[plan_index].shard.location}: batch {expected} was lost or out of turn"
-                )
-            yield batch
+                raise self._lost(plan_index, expected - first, "a batch was lost or out of turn")
+            yield batch.as_tensors()
         self._next = plan_index + 1
+
+    def _lost(self, plan_index: int, number: int, what: str) -> PipelineError:
+        keys = self._reader.keys(plan_index - self._start, number)
+        return PipelineError(
+            f"the processes that decode samples ended at or after sample {keys[0]!r} of shard"
+            f" {self._plans[plan_index].shard.location}: {what}. Memory or shared memory may be too small: use --workers 0,"
+            " or in a container --shm-size=1g"
+        )
 
     def _restart(self, plan_index: int) -> None:
         self._start = plan_index
@@ -272,12 +254,22 @@ class BatchStream:
         self._reader = BatchReader(
             self._plans[plan_index:], self._encoder, self._transform, self._batch_size, self._side
         )
-        loader = DataLoader(
+        if self._workers:
+            # Workers write batches into shared memory, of which containers have 64 MB; where it is full, they die.
+            in_flight, free = self._workers * (_AHEAD + 1) * self._reader.batch_bytes(), _free_shared_memory()
+            self._reader.by_pipe = free < in_flight
+            if free < self._workers * _LOCKS_BYTES:
+                notice(f"samples are decoded by one process: {_SHARED_MEMORY} has {free} bytes left, too few for more")
+                self._workers = 0
+        self._loading.append(iter(self._loader()))
+
+    def _loader(self) -> DataLoader[Batch]:
+        return DataLoader(
             self._reader,
             batch_size=None,
             num_workers=self._workers,
-            prefetch_factor=2 if self._workers else None,
-            pin_memory=self._pin_memory,
+            prefetch_factor=_AHEAD if self._workers else None,
+            pin_memory=self._pin_memory and not self._reader.by_pipe,
+            timeout=_LONGEST_WAIT_SECONDS if self._workers else 0,
             worker_init_fn=_forget_exit_hooks,
         )
-        self._loading.append(iter(loader))

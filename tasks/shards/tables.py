@@ -1,7 +1,6 @@
 """The tables that users pack: csv, jsonl or parquet, read a row at a time."""
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_specs.errors import DataError, SpecError
+from data_specs.json_text import parse_json
 from data_specs.run_config import CONTENTS, Content
+from data_specs.wording import shortened, shown
+from tasks.shards.cells import image_of, key_of, text_of
 
 COLUMNS = ("key", "tag", "safe_text", "unsafe_text", "safe_image", "unsafe_image")
-_PARQUET_BATCH_ROWS = 1024
+# Pictures in a row may be of many MB.
+_PARQUET_BATCH_ROWS = 8
+_PARQUET_BUFFER_BYTES = 1 << 20
+# A picture as base64 text is one value of a csv file, or stands on one line of JSON.
+_LARGEST_VALUE = 1 << 28
 
 # A row's number, counted from 1 without the header, and its values by column.
 _Record = tuple[int, Mapping[str, Any]]
@@ -28,7 +34,7 @@ class PairRow:
     key: str
     tag: str | None
     texts: Mapping[Content, str]
-    images: Mapping[Content, Path]
+    images: Mapping[Content, Path | bytes]  # where its file lies, or what is in it
 
 
 def read_table(table: Path) -> Iterator[PairRow]:
@@ -43,7 +49,7 @@ def read_table(table: Path) -> Iterator[PairRow]:
     """
     reader = _READERS.get(table.suffix.lower())
     if reader is None:
-        raise SpecError(f"table {table} ends in {table.suffix!r}; expected one of {', '.join(_READERS)}")
+        raise SpecError(f"table {table} ends in {shown(table.suffix)}; expected one of {', '.join(_READERS)}")
     if not table.is_file():
         raise DataError(f"table {table} does not exist; expected a file with the columns {', '.join(COLUMNS)}")
     return _rows(table, reader)
@@ -54,14 +60,14 @@ def _rows(table: Path, reader: Callable[[Path], Iterator[_Record]]) -> Iterator[
     try:
         for number, record in reader(table):
             place = f"row {number} of {table}"
-            texts = {content: _text(record, f"{content}_text", place) for content in CONTENTS}
-            images = {content: _text(record, f"{content}_image", place) for content in CONTENTS}
+            texts = {content: text_of(record, f"{content}_text", place) for content in CONTENTS}
+            images = {content: image_of(record, f"{content}_image", place, folder) for content in CONTENTS}
             yield PairRow(
                 place,
-                _key(record, place),
-                _text(record, "tag", place),
+                key_of(record, place),
+                text_of(record, "tag", place),
                 {content: text for content, text in texts.items() if text is not None},
-                {content: folder / name for content, name in images.items() if name is not None},
+                {content: image for content, image in images.items() if image is not None},
             )
     except UnicodeDecodeError as error:
         raise DataError(f"table {table} is not UTF-8: {error}; save it as UTF-8") from error
@@ -69,26 +75,8 @@ def _rows(table: Path, reader: Callable[[Path], Iterator[_Record]]) -> Iterator[
         raise DataError(f"table {table} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def _text(record: Mapping[str, Any], column: str, place: str) -> str | None:
-    value = record[column]
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise DataError(f"{place}, column {column}: got {value!r} ({type(value).__name__}), expected text or nothing")
-    return value if value.strip() else None
-
-
-def _key(record: Mapping[str, Any], place: str) -> str:
-    value = record["key"]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    key = _text(record, "key", place)
-    if key is None:
-        raise DataError(f"{place}, column key: it is empty, expected a name that no other row has")
-    return key
-
-
 def _csv_records(table: Path) -> Iterator[_Record]:
+    csv.field_size_limit(_LARGEST_VALUE)
     with table.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
         number = 0
@@ -114,12 +102,12 @@ def _csv_records(table: Path) -> Iterator[_Record]:
 
 def _jsonl_records(table: Path) -> Iterator[_Record]:
     with table.open(encoding="utf-8-sig", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(lambda: file.readline(2 * _LARGEST_VALUE), ""), start=1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
+                record = parse_json(line)
+            except ValueError as error:
                 raise DataError(f"row {number} of {table} is not valid JSON: {error}") from error
             if not isinstance(record, dict):
                 raise DataError(f"row {number} of {table} is {type(record).__name__}, expected an object a line")
@@ -128,20 +116,34 @@ def _jsonl_records(table: Path) -> Iterator[_Record]:
 
 
 def _parquet_records(table: Path) -> Iterator[_Record]:
-    with pq.ParquetFile(table) as file:
+    # Buffered, else a whole column of a row group is in memory at once, and in a table of pictures that is most of it.
+    with pq.ParquetFile(table, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
         _require_columns(file.schema_arrow.names, f"table {table}")
         number = 0
-        for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=list(COLUMNS)):
-            for record in batch.to_pylist():
+        for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=list(COLUMNS), use_threads=False):
+            columns = [_values(batch.column(name)) for name in COLUMNS]
+            for values in zip(*columns, strict=True):
                 number += 1
-                yield number, record
+                yield number, dict(zip(COLUMNS, values, strict=True))
+
+
+def _values(column: pa.Array) -> Iterator[Any]:
+    """The values of a column one by one; lists of bytes as bytes."""
+    kind = column.type
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if any(is_list(kind) for is_list in lists) and pa.types.is_uint8(kind.value_type):
+        for item in column:
+            whole = item.is_valid and item.values.null_count == 0
+            yield item.values.to_numpy().tobytes() if whole else item.as_py()
+    else:
+        yield from (item.as_py() for item in column)
 
 
 def _require_columns(names: Mapping[str, Any] | list[str], where: str) -> None:
     missing = [column for column in COLUMNS if column not in names]
     if missing:
         raise DataError(
-            f"{where} lacks column {', '.join(missing)}; got {', '.join(map(str, names)) or 'nothing'}; expected"
+            f"{where} lacks column {', '.join(missing)}; got {shortened(', '.join(map(str, names)), 200) or 'nothing'}; expected"
             f" {', '.join(COLUMNS)}, left empty where there is nothing"
         )
 

@@ -1,6 +1,5 @@
 """ViSU -> shards: its texts, the COCO images they describe, and the unsafe images that users made themselves."""
 
-import json
 import os
 import re
 from collections import Counter
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.errors import DataError, SpecError
+from data_specs.json_text import parse_json
 from data_specs.run_config import CONTENTS, Content
+from data_specs.wording import shown
 from tasks.lineage.progress import notice, stage
 from tasks.shards.packing import DEFAULT_MAX_COUNT, Packed, check_output, pack_rows
 from tasks.shards.tables import PairRow
@@ -97,8 +98,8 @@ def read_pairs(texts: Path) -> list[VisuPair]:
         DataError: it cannot be read, is no list, or an entry lacks a field; the entry is numbered from 1.
     """
     try:
-        entries = json.loads(texts.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        entries = parse_json(texts.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {texts}: {error}; expected ViSU-Text_train.json or the like") from error
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{texts} holds {type(entries).__name__}, expected a list of pairs with incremental_id")
@@ -114,7 +115,7 @@ def _pair(entry: Any, place: str) -> VisuPair:
         raise DataError(f"{place} is {type(entry).__name__}, expected an object with incremental_id, coco_id, ...")
     tag = entry.get("tag")
     if tag is not None and not isinstance(tag, str):
-        raise DataError(f"{place}: tag is {tag!r}, expected text")
+        raise DataError(f"{place}: tag is {shown(tag)}, expected text")
     return VisuPair(
         pair_id=str(_number(entry, "incremental_id", place)),
         coco_name=f"{_number(entry, 'coco_id', place):012d}.jpg",
@@ -128,14 +129,14 @@ def _number(entry: dict[str, Any], name: str, place: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 12:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**12:
-        raise DataError(f"{place}: {name} is {value!r}, expected a whole number of at most 12 digits")
+        raise DataError(f"{place}: {name} is {shown(value)}, expected a whole number of at most 12 digits")
     return value
 
 
 def _caption(entry: dict[str, Any], name: str, place: str) -> str:
     value = entry.get(name)
     if not isinstance(value, str):
-        raise DataError(f"{place}: {name} is {value!r}, expected text")
+        raise DataError(f"{place}: {name} is {shown(value)}, expected text")
     return value
 
 

@@ -9,40 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from data_specs.errors import ArtifactError, SpecError
 from tasks.encoders.checkpoint import encoder_digest, model_digest, read_state_dict, tensor_digests, write_state_dict
-from tasks.manipulation.edit import Edit, apply_edit, positions, read_edit, undo_edit, write_edit
-
-TEXT, VISION = "transformer.resblocks.0.attn.out_proj", "visual.transformer.resblocks.0.mlp.c_proj"
-ENCODER = {TEXT: "text", VISION: "vision"}
-
-
-def random_state(seed=0, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {f"{TEXT}.weight": (6, 5), f"{TEXT}.bias": (6,), f"{VISION}.weight": (4, 8), "logit_scale": ()}
-    state = {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()}
-    state[f"{TEXT}.weight"].view(-1)[:4] = torch.tensor([0.0, -0.0, 1e-7, -6e-8]).to(dtype)
-    return state
-
-
-def random_edit(state, alpha, *, n=9, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    layers = {}
-    for layer, encoder in ENCODER.items():
-        weight = state[f"{layer}.weight"]
-        chosen = torch.randperm(weight.numel() - 4, generator=generator)[: n - 4] + 4
-        index = torch.cat([torch.arange(4), chosen.sort().values])
-        layers[layer] = positions(index, weight, encoder)
-    sides = ("text", "vision")
-    return Edit(
-        model_digest(tensor_digests(state)),
-        layers,
-        dict.fromkeys(sides, alpha),
-        dict.fromkeys(sides, "score_mass"),
-        dict.fromkeys(sides, 0.98),
-    )
-
-
-def bits(state):
-    return {name: (value.dtype, tuple(value.shape), value.numpy().tobytes()) for name, value in state.items()}
+from tasks.manipulation.edit import Edit, apply_edit, positions, undo_edit
+from tasks.manipulation.edit_file import read_edit, write_edit
+from tests.tasks.edits import ENCODER, TEXT, VISION, bits, random_edit, random_state
 
 
 def test_an_edit_multiplies_the_selected_weights_and_no_others():

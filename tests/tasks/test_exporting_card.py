@@ -5,6 +5,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tasks.lineage.digest import text_sha256
+from tasks.lineage.progress import _Silent, listening
 from tasks.tables.escaping import escape_markdown, markdown_table
 from tests.tasks.exporting_bench import BASE, EDITS, LAYERS, Bench
 
@@ -127,3 +128,25 @@ def test_names_from_the_store_are_escaped_wherever_the_card_shows_them(bench):
     assert "<td>&lt;u&gt;|metric</td>" in rendered
     assert rendered.count("<td>&lt;img src=x&gt;|[a](b) # head.tar</td>") == 2
     assert "<a " not in rendered
+
+
+def test_an_evaluation_that_changed_is_left_out_of_the_card_and_named(bench):
+    told = []
+
+    class Sink(_Silent):
+        def notice(self, text):
+            told.append(text)
+
+    sound, changed = (
+        bench.evaluate(bench.model, {"GS": value}, shard=f"test-{value:.0f}.tar") for value in (11.0, 22.0)
+    )
+    bench.evaluate(bench.edit, {"GS": 33.0}, shard="33.tar")
+    (bench.store.path(changed) / "metrics.json").write_text('{"GS": 99.0}')
+    with listening(Sink()):
+        card = bench.card()
+    assert "11.0" in card
+    assert "33.0" in card
+    assert "99.0" not in card
+    assert len(told) == 1
+    assert "left out of the model card: evaluation" in told[0]
+    assert bench.store.check(sound)

@@ -87,6 +87,36 @@ def test_captions_and_tags_cannot_turn_the_text_around_them(tmp_path, store):
     assert {item.tag for item in leaves} == {"bdi"}
 
 
+def test_no_text_of_any_kind_can_turn_the_text_around_it(tmp_path, store):
+    turned = [
+        f"\u202e{name}\u2066"
+        for name in ("run", "model", "layer", "limit", "encoder", "first", "second", "third", "last")
+    ]
+    metrics, evaluations = inputs(store, (turned[1], turned[2], "edited"), [(turned[0], 3), (None, 1)])
+    made = write_report.fn(
+        turned[0],
+        metrics,
+        evaluations,
+        put_scores(store, (turned[2],)),
+        store,
+        CONTEXT,
+        experiments=[
+            put_experiment(store, comparison(turned[5:])),
+            put_experiment(store, sweep(limits=[turned[3]], encoders=[turned[4]]), sweep_svg=SVG),
+        ],
+        gallery=gallery(store, tmp_path, (turned[1], turned[2]), [turned[0]], keys=[turned[1]], captions=[turned[:2]]),
+    )
+    page = Page(text_of(made))
+    for element in page.elements:
+        assert not {"\u202e", "\u2066"} & set("".join(map(str, element.attributes.values()))), element
+        inner = [item.text for item in page.elements if element in item.around and item.tag == "bdi"]
+        alone = element.text
+        for text in sorted(inner, key=len, reverse=True):
+            alone = alone.replace(text, "")
+        assert element.tag == "bdi" or not {"\u202e", "\u2066"} & set(alone), element
+    assert len(page.all("bdi")) > 50
+
+
 def test_a_page_loads_nothing_from_elsewhere(full, page):
     text = full[0].read_text(encoding="utf-8")
     for element in page.elements:

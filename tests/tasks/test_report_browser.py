@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from tests.tasks.report_cases import full_report
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
+LISTENING = "DevTools listening on "
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 
 
@@ -58,9 +60,19 @@ def browsing(page, profile):
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
     command = [BROWSER, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", page.as_uri()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # A browser that says nothing would be waited for without end.
+    patience = threading.Timer(60, process.kill)
+    patience.start()
     try:
-        lines = (line for line in process.stderr if "DevTools listening on " in line)
-        address = next(lines).split("DevTools listening on ")[1].strip()
+        said, address = [], None
+        for line in process.stderr:
+            said.append(line)
+            if LISTENING in line:
+                address = line.split(LISTENING)[1].strip()
+                break
+        patience.cancel()
+        if address is None:
+            pytest.skip(f"{BROWSER} does not start here: {''.join(said[-3:])}")
         with connect(address, max_size=None) as main:
             targets = Tab(main).call("Target.getTargets")["targetInfos"]
             target = next(item["targetId"] for item in targets if item["type"] == "page")
@@ -72,6 +84,7 @@ def browsing(page, profile):
                 time.sleep(0.05)
             yield tab
     finally:
+        patience.cancel()
         process.terminate()
         process.wait(timeout=20)
         process.stderr.close()

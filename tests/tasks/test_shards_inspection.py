@@ -228,4 +228,4 @@ def test_a_link_in_place_of_a_member_is_a_missing_member(tmp_path):
         tar.addfile(link)
     batches, bad = read_all([inspected(path)], "text", caption_tensor)
     assert [batch.keys for batch in batches] == [["a"]]
-    assert bad == [BadSample("b", "missing member", "no safe.txt")]
+    assert bad == [BadSample("b", "missing member", "safe.txt is a hard link; pack the file itself")]

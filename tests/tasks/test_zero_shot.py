@@ -202,7 +202,7 @@ def test_white_space_around_class_names_does_not_count_and_braces_are_text(tmp_p
         ("test/nshards.txt", "²", r"nshards\.txt says '²', expected a count"),
         ("test/nshards.txt", "0", r"nshards\.txt says '0', expected a count"),
         ("test/nshards.txt", "2\n2\n", r"nshards\.txt says '2 2', expected a count"),
-        ("test/nshards.txt", "9" * 5000, r"nshards\.txt says '9+', expected a count"),
+        ("test/nshards.txt", "9" * 5000, r"nshards\.txt says '9+…, expected a count"),
         ("test/nshards.txt", None, r"cannot read .*nshards\.txt"),
         ("test/0.tar", None, r"shard .*test/0\.tar is missing; nshards\.txt beside it says 2, so 0\.tar to 1\.tar"),
         ("test/nshards.txt", "999999999", r"shard .*test/2\.tar is missing"),

@@ -20,8 +20,8 @@ from tasks.lineage.progress import advance
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import PairGradient
 from tasks.scoring.gradients.sums import GradientSums
+from tasks.shards.batch import Batch
 from tasks.shards.plan import ShardPlan
-from tasks.shards.reading import Batch
 
 
 class GradientPass:

@@ -1,0 +1,100 @@
+"""Rows of Parquet files for SQL: DuckDB sees rows, never a path, which it would take for a pattern."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# DuckDB's types are quoted in annotations: held by a function, they outlive the interpreter and complain on the screen.
+_BATCH_ROWS = 65_536
+_PLACE = [pa.field("file_number", pa.int32()), pa.field("row_number", pa.int64())]
+
+
+def open_rows(path: Path) -> pq.ParquetFile:
+    """A Parquet file; its path is taken as it is, whatever characters are in it."""
+    return pq.ParquetFile(pa.OSFile(os.fsdecode(path)))
+
+
+def stream_rows(files: Sequence[Path], columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+    """The rows of files one after the other, to be read once.
+
+    Args:
+        files: one or more, alike.
+        columns: which to read; None for all.
+
+    Returns:
+        The columns in the order of the files' own, then `file_number` and `row_number`, where each row stands.
+    """
+    with open_rows(files[0]) as file:
+        fields = [field for field in file.schema_arrow.remove_metadata() if columns is None or field.name in columns]
+    schema = pa.schema([*fields, *_PLACE])
+    return pa.RecordBatchReader.from_batches(schema, _batches(files, schema))
+
+
+def _batches(files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    names = schema.names[: -len(_PLACE)]
+    for number, path in enumerate(files):
+        start = 0
+        with open_rows(path) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=names):
+                place = _place(number, start, batch.num_rows)
+                start += batch.num_rows
+                yield pa.RecordBatch.from_arrays([*(batch.column(name) for name in names), *place], schema=schema)
+
+
+def read_window(file: pq.ParquetFile, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
+    """Rows `start` to `stop` of a file, with their `row_number`; only the row groups that hold them are read."""
+    groups: list[int] = []
+    before = first = 0
+    for index in range(file.num_row_groups):
+        after = before + file.metadata.row_group(index).num_rows
+        if before < stop and after > start:
+            first = first if groups else before
+            groups.append(index)
+        before = after
+    table = file.read_row_groups(groups, columns=list(columns)).slice(start - first, stop - start)
+    (_, numbers) = _place(0, start, table.num_rows)
+    return table.append_column(_PLACE[1], numbers)
+
+
+def query(
+    sql: str,
+    relations: Mapping[str, pa.Table | pa.RecordBatchReader],
+    *,
+    connection: "duckdb.DuckDBPyConnection | None" = None,
+    parameters: Sequence[Any] = (),
+) -> pa.Table:
+    """Run SQL over named relations.
+
+    Args:
+        sql: names the relations as its tables; a stream once only.
+        relations: tables and streams by name.
+        connection: to be used again and again; None for a new one.
+        parameters: values for the question marks.
+
+    Returns:
+        All rows.
+    """
+    connection = connection or connect()
+    for name, relation in relations.items():
+        connection.register(name, relation)
+    try:
+        return connection.sql(sql, params=list(parameters)).to_arrow_table()
+    finally:
+        for name in relations:
+            connection.unregister(name)
+
+
+def connect(**config: str | int | bool) -> "duckdb.DuckDBPyConnection":
+    """DuckDB in memory, which can open no file and load no extension."""
+    return duckdb.connect(config={**config, "enable_external_access": False})
+
+
+def _place(file_number: int, start: int, n_rows: int) -> list[pa.Array]:
+    numbers = np.full(n_rows, file_number, np.int32), np.arange(start, start + n_rows, dtype=np.int64)
+    return [pa.array(values) for values in numbers]

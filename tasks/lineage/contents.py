@@ -1,0 +1,121 @@
+"""What lies in an artifact's folder: its manifest and plain files, and nothing that leads out of it."""
+
+import os
+import stat
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from data_specs.errors import ArtifactError
+from data_specs.manifest import ArtifactRef, Manifest
+from tasks.lineage.digest import describe_files, recipe_version
+
+MANIFEST = "manifest.json"
+REMEDY = "remove the artifact's folder to have it made anew"
+_LARGEST_MANIFEST = 1 << 30
+_KINDS = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+
+
+def label_of(ref: ArtifactRef) -> str:
+    """How messages name an artifact."""
+    return f"{ref.kind} {ref.version[:12]}"
+
+
+def read_manifest(folder: Path, ref: ArtifactRef) -> Manifest:
+    """The manifest in an artifact's folder.
+
+    Raises:
+        ArtifactError: the folder is a link, or its manifest is missing or none.
+    """
+    path, label = folder / MANIFEST, label_of(ref)
+    try:
+        _require_no_link(folder, ref)
+        _require_plain(path, label, MANIFEST)
+        if path.stat().st_size > _LARGEST_MANIFEST:
+            raise ArtifactError(f"{label}: {path} has {path.stat().st_size} bytes and is not a manifest; {REMEDY}")
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"{label} has no readable {path}: {error.strerror or error}; {REMEDY}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = f"{where[:40]}: {first['msg'][:80]}" if where else first["msg"][:80]
+        raise ArtifactError(f"{path} is not a manifest: {said}; {REMEDY}") from error
+
+
+def require_own(manifest: Manifest, ref: ArtifactRef) -> None:
+    """Make sure that a manifest is of the artifact in whose folder it lies.
+
+    Raises:
+        ArtifactError: it names another, or its recipe has another digest.
+    """
+    computed = recipe_version(manifest.recipe)
+    if (manifest.version, manifest.recipe.kind) != (ref.version, ref.kind) or computed != ref.version:
+        raise ArtifactError(
+            f"{label_of(ref)}: its manifest is of {manifest.recipe.kind} {manifest.version[:12]}, whose recipe has digest"
+            f" {computed[:12]}; {REMEDY}"
+        )
+
+
+def check_beside_manifest(path: Path) -> None:
+    """Compare a file of an artifact's folder, in a store or copied out of it, with the manifest beside it.
+
+    Raises:
+        ArtifactError: it is not the file that the manifest lists, or the manifest is not of its recipe.
+    """
+    beside = path.parent / MANIFEST
+    if not beside.is_file():
+        return
+    try:
+        manifest = Manifest.model_validate_json(beside.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ArtifactError(f"{beside} is not a readable manifest; {REMEDY}") from error
+    require_own(manifest, manifest.ref)
+    (found,) = describe_files(path.parent, [path.name])
+    if found not in manifest.files:
+        raise ArtifactError(f"{path} is not the file that {MANIFEST} beside it lists: it has changed; {REMEDY}")
+
+
+def artifact_files(folder: Path, ref: ArtifactRef) -> list[str]:
+    """All files of an artifact but its manifest, sorted, relative to its folder.
+
+    Raises:
+        ArtifactError: there is a link, or something else that is neither a file nor a folder.
+    """
+    found: list[str] = []
+    pending = [folder]
+    try:
+        _require_no_link(folder, ref)
+        while pending:
+            for entry in os.scandir(pending.pop()):
+                path = Path(entry.path)
+                name = path.relative_to(folder).as_posix()
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+                elif name != MANIFEST:
+                    _require_plain(path, label_of(ref), name)
+                    found.append(name)
+    except OSError as error:
+        raise ArtifactError(f"{label_of(ref)}: cannot read {folder}: {error.strerror or error}; {REMEDY}") from error
+    return sorted(found)
+
+
+def shown(name: str) -> str:
+    """A file's name without control characters."""
+    return name if name.isprintable() else ascii(name)
+
+
+def _require_no_link(folder: Path, ref: ArtifactRef) -> None:
+    for place in (folder.parent, folder):
+        if place.is_symlink():
+            raise ArtifactError(
+                f"{label_of(ref)}: folder {place} is a link, and what it leads to can change unseen; put the folder itself there"
+            )
+
+
+def _require_plain(path: Path, label: str, name: str) -> None:
+    kind = stat.S_IFMT(path.lstat().st_mode)
+    if kind != stat.S_IFREG:
+        raise ArtifactError(
+            f"{label}: file {shown(name)} in {path.parent} is {_KINDS.get(kind, 'a device')}, expected a plain file; {REMEDY}"
+        )
