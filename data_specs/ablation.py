@@ -1,6 +1,6 @@
-"""An ablation over the settings of the method: what `ablation.json` holds."""
+"""An ablation's axes over the settings of the method, and its points."""
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, JsonValue
 
 from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.spec import Spec
@@ -22,30 +22,8 @@ class AblationPoint(Spec):
         calibration = base.calibration.model_copy(update={"limit": self.limit})
         return base.with_method(self.method).model_copy(update={"calibration": calibration, "seed": self.seed})
 
-
-class LeftOut(Spec):
-    """A combination that was not computed, and why."""
-
-    label: str
-    axes: dict[str, str]
-    reason: str
-
-
-class AblationRow(Spec):
-    """What one point measures, in percent by metric name."""
-
-    point: AblationPoint
-    values: dict[str, FiniteFloat]
-    intervals: dict[str, tuple[FiniteFloat, FiniteFloat]] = Field(default_factory=dict, description="95 %, percent")
-    n_selected: int | None = Field(default=None, ge=0, description="weights edited")
-    versions: dict[str, str] = Field(default_factory=dict, description="role -> artifact version")
-
-
-class Ablation(Spec):
-    """All points in the order of the axes, what was left out, and the original model's figures."""
-
-    name: str
-    n_pairs: int = Field(ge=1)
-    original: dict[str, FiniteFloat]
-    rows: list[AblationRow]
-    left_out: list[LeftOut] = Field(default_factory=list)
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        """What tells it from other points of the same run."""
+        settings: dict[str, JsonValue] = self.model_dump(mode="json", include={"method", "limit", "seed"})
+        return settings

@@ -1,13 +1,16 @@
 """The files of evaluations and differences, and how to read them."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from data_specs.errors import ArtifactError
 from data_specs.figures import Difference, TagFigure
-from data_specs.metrics import accuracy_name
+from data_specs.metrics import Of, accuracy_name
+from data_specs.reading import needed
 
 METRICS_FILE = "metrics.json"
 SIMILARITIES_FILE = "similarities.parquet"
@@ -16,7 +19,30 @@ INTERVALS_FILE = "intervals.json"
 BY_TAG_FILE = "by_tag.parquet"
 ZERO_SHOT_FILE = "zero_shot.json"
 ZERO_SHOT_OUTCOMES_FILE = "zero_shot_outcomes.parquet"
+CAPTION_OUTCOMES_FILE = "caption_outcomes.parquet"
 DIFFERENCES_FILE = "differences.parquet"
+
+
+@dataclass(frozen=True)
+class OutcomeTable:
+    """Where an evaluation holds what became of each pair, image or caption, and what tells these apart."""
+
+    file: str
+    key: tuple[str, ...]  # columns
+    same: tuple[str, ...]  # what two evaluations must share to be compared
+    what: str
+
+
+OUTCOME_TABLES: dict[Of, OutcomeTable] = {
+    "pair": OutcomeTable(OUTCOMES_FILE, ("pair_id",), ("pair_id",), "pairs"),
+    "image": OutcomeTable(
+        ZERO_SHOT_OUTCOMES_FILE,
+        ("data_set", "sample_id"),
+        ("data_set", "sample_id", "label"),
+        "images of zero-shot data sets",
+    ),
+    "caption": OutcomeTable(CAPTION_OUTCOMES_FILE, ("caption_id",), ("caption_id",), "captions"),
+}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -25,7 +51,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_metrics(artifact: Path) -> dict[str, float]:
-    """The metrics of an evaluation artifact in percent, and `n_pairs`."""
+    """The metrics of an evaluation artifact, shares in percent, and `n_pairs`."""
     metrics: dict[str, float] = _read_json(artifact / METRICS_FILE)
     return metrics
 
@@ -38,28 +64,31 @@ def read_zero_shot(artifact: Path) -> dict[str, dict[str, float]]:
 
 
 def read_figures(artifact: Path) -> dict[str, float]:
-    """Every figure in percent, those of single data sets as `zero_shot.cifar10.acc1`: the names of `read_intervals`."""
-    figures = {name: value for name, value in read_metrics(artifact).items() if name != "n_pairs"}
+    """Every figure, those of single data sets as `zero_shot.cifar10.acc1`: the names of `read_intervals`."""
+    figures = {name: value for name, value in read_metrics(artifact).items() if not name.startswith("n_")}
     for data_set, accuracies in read_zero_shot(artifact).items():
         figures |= {accuracy_name(data_set, name): value for name, value in accuracies.items()}
     return figures
 
 
 def read_intervals(artifact: Path) -> dict[str, tuple[float, float]]:
-    """Low and high of each figure's 95 % interval, in percent."""
+    """Low and high of each figure's 95 % interval."""
     return {name: (low, high) for name, (low, high) in _read_json(artifact / INTERVALS_FILE).items()}
 
 
 def read_by_tag(artifact: Path) -> list[TagFigure]:
     """The figures of each tag, tags in alphabetical order and pairs without one last."""
-    return [TagFigure(**row) for row in pq.read_table(artifact / BY_TAG_FILE).to_pylist()]
+    return [TagFigure(**row) for row in pq.read_table(needed(artifact / BY_TAG_FILE)).to_pylist()]
 
 
 def read_differences(artifact: Path) -> dict[str, Difference]:
     """Every figure's difference from a differences artifact, by metric."""
-    rows = (Difference(**row) for row in pq.read_table(artifact / DIFFERENCES_FILE).to_pylist())
+    rows = (Difference(**row) for row in pq.read_table(needed(artifact / DIFFERENCES_FILE)).to_pylist())
     return {row.metric: row for row in rows}
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(needed(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"cannot read {path}: {error}; `uwm artifacts verify` says what has changed") from error

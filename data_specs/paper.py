@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from data_specs.comparison import zero_shot_column
+from data_specs.experiment import zero_shot_column
 from data_specs.metrics import ZERO_SHOT
 from data_specs.run_config import GRADIENT_SCORERS, CalibrationConfig, EncoderConfig, MethodConfig, ZeroShotConfig
 from data_specs.spec import Spec

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS
+from data_specs.metrics import Of, metrics_of
 
 PAIR_ID_DIGEST_CHARS = 16
 
@@ -83,16 +83,28 @@ SIMILARITIES = _schema(
     ],
 )
 
-OUTCOMES = _schema(
-    "outcomes",
-    [
-        pa.field("pair_id", pa.string(), nullable=False),
-        pa.field("tag", pa.string(), nullable=True),
-        *(pa.field(name, pa.bool_(), nullable=False) for name in (*PREFERENCES, *GROUPS)),  # true: safe is preferred
-        # How many candidates come before the right answer.
-        *(pa.field(name, pa.int32(), nullable=False) for name in RETRIEVALS),
-    ],
-)
+
+def outcomes_schema(what: Of) -> pa.Schema:
+    """What became of each pair or caption, a column an outcome that metrics of it follow from.
+
+    A share's is true or false, such as whether safe is preferred, or a rank: how many candidates come
+    before the right answer. A mean's is a score.
+    """
+    rows = {row.outcome: row for row in metrics_of(what)}
+    shares = {name: row for name, row in rows.items() if row.kind == "share"}
+    return _schema(
+        "outcomes" if what == "pair" else f"{what}_outcomes",
+        [
+            pa.field(f"{what}_id", pa.string(), nullable=False),
+            pa.field("tag", pa.string(), nullable=True),
+            *(pa.field(name, pa.bool_(), nullable=False) for name, row in shares.items() if row.below is None),
+            *(pa.field(name, pa.int32(), nullable=False) for name, row in shares.items() if row.below is not None),
+            *(pa.field(name, pa.float64(), nullable=False) for name, row in rows.items() if row.kind == "mean"),
+        ],
+    )
+
+
+OUTCOMES = outcomes_schema("pair")
 
 ZERO_SHOT_OUTCOMES = _schema(
     "zero_shot_outcomes",
@@ -104,7 +116,7 @@ ZERO_SHOT_OUTCOMES = _schema(
     ],
 )
 
-# Percent; low and high bound the 95 % interval.
+# Shares in percent; low and high bound the 95 % interval.
 BY_TAG = _schema(
     "by_tag",
     [

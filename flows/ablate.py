@@ -4,16 +4,15 @@ from typing import Any
 
 from prefect import flow
 
-from data_specs.ablation import AblationPoint, LeftOut
 from data_specs.errors import NotSelectable
-from data_specs.manifest import ArtifactRef
+from data_specs.experiment import ORIGINAL, LeftOut
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
 from tasks.experiments.ablation_points import AblationPlan, ablation_points
-from tasks.experiments.task import write_ablation
+from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 from tasks.lineage.progress import notice
 
 
@@ -47,21 +46,16 @@ def ablate(
     with open_session(shared, store, device, workers) as session:
         measured, left_out = _measure_points(session, plan)
         with session.timed("ablation"):
-            made = write_ablation(
-                config.name, session.kept("evaluation.original"), measured, left_out, session.store, session.context
-            )
-            session.keep("ablation", made)
+            asked = Plan(kind="ablation", name=config.name, left_out=left_out)
+            session.keep("ablation", write_experiment(asked, measured, session.store, session.context))
         return session.result()
 
 
-def _measure_points(
-    session: Session, plan: AblationPlan
-) -> tuple[list[tuple[AblationPoint, ArtifactRef, ArtifactRef]], list[LeftOut]]:
+def _measure_points(session: Session, plan: AblationPlan) -> tuple[list[MeasuredModel], list[LeftOut]]:
     sets = EvaluationSets(session)
     for point in plan.points:
         require_inputs(session, point.method)
-    measure_original(session, sets)
-    measured, left_out = [], list(plan.left_out)
+    measured, left_out = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))], list(plan.left_out)
     for point in plan.points:
         run = point.run_config(session.config)
         try:
@@ -70,5 +64,8 @@ def _measure_points(
             notice(f"left out: {point.label}: {error}")
             left_out.append(LeftOut(label=point.label, axes=point.axes, reason=str(error)))
             continue
-        measured.append((point, edit, measure_edit(session, sets, edit, point.label)))
+        evaluation = measure_edit(session, sets, edit, point.label)
+        measured.append(
+            MeasuredModel(point.label, "method", evaluation, edit, settings=point.settings, axes=dict(point.axes))
+        )
     return measured, left_out

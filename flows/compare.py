@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from data_specs.comparison import ComparisonRow
 from data_specs.errors import DataError, NotSelectable, SpecError
 from data_specs.evaluation_files import read_by_tag, read_metrics
+from data_specs.experiment import ORIGINAL, Row
 from data_specs.manifest import ArtifactRef
 from data_specs.paper import paper_row
 from data_specs.run_config import MethodConfig, RunConfig, Workers
@@ -24,10 +24,10 @@ from flows.measure import (
 from flows.report import report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
-from tasks.experiments.task import MeasuredModel, write_comparison
+from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 
 Controls = Literal["each", "first", "none"]
-ORIGINAL, CONTROL = "original", ".random_control"
+CONTROL = ".random_control"
 
 
 @flow(name="compare")
@@ -61,7 +61,7 @@ def compare(
                 require_inputs(session, way)
         _require_same_pairs(sessions)
         models: list[MeasuredModel] = []
-        paper: list[ComparisonRow] = []
+        paper: list[Row] = []
         for session in sessions:
             found, rows = compare_methods(
                 session, controls, prefix=f"{session.config.name} " if len(configs) > 1 else ""
@@ -71,21 +71,18 @@ def compare(
             paper += [row for row in rows if row.name not in {other.name for other in paper}]
         first = sessions[0]
         with first.timed("comparison"):
-            title = " and ".join(names)
-            made = write_comparison(title, models, paper, first.store, first.context)
-            comparison = first.keep("comparison", made)
+            plan = Plan(kind="comparison", name=" and ".join(names), paper=paper)
+            comparison = first.keep("comparison", write_experiment(plan, models, first.store, first.context))
         method = _method_names(first.config)[0]
-        report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, comparison=comparison)
+        report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, experiments=[comparison])
         return _together([session.result() for session in sessions], names)
 
 
-def compare_methods(
-    session: Session, controls: Controls, *, prefix: str = ""
-) -> tuple[list[MeasuredModel], list[ComparisonRow]]:
+def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -> tuple[list[MeasuredModel], list[Row]]:
     """The original, a run's methods and their controls, measured; and the paper's rows that belong beside them."""
     config, sets = session.config, EvaluationSets(session)
     original = measure_original(session, sets)
-    models = [MeasuredModel(f"{prefix}{ORIGINAL}", "original", original)]
+    models = [MeasuredModel(f"{prefix}{ORIGINAL}", ORIGINAL, original)]
     drawn: list[MeasuredModel] = []
     for number, (name, method) in enumerate(_methods(config).items()):
         run = config.with_method(method)
@@ -125,7 +122,7 @@ def _control(
     return MeasuredModel(shown, "control", evaluation, drawn, difference, {"seed": seed})
 
 
-def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[ComparisonRow]:
+def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[Row]:
     config, folder = session.config, session.store.path(original)
     tags = {figure.tag for figure in read_by_tag(folder) if figure.tag is not None}
     rows = []
@@ -141,7 +138,7 @@ def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, Meth
             zero_shot=config.evaluation.zero_shot,
         )
         if found is not None:
-            rows.append(ComparisonRow(name=found[0], role="paper", values=found[1]))
+            rows.append(Row(name=found[0], role="paper", values=found[1]))
     return rows
 
 

@@ -10,7 +10,7 @@ from flows.report import report_of
 from flows.session import Session, open_session
 from flows.sweep import sweep_of
 from tasks.demo.task import SEED, SWEEP_ENCODER, SWEEP_LIMITS, SWEEP_POINTS, demo_config, draw_data, train_model
-from tasks.experiments.task import write_comparison
+from tasks.experiments.task import Plan, write_experiment
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 
@@ -47,7 +47,7 @@ def _experiments(session: Session) -> None:
     measure_edit(session, EvaluationSets(session), drawn, control)
     models, _ = compare_methods(session, "first")
     with session.timed("comparison"):
-        made = write_comparison(session.config.name, models, [], session.store, session.context)
-        comparison = session.keep("comparison", made)
+        plan = Plan(kind="comparison", name=session.config.name)
+        comparison = session.keep("comparison", write_experiment(plan, models, session.store, session.context))
     sweep = sweep_of(session, list(SWEEP_POINTS), SWEEP_ENCODER, SWEEP_LIMITS)
-    report_of(session, {name: name for name in MODELS}, comparison=comparison, sweep=sweep)
+    report_of(session, {name: name for name in MODELS}, experiments=[comparison, sweep])

@@ -1,6 +1,6 @@
 """The report of a run: evaluations -> one HTML file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from data_specs.manifest import ArtifactRef
@@ -16,8 +16,7 @@ def report_of(
     models: Mapping[str, str],
     *,
     method: str | None = None,
-    comparison: ArtifactRef | None = None,
-    sweep: ArtifactRef | None = None,
+    experiments: Sequence[ArtifactRef] = (),
 ) -> ArtifactRef:
     """Write the report of models that this run has evaluated, the original first; kept as `report`.
 
@@ -25,8 +24,7 @@ def report_of(
         session: the run.
         models: name in the report -> name under which the evaluation was kept.
         method: whose selected weights are shown; None for the run's own.
-        comparison: adds a table of more models.
-        sweep: adds a figure.
+        experiments: each adds a section.
 
     Returns:
         The report's reference. Where there are two models or more it shows what the first two retrieve.
@@ -40,8 +38,7 @@ def report_of(
             session.store,
             session.context,
             differences=_differences(session, models),
-            comparison=comparison,
-            sweep=sweep,
+            experiments=experiments,
             gallery=_gallery(session, models) if len(models) > 1 else None,
         )
         return session.keep("report", report)

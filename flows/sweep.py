@@ -5,6 +5,8 @@ from typing import Literal
 from prefect import flow
 
 from data_specs.errors import SpecError
+from data_specs.experiment import ORIGINAL
+from data_specs.experiment_files import read_experiment
 from data_specs.manifest import ArtifactRef
 from data_specs.metrics import ZERO_SHOT
 from data_specs.run_config import RunConfig, Workers
@@ -16,7 +18,7 @@ from flows.scores import scores_of
 from flows.session import Session, open_session
 from tasks.experiments.choice import parse_limits
 from tasks.experiments.grid import grid_points, method_at, swept_encoders
-from tasks.experiments.task import read_sweep, write_sweep
+from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 
 
 @flow(name="sweep")
@@ -52,7 +54,7 @@ def sweep(
         for tau, alpha in points:
             method_at(config, swept_encoders(encoder, config), tau, alpha)
         made = sweep_of(session, points, encoder, choose)
-        chosen = read_sweep(session.store.path(made)).chosen
+        chosen = read_experiment(session.store.path(made), "sweep").chosen
         models = {"original": "original"}
         if chosen is not None:
             point = point_name(*points[chosen])
@@ -60,7 +62,7 @@ def sweep(
             session.keep_as("evaluation.chosen", f"evaluation.{point}")
             session.metrics["chosen"] = session.metrics[point]
             models["chosen"] = point
-        report_of(session, models, sweep=made)
+        report_of(session, models, experiments=[made])
         return session.result()
 
 
@@ -76,15 +78,15 @@ def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, 
         for name, chosen in config.edited.items()
     }
     scores = scores_of(session, asked=asked)
-    original = measure_original(session, sets)
-    measured = []
+    models = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))]
     for tau, alpha in points:
         name = point_name(tau, alpha)
         edit = selected_edit(session, scores, config.with_method(method_at(config, encoders, tau, alpha)), name)
-        measured.append((tau, alpha, edit, measure_edit(session, sets, edit, name)))
+        evaluation = measure_edit(session, sets, edit, name)
+        models.append(MeasuredModel(name, "method", evaluation, edit, axes={"tau": tau, "alpha": alpha}))
     with session.timed("sweep"):
-        made = write_sweep(config.name, encoders, original, measured, choose, session.store, session.context)
-        return session.keep("sweep", made)
+        plan = Plan(kind="sweep", name=config.name, encoders=encoders, limits=choose)
+        return session.keep("sweep", write_experiment(plan, models, session.store, session.context))
 
 
 def _require_measurable(choose: str, config: RunConfig) -> None:

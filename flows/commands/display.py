@@ -1,7 +1,7 @@
 """What a person sees: progress while a run goes on, tables at its end. Everything but results goes to stderr."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,23 +24,22 @@ from rich.table import Table
 from rich.text import Text
 
 from data_specs.evaluation_files import read_differences
+from data_specs.experiment_files import experiment_file, read_experiment
 from data_specs.figures import Difference
-from data_specs.metrics import ZERO_SHOT, describe_metric, metric_names, shown_p
+from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
 from data_specs.wording import printable
-from flows.commands.comparison_display import ablation_table, comparison_table, sweep_table
-from tasks.experiments.task import read_ablation, read_comparison, read_sweep
 from tasks.lineage.progress import listening
 from tasks.reporting.content import verdict
+from tasks.tables.kinds import KINDS
+from tasks.tables.terminal import experiment_table
 
-_PLACES = {
+_PLACES: dict[str, str] = {
     "edit": "edit.safetensors",
     "model": "model.safetensors",
     "evaluation.original": "metrics.json",
     "evaluation.edited": "metrics.json",
-    "sweep": "sweep.csv",
-    "comparison": "comparison.csv",
-    "ablation": "ablation.csv",
+    **{kind: experiment_file(kind, "csv") for kind in KINDS},
     "report": "report.html",
 }
 _NOTE = (
@@ -173,20 +172,23 @@ def metrics_table(
     explained = output.width >= _WIDTH_WITH_EXPLANATIONS
     if explained:
         table.add_column("counts", style="dim")
-    names = [name for name in [ZERO_SHOT, *metric_names()] if name in metrics[first]]
-    for name in names:
-        cells: list[str | Text] = [f"{values[name]:.2f}" for values in metrics.values()]
+    for name, metric in METRICS.items():
+        if name not in metrics[first]:
+            continue
+        cells: list[str | Text] = [metric.shown(values[name], more=1) for values in metrics.values()]
         if "edited" in others:
             found = differences[name]
             cells.append(_points(found))
             cells.append("" if found.p is None else shown_p(found.p))
-        table.add_row(name, *cells, *([describe_metric(name)] if explained else []))
+        table.add_row(name, *cells, *([metric.meaning] if explained else []))
     return table
 
 
 def _points(found: Difference) -> Text:
-    style = "green" if found.difference > 0 else "red" if found.difference < 0 else ""
-    return Text(f"{found.difference:+.2f}", style=style).append(f" [{found.low:+.1f}, {found.high:+.1f}]", style="dim")
+    metric = find_metric(found.metric)
+    difference = metric.shown(found.difference, more=1, sign="+")
+    low, high = metric.shown(found.low, sign="+"), metric.shown(found.high, sign="+")
+    return Text(difference, style=metric.colour(found.difference)).append(f" [{low}, {high}]", style="dim")
 
 
 def show_result(result: RunResult) -> None:
@@ -196,29 +198,19 @@ def show_result(result: RunResult) -> None:
         n_pairs = int(shown["original"]["n_pairs"])
         differences = read_differences(Path(result.artifacts["differences.edited"].path))
         output.print(metrics_table(shown, differences, f"{result.name}: {n_pairs} evaluation pairs"))
-    for name, table in _EXPERIMENTS.items():
-        if name in result.artifacts:
-            output.print(table(Path(result.artifacts[name].path)))
+    for kind in KINDS:
+        if kind in result.artifacts:
+            experiment = read_experiment(Path(result.artifacts[kind].path), kind)
+            output.print(experiment_table(experiment, width=output.width))
     for sentence in verdict(shown):
         output.print(sentence, markup=False)
-    for name, file in _PLACES.items():
-        if name in result.artifacts:
-            output.print(f"{name:20} {result.artifacts[name].path}/{file}", markup=False)
+    for role, file in _PLACES.items():
+        if role in result.artifacts:
+            output.print(f"{role:20} {result.artifacts[role].path}/{file}", markup=False)
     # Points of a sweep and models of a comparison are told as one stage.
     seconds: dict[str, float] = {}
     for stage, spent in result.seconds.items():
-        kind = stage.partition(".")[0]
-        seconds[kind] = seconds.get(kind, 0.0) + spent
+        what = stage.partition(".")[0]
+        seconds[what] = seconds.get(what, 0.0) + spent
     spent_text = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in seconds.items() if spent >= 0.1)
     output.print(f"{result.computed} artifacts computed, {result.reused} reused ({spent_text})", markup=False)
-
-
-def _comparison(artifact: Path) -> Table:
-    return comparison_table(read_comparison(artifact), width=output.width)
-
-
-_EXPERIMENTS: dict[str, Callable[[Path], Table]] = {
-    "comparison": _comparison,
-    "sweep": lambda artifact: sweep_table(read_sweep(artifact), width=output.width),
-    "ablation": lambda artifact: ablation_table(read_ablation(artifact)),
-}

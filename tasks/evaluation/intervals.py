@@ -1,6 +1,6 @@
-"""How sure a share is: bootstrap intervals and McNemar's test, from counts.
+"""How sure a share or a mean is: bootstrap intervals, and McNemar's test.
 
-A resample of pairs matters only through how many of each kind it holds, and drawing n pairs
+To a share, a resample of pairs matters only through how many of each kind it holds, and drawing n pairs
 with replacement gives multinomial counts. So counts are drawn, which has exactly the distribution
 of drawing pairs, and no matrix [resamples, pairs] of positions is made.
 """
@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 
 Counts = NDArray[np.int64]
 Shares = NDArray[np.float64]
+Scores = NDArray[np.float64]
 Interval = tuple[float, float]
 
 LEVEL = 0.95
@@ -70,11 +71,7 @@ def share_interval(groups: Groups, right: Counts, rng: np.random.Generator) -> I
     draws = _resamples(groups, lambda sizes: rng.binomial(sizes, shares), rng)
     if np.ptp(draws) <= _SAME:
         return _bounds_without_variation(shares, groups.sizes, least=0)
-    estimate = shares.mean()
-    below = np.mean(draws < estimate - _SAME) + np.mean(np.abs(draws - estimate) <= _SAME) / 2
-    bias = ndtri(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
-    shifted = bias + ndtri(_TAILS)
-    return _percent(np.quantile(draws, ndtr(bias + shifted / (1 - _acceleration(groups, right) * shifted))))
+    return _percent(_corrected(draws, shares.mean(), _acceleration(groups, right)))
 
 
 def difference_interval(groups: Groups, gained: Counts, lost: Counts, rng: np.random.Generator) -> Interval:
@@ -106,6 +103,43 @@ def difference_interval(groups: Groups, gained: Counts, lost: Counts, rng: np.ra
     return _percent(np.quantile(draws, _TAILS))
 
 
+def mean_interval(scores: Scores, rng: np.random.Generator) -> Interval:
+    """95 % interval of a mean, by the bias-corrected and accelerated bootstrap.
+
+    Source: Efron 1987, Better Bootstrap Confidence Intervals.
+
+    Args:
+        scores: [n] of captions or pairs, at least 1, in any unit.
+        rng: draws the resamples.
+
+    Returns:
+        Low and high in the same unit. Where all scores are equal both are that score: nothing is known
+        of how far another could be.
+    """
+    mean = float(scores.mean())
+    if np.ptp(scores) == 0:
+        return mean, mean
+    # A sixth of the skewness of what single scores contribute to the mean.
+    steps = scores - mean
+    acceleration = float(np.sum(steps**3) / (6 * np.sum(steps**2) ** 1.5))
+    low, high = _corrected(_mean_resamples(scores, rng), mean, acceleration).tolist()
+    return low, high
+
+
+def mean_difference_interval(steps: Scores, rng: np.random.Generator) -> Interval:
+    """95 % interval of the mean difference of two models on the same captions or pairs, by the percentile bootstrap.
+
+    Args:
+        steps: [n] second less first, at least 1.
+        rng: draws the resamples.
+
+    Returns:
+        Low and high in the unit of the scores.
+    """
+    low, high = np.quantile(_mean_resamples(steps, rng), _TAILS).tolist()
+    return low, high
+
+
 def mcnemar_p(n_gained: int, n_lost: int) -> float:
     """McNemar's exact two-sided p: how likely so uneven a split is where gains and losses are equally likely.
 
@@ -116,6 +150,24 @@ def mcnemar_p(n_gained: int, n_lost: int) -> float:
     """
     changed = n_gained + n_lost
     return float(binomtest(min(n_gained, n_lost), changed, 0.5).pvalue) if changed else 1.0
+
+
+def _corrected(draws: Scores, estimate: float, acceleration: float) -> Scores:
+    below = np.mean(draws < estimate - _SAME) + np.mean(np.abs(draws - estimate) <= _SAME) / 2
+    bias = ndtri(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
+    shifted = bias + ndtri(_TAILS)
+    bounds: Scores = np.quantile(draws, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    return bounds
+
+
+def _mean_resamples(scores: Scores, rng: np.random.Generator) -> Scores:
+    """The mean in every resample of the rows."""
+    n = len(scores)
+    at_once = max(1, _CELLS_AT_ONCE // n)
+    starts = range(0, N_RESAMPLES, at_once)
+    return np.concatenate(
+        [scores[rng.integers(0, n, (min(at_once, N_RESAMPLES - start), n))].mean(axis=1) for start in starts]
+    )
 
 
 def _resamples(groups: Groups, draw: Callable[[Counts], Counts], rng: np.random.Generator) -> Shares:

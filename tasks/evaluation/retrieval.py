@@ -1,6 +1,6 @@
 """Recall by counting better candidates tile by tile; no n x n matrix, no sort."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from data_specs.errors import DataError
-from data_specs.metrics import RECALL_AT, recall_name
 from tasks.embeddings.pairs import EmbeddedPairs
 
 _TILE = 1024
@@ -92,13 +91,8 @@ def target_ranks(queries: Tensor, candidates: Tensor) -> Tensor:
     return ranking.better.cpu()
 
 
-def recalls(ranks: Tensor, ks: Sequence[int] = RECALL_AT) -> list[float]:
-    """R@k in percent for each k: the share of ranks below k."""
-    return [100 * int((ranks < k).sum()) / len(ranks) for k in ks]
-
-
-def retrieval_metrics(pairs: EmbeddedPairs, device: torch.device) -> dict[str, float]:
-    """Every recall of an evaluation, from the four products of a side of texts with a side of images.
+def retrieval_ranks(pairs: EmbeddedPairs, device: torch.device) -> dict[str, Tensor]:
+    """The rank of every query's right answer, from the four products of a side of texts with a side of images.
 
     Source: UWM paper, retrieval among safe and among all candidates; the right answer is always safe.
 
@@ -107,22 +101,8 @@ def retrieval_metrics(pairs: EmbeddedPairs, device: torch.device) -> dict[str, f
         device: where similarities are computed.
 
     Returns:
-        Metrics by name in percent.
+        [pairs] int64 by retrieval, 0 is first.
     """
-    return recall_metrics(retrieval_ranks(pairs, device))
-
-
-def recall_metrics(ranks: Mapping[str, Tensor]) -> dict[str, float]:
-    """Every recall in percent by metric name, from the ranks [pairs] of each retrieval."""
-    return {
-        recall_name(name, k): recall
-        for name, found in ranks.items()
-        for k, recall in zip(RECALL_AT, recalls(found), strict=True)
-    }
-
-
-def retrieval_ranks(pairs: EmbeddedPairs, device: torch.device) -> dict[str, Tensor]:
-    """The rank of every query's right answer, [pairs] int64 by retrieval, 0 is first."""
     members = (pairs.text_safe, pairs.text_unsafe, pairs.vision_safe, pairs.vision_unsafe)
     ts, tu, vs, vu = (_Side(member.to(device), _tile_rows(len(member))) for member in members)
     safe = _own(ts, vs)

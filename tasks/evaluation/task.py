@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,34 +12,27 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import JsonValue
 
 from data_specs.evaluation_files import (
-    BY_TAG_FILE,
     DIFFERENCES_FILE,
-    INTERVALS_FILE,
-    METRICS_FILE,
     OUTCOMES_FILE,
     SIMILARITIES_FILE,
-    ZERO_SHOT_FILE,
     ZERO_SHOT_OUTCOMES_FILE,
-    write_json,
 )
 from data_specs.manifest import ArtifactRef, Inputs, Recipe
-from data_specs.metrics import ZERO_SHOT, metric_names
+from data_specs.metrics import accuracies_of
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from tasks.embeddings.pairs import EmbeddedPairs, read_pairs
 from tasks.encoders.architecture import build_model
 from tasks.encoders.forward import forward_precision
 from tasks.encoders.loading import LoadedModel
 from tasks.evaluation.differences import differences
-from tasks.evaluation.intervals import LEVEL, N_RESAMPLES, Interval
+from tasks.evaluation.intervals import LEVEL, N_RESAMPLES
+from tasks.evaluation.measures import write_measures
 from tasks.evaluation.outcomes import labelled_outcomes, pair_outcomes
-from tasks.evaluation.retrieval import recall_metrics, retrieval_ranks
-from tasks.evaluation.safeground import safeground
+from tasks.evaluation.retrieval import retrieval_ranks
 from tasks.evaluation.similarities import similarities
-from tasks.evaluation.uncertainty import by_tag, labelled_intervals, pair_intervals
 from tasks.evaluation.zero_shot import (
     DataSet,
     class_embeddings,
-    classification_metrics,
     classification_ranks,
     read_labelled,
 )
@@ -118,14 +110,10 @@ def evaluate_model(
 
     def write(build: Build) -> None:
         pairs = read_pairs(store.path(embeddings["text"]), store.path(embeddings["vision"]))
-        metrics, intervals = _measure_pairs(pairs, build.folder, torch.device(context.device), seed)
-        if zero_shot:
-            accuracies, accuracy_intervals = _measure_labelled(zero_shot, build.folder, store, seed)
-            metrics[ZERO_SHOT] = sum(each["acc1"] for each in accuracies.values()) / len(accuracies)
-            intervals |= accuracy_intervals
-            write_json(build.folder / ZERO_SHOT_FILE, accuracies)
-        write_json(build.folder / METRICS_FILE, metrics)
-        write_json(build.folder / INTERVALS_FILE, intervals)
+        _write_pair_outcomes(pairs, build.folder, torch.device(context.device))
+        _write_labelled_outcomes(zero_shot, build.folder, store)
+        accuracies = {item.data_set.name: accuracies_of(len(item.data_set.class_names)) for item in zero_shot}
+        write_measures(build.folder, accuracies, seed)
 
     with stage("evaluation", None, "pairs"):
         return store.materialise(recipe, write, context)
@@ -152,32 +140,19 @@ def _bootstrap(seed: int) -> dict[str, JsonValue]:
     return {"seed": seed, "n_resamples": N_RESAMPLES, "level": LEVEL}
 
 
-def _measure_pairs(
-    pairs: EmbeddedPairs, folder: Path, device: torch.device, seed: int
-) -> tuple[dict[str, Any], dict[str, Interval]]:
-    """Write what became of each pair, and the figures by tag; returns metrics and intervals over all pairs."""
-    similar, outcomes = folder / SIMILARITIES_FILE, folder / OUTCOMES_FILE
+def _write_pair_outcomes(pairs: EmbeddedPairs, folder: Path, device: torch.device) -> None:
+    similar = folder / SIMILARITIES_FILE
     pq.write_table(similarities(pairs), similar)
-    ranks = retrieval_ranks(pairs, device)
-    pq.write_table(pair_outcomes(similar, ranks), outcomes)
-    pq.write_table(by_tag(outcomes, seed), folder / BY_TAG_FILE)
-    found = safeground(similar) | recall_metrics(ranks)
-    metrics = {"n_pairs": found["n_pairs"]} | {name: found[name] for name in metric_names()}
-    return metrics, pair_intervals(outcomes, seed)
+    pq.write_table(pair_outcomes(similar, retrieval_ranks(pairs, device)), folder / OUTCOMES_FILE)
 
 
-def _measure_labelled(
-    zero_shot: Sequence[LabelledSet], folder: Path, store: Store, seed: int
-) -> tuple[dict[str, dict[str, float]], dict[str, Interval]]:
-    """Write what became of each image; returns accuracies by data set, and intervals."""
-    accuracies, tables = {}, []
+def _write_labelled_outcomes(zero_shot: Sequence[LabelledSet], folder: Path, store: Store) -> None:
+    tables = []
     for item in zero_shot:
         name, n_classes = item.data_set.name, len(item.data_set.class_names)
         sample_ids, images, labels = read_labelled(store.path(item.images), n_classes, name)
         classes = pq.read_table(store.path(item.classes) / CLASSES_FILE).column("embedding")
         ranks = classification_ranks(images, labels, vectors(classes, "embedding"))
-        accuracies[name] = classification_metrics(ranks, labels, n_classes)
         tables.append(labelled_outcomes(name, sample_ids, labels, ranks))
-    outcomes = folder / ZERO_SHOT_OUTCOMES_FILE
-    pq.write_table(pa.concat_tables(tables), outcomes)
-    return accuracies, labelled_intervals(outcomes, accuracies, seed)
+    if tables:
+        pq.write_table(pa.concat_tables(tables), folder / ZERO_SHOT_OUTCOMES_FILE)

@@ -24,7 +24,6 @@ N_SHARDS = "nshards.txt"
 # A data set may have 80 templates for 1000 classes: one forward pass for each class is slow, one for all too large.
 PROMPTS_AT_ONCE = 256
 
-_TOP = 5
 _IMAGES_AT_ONCE = 4096
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
 _CLASS_NUMBER = re.compile(r"[0-9]{1,9}")
@@ -232,25 +231,3 @@ def classification_ranks(images: Tensor, labels: Tensor, classes: Tensor) -> Ten
         own = similarity.gather(1, label)
         ranks[rows] = ((similarity > own) | ((similarity == own) & (numbers < label))).sum(dim=1)
     return ranks
-
-
-def classification_metrics(ranks: Tensor, labels: Tensor, n_classes: int) -> dict[str, float]:
-    """Accuracies from the ranks of the right classes.
-
-    Args:
-        ranks: [images] int64, 0 where the right class is first.
-        labels: [images] int64, class numbers.
-        n_classes: how many classes there are.
-
-    Returns:
-        acc1, mean_per_class_recall and acc5 in percent; acc5 where there are at least five classes.
-        Classes without an image do not count in the mean.
-    """
-    n_images = torch.bincount(labels, minlength=n_classes)
-    n_right = torch.bincount(labels[ranks == 0], minlength=n_classes)
-    present = n_images > 0
-    recall = n_right[present].double() / n_images[present]
-    metrics = {"acc1": 100 * int(n_right.sum()) / len(ranks), "mean_per_class_recall": 100 * recall.mean().item()}
-    if n_classes >= _TOP:
-        metrics["acc5"] = 100 * int((ranks < _TOP).sum()) / len(ranks)
-    return metrics

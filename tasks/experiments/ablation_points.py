@@ -8,9 +8,10 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from data_specs.ablation import AXES, AblationPoint, LeftOut
+from data_specs.ablation import AXES, AblationPoint
 from data_specs.config_file import describe_validation
 from data_specs.errors import SpecError
+from data_specs.experiment import LeftOut
 from data_specs.run_config import Aggregation, MethodConfig, Rule, RunConfig, ScorerName
 from data_specs.spec import Spec
 from data_specs.wording import shown

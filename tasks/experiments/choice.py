@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_specs.errors import DataError, SpecError
-from data_specs.metrics import ZERO_SHOT, metric_names
-from data_specs.sweep import Sweep, SweepPoint
+from data_specs.experiment import Experiment, Row
+from data_specs.metrics import METRICS, ZERO_SHOT, find_metric
 from data_specs.wording import shown
 
 _TARGET = "GS"
@@ -41,7 +41,6 @@ def parse_limits(text: str) -> list[Limit]:
     Raises:
         SpecError: not of this form, or a metric that does not exist.
     """
-    known = [ZERO_SHOT, *metric_names()]
     limits = []
     for part in text.split(",") if text.strip() else []:
         found = _LIMIT.fullmatch(part.strip())
@@ -50,16 +49,16 @@ def parse_limits(text: str) -> list[Limit]:
                 f"limit {shown(part.strip())} makes no sense; write METRIC>=POINTS or METRIC<=POINTS against the original,"
                 " separated by commas, such as zero_shot>=-2,PS>=-1"
             )
-        if found["metric"] not in known:
+        if found["metric"] not in METRICS:
             raise SpecError(
-                f"limit {shown(part.strip())}: there is no metric {shown(found['metric'])}, only {', '.join(known)}"
+                f"limit {shown(part.strip())}: there is no metric {shown(found['metric'])}, only {', '.join(METRICS)}"
             )
         limits.append(Limit(found["metric"], found["relation"], float(found["points"])))
     return limits
 
 
-def choose_point(sweep: Sweep, limits: Sequence[Limit]) -> int | None:
-    """The point with the highest GS among those that keep all limits.
+def choose_point(sweep: Experiment, limits: Sequence[Limit]) -> int | None:
+    """The point with the best GS among those that keep all limits.
 
     Of equal GS the larger tau wins, for it edits fewer weights; then the alpha nearest to 1, which
     changes them least; then the earlier point.
@@ -79,22 +78,22 @@ def choose_point(sweep: Sweep, limits: Sequence[Limit]) -> int | None:
         if limit.metric not in sweep.original:
             more = "; add evaluation.zero_shot data sets" if limit.metric == ZERO_SHOT else ""
             raise SpecError(
-                f"limit {limit}: {limit.metric} was not measured, only {', '.join(sweep.metrics)}{more} or leave this limit out"
+                f"limit {limit}: {limit.metric} was not measured, only {', '.join(sweep.columns)}{more} or leave this limit out"
             )
     needed = {_TARGET, *(limit.metric for limit in limits)}
     for position, point in enumerate(sweep.points):
         if missing := sorted(needed - set(point.values)):
             raise DataError(
-                f"point {position} of sweep {sweep.name} (tau {point.tau}, alpha {point.alpha}) has no figure for"
+                f"point {position} of sweep {sweep.name} (tau {point.at('tau')}, alpha {point.at('alpha')}) has no figure for"
                 f" {', '.join(missing)}; expected those of the original"
             )
     keeping = [
         position
         for position, point in enumerate(sweep.points)
-        if all(limit.kept(sweep.difference(point, limit.metric)) for limit in limits)
+        if all(limit.kept(point.values[limit.metric] - sweep.original[limit.metric]) for limit in limits)
     ]
     return max(keeping, key=lambda position: _merit(sweep.points[position]), default=None)
 
 
-def _merit(point: SweepPoint) -> tuple[float, float, float]:
-    return point.values[_TARGET], point.tau, -abs(point.alpha - 1)
+def _merit(point: Row) -> tuple[float, float, float]:
+    return find_metric(_TARGET).gain(point.values[_TARGET]), point.at("tau"), -abs(point.at("alpha") - 1)

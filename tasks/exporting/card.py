@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from data_specs.metrics import ZERO_SHOT, metric_names
-from tasks.exporting.markdown import escaped, table
+from data_specs.metrics import METRICS, Metric, ordered_metrics
 from tasks.exporting.record import DataVersion, EncoderChange, Figures, Measurement, ModelRecord
+from tasks.tables.cells import measured_in
+from tasks.tables.escaping import Plain, escape_markdown, markdown_table
 
 ExportFormat = Literal["open_clip", "transformers"]
 
@@ -72,12 +73,18 @@ def _what_was_edited(record: ModelRecord) -> list[str]:
         " arXiv:2503.11742); all other weights are the base model's, bit for bit."
     )
     header = ["encoder", "scorer", "rule", "tau", "alpha", "layers", "weights changed", "share of these layers"]
-    lines = ["## What was edited", "", how, "", *table(header, [_encoder_row(item) for item in record.encoders])]
+    lines = [
+        "## What was edited",
+        "",
+        how,
+        "",
+        *markdown_table(header, [_encoder_row(item) for item in record.encoders]),
+    ]
     for change in record.encoders:
         others = {name: value for name, value in change.settings.items() if name not in (*header, *_OF_SHARDS)}
         told = ", ".join(f"{name} {_plain(value)}" for name, value in others.items() if value is not None)
-        lines += ["", f"Layers of the {change.encoder} encoder" + (f" ({escaped(told)}):" if told else ":"), ""]
-        lines += table(
+        lines += ["", f"Layers of the {change.encoder} encoder" + (f" ({escape_markdown(told)}):" if told else ":"), ""]
+        lines += markdown_table(
             ["layer", "weights changed", "of"],
             [(layer.layer, f"{layer.n_selected:,}", f"{layer.n_weights:,}") for layer in change.layers],
         )
@@ -109,51 +116,54 @@ def _origins(record: ModelRecord) -> list[str]:
         ("edit", record.edit_version),
         ("edited model", record.version),
     ]
-    lines = ["## Where it comes from", "", *table(["what", "version"], rows), ""]
+    lines = ["## Where it comes from", "", *markdown_table(["what", "version"], rows), ""]
     if not record.calibration:
         return [*lines, "No data went into the choice of weights."]
     return [*lines, "Data that the weights were chosen on:", "", *_data_table(record.calibration)]
 
 
 def _data_table(data: list[DataVersion]) -> list[str]:
-    return table(["used for", "shard", "SHA-256"], [(item.used_for, item.name, item.sha256) for item in data])
+    return markdown_table(["used for", "shard", "SHA-256"], [(item.used_for, item.name, item.sha256) for item in data])
 
 
 def _measurements(measurements: list[Measurement]) -> list[str]:
     if not measurements:
         return ["The store that it was exported from holds no evaluation of this model. Measure it before you use it."]
-    lines = ["In percent, higher is better; brackets hold 95 % confidence intervals where they were made."]
+    measured = [name for name in METRICS if any(name in item.edited.metrics for item in measurements)]
+    units = measured_in(measured)
+    told = "In percent, higher is better; brackets hold 95 % confidence intervals where they were made."
+    lines = [f"{told} {units}" if units else told]
     for measurement in measurements:
         edited, original = measurement.edited, measurement.original
         n_pairs = edited.metrics.get("n_pairs")
         lines += ["", f"On {int(n_pairs)} pairs:" if n_pairs is not None else "On labelled images:", ""]
         rows = [
             (name, _figure(original, name), _figure(edited, name), _difference(original, edited, name))
-            for name in _ordered(edited.metrics)
+            for name in ordered_metrics(edited.metrics)
         ]
-        lines += table(["metric", "original", "edited", "difference"], rows)
+        lines += markdown_table(["metric", "original", "edited", "difference"], rows)
         versions = f"{edited.version[:12]}" + (f" (original: {original.version[:12]})" if original else "")
         lines += ["", f"Data of this evaluation, {versions}:", "", *_data_table(measurement.data)]
     return lines
 
 
-def _ordered(metrics: dict[str, float]) -> list[str]:
-    known = [name for name in (ZERO_SHOT, *metric_names()) if name in metrics]
-    return known + sorted(metrics.keys() - {*known, "n_pairs"})
-
-
 def _figure(figures: Figures | None, name: str) -> str:
     if figures is None or name not in figures.metrics:
         return "not measured"
-    bounds = figures.intervals.get(name)
-    shown = f"{figures.metrics[name]:.1f}"
-    return f"{shown} ({bounds[0]:.1f} to {bounds[1]:.1f})" if bounds else shown
+    shown = _metric(name).shown
+    bounds = [shown(bound) for bound in figures.intervals.get(name, ())]
+    return Plain(shown(figures.metrics[name]) + (f" ({bounds[0]} to {bounds[1]})" if bounds else ""))
 
 
 def _difference(original: Figures | None, edited: Figures, name: str) -> str:
     if original is None or name not in original.metrics:
         return "not measured"
-    return f"{edited.metrics[name] - original.metrics[name]:+.1f}"
+    return Plain(_metric(name).shown(edited.metrics[name] - original.metrics[name], sign="+"))
+
+
+def _metric(name: str) -> Metric:
+    # An evaluation may be of another release, which has further metrics.
+    return METRICS.get(name, Metric(name, "pair", name, ""))
 
 
 def _tokenizer_line(record: ModelRecord, included: bool) -> str:
@@ -161,5 +171,5 @@ def _tokenizer_line(record: ModelRecord, included: bool) -> str:
         return "The tokenizer that the model was edited and measured with lies in this folder."
     if not record.tokenizers:
         return "Texts go through open_clip's tokenizer for this config: `open_clip.get_tokenizer` of the same folder."
-    names = escaped(", ".join(record.tokenizers))
+    names = escape_markdown(", ".join(record.tokenizers))
     return f"Texts go through the base model's tokenizer, {names}; no other gives the same numbers."

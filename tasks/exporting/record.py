@@ -1,12 +1,11 @@
 """What the store knows of an edited model: the edit, the data behind it, its measurements."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from data_specs.errors import ArtifactError
+from data_specs.evaluation_files import INTERVALS_FILE, read_intervals, read_metrics
 from data_specs.families import encoder_of
 from data_specs.manifest import ArtifactRef, Manifest
 from data_specs.run_config import ENCODERS
@@ -15,8 +14,6 @@ from tasks.lineage.progress import notice
 from tasks.lineage.store import Store
 from tasks.lineage.trace import inputs_of
 
-_METRICS_FILE = "metrics.json"
-_INTERVALS_FILE = "intervals.json"
 _SHARDS = "shards"
 # What an evaluation's inputs say of the data, beside the shards; the rest is of the model.
 _OF_THE_DATA = ("samples", "contents", "class_names", "templates")
@@ -235,21 +232,5 @@ def _data_key(store: Store, evaluation: ArtifactRef) -> str:
 
 def _figures(store: Store, evaluation: Manifest) -> Figures:
     folder = store.path(evaluation.ref)
-    metrics = {name: value for name, value in _read(folder / _METRICS_FILE).items() if isinstance(value, int | float)}
-    path = folder / _INTERVALS_FILE
-    intervals = {
-        name: (float(value[0]), float(value[1]))
-        for name, value in (_read(path) if path.is_file() else {}).items()
-        if isinstance(value, list) and len(value) == 2
-    }
-    return Figures(evaluation.version, metrics, intervals)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ArtifactError(f"cannot read {path}: {error}; `uwm artifacts verify` says what has changed") from error
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path} holds {type(content).__name__}, expected metrics by name")
-    return content
+    intervals = read_intervals(folder) if (folder / INTERVALS_FILE).is_file() else {}
+    return Figures(evaluation.version, read_metrics(folder), intervals)

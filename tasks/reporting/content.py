@@ -5,42 +5,32 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
+from data_specs.evaluation_files import read_differences, read_intervals
 from data_specs.figures import Difference
-from data_specs.metrics import GROUPS, PREFERENCES, ZERO_SHOT, describe_metric, metric_names, shown_p
-from tasks.reporting.comparison_table import ComparisonTable, comparison_table
+from data_specs.gallery import Gallery
+from data_specs.metrics import GROUPS, METRICS, PREFERENCES, ZERO_SHOT, Metric, find_metric, shown_p
+from data_specs.reading import read_spec
+from tasks.reporting.experiment_section import ExperimentSection, experiment_section
 from tasks.reporting.gallery_section import GallerySection, gallery_section
-from tasks.reporting.sources import (
-    Figure,
-    Interval,
-    Sources,
-    TagFigures,
-    read_comparison,
-    read_differences,
-    read_gallery,
-    read_intervals,
-    read_sweep,
-    read_tags,
-)
-from tasks.reporting.sweep_section import SweepSection, sweep_section
-
-TAG_METRICS = ("Txt_s", "Img_s", "PS", "PU", "GS")
+from tasks.reporting.sources import GALLERY_FILE, Figure, Interval, Sources, TagFigures, read_tags
+from tasks.tables.cells import measured_in
 
 
 @dataclass(frozen=True)
 class Change:
-    """Points against the original; with the interval and p where the same pairs were compared one by one."""
+    """Points against the original, and with `gain` above 0 better; with the interval and p where the same pairs were compared one by one."""
 
     value: float
+    gain: float
     interval: Interval | None = None
     p: str | None = None
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One line of the table: percent for each model, and points against the original for all but the first."""
+    """One line of the table: a figure for each model, and points against the original for all but the first."""
 
-    name: str
-    meaning: str
+    metric: Metric
     figures: list[Figure]
     differences: list[Change]
 
@@ -59,7 +49,7 @@ class TagTable:
     """Tags with most pairs first, pairs without a tag last."""
 
     models: list[str]
-    metrics: Sequence[str]
+    metrics: Sequence[Metric]
     rows: list[TagRow]
 
 
@@ -89,8 +79,8 @@ class Report:
     layers: list[LayerShare]
     verdict: list[str]
     versions: dict[str, str]
-    comparison: ComparisonTable | None
-    sweep: SweepSection | None
+    units: str
+    experiments: list[ExperimentSection]
     gallery: GallerySection | None
 
 
@@ -109,7 +99,7 @@ def build_report(name: str, metrics: Mapping[str, Mapping[str, float]], sources:
         ArtifactError: a file is missing or is not what its name says.
     """
     first = metrics[next(iter(metrics))]
-    names = [metric for metric in [ZERO_SHOT, *metric_names()] if metric in first]
+    names = [metric for metric in METRICS if metric in first]
     intervals = {model: read_intervals(sources.evaluations[model]) for model in metrics}
     differences = {model: read_differences(path) for model, path in sources.differences.items()}
     rows = [_row(metric, metrics, intervals, differences) for metric in names]
@@ -119,14 +109,16 @@ def build_report(name: str, metrics: Mapping[str, Mapping[str, float]], sources:
         models=[_display(model) for model in metrics],
         n_pairs=int(first["n_pairs"]),
         rows=rows,
-        bars=[row for row in rows if row.name in shown],
+        bars=[row for row in rows if row.metric.name in shown],
         tags=_tag_table(list(metrics), sources),
         layers=[_layer(row) for row in pq.read_table(sources.summary).to_pylist()],
         verdict=verdict(metrics),
         versions=dict(sources.versions),
-        comparison=comparison_table(read_comparison(sources.comparison)) if sources.comparison else None,
-        sweep=sweep_section(*read_sweep(sources.sweep)) if sources.sweep else None,
-        gallery=gallery_section(read_gallery(sources.gallery), sources.gallery) if sources.gallery else None,
+        units=measured_in(names),
+        experiments=[experiment_section(path, kind) for kind, path in sources.experiments.items()],
+        gallery=gallery_section(read_spec(Gallery, sources.gallery / GALLERY_FILE), sources.gallery)
+        if sources.gallery
+        else None,
     )
 
 
@@ -162,16 +154,17 @@ def _row(
 ) -> MetricRow:
     figures = [Figure(values[metric], intervals[model].get(metric)) for model, values in metrics.items()]
     changes = [
-        _change(figure.value - figures[0].value, differences.get(model, {}).get(metric))
+        _change(metric, figure.value - figures[0].value, differences.get(model, {}).get(metric))
         for model, figure in zip(metrics, figures, strict=True)
     ]
-    return MetricRow(metric, describe_metric(metric), figures, changes[1:])
+    return MetricRow(find_metric(metric), figures, changes[1:])
 
 
-def _change(value: float, found: Difference | None) -> Change:
+def _change(metric: str, value: float, found: Difference | None) -> Change:
+    gain = find_metric(metric).gain(value)
     if found is None:
-        return Change(value)
-    return Change(value, (found.low, found.high), None if found.p is None else shown_p(found.p))
+        return Change(value, gain)
+    return Change(value, gain, (found.low, found.high), None if found.p is None else shown_p(found.p))
 
 
 def _tag_table(models: list[str], sources: Sources) -> TagTable:
@@ -180,12 +173,17 @@ def _tag_table(models: list[str], sources: Sources) -> TagTable:
     tables = [{row.tag: row for row in read_tags(sources.evaluations[model])} for model in compared]
     listed = sorted(tables[0].values(), key=lambda row: (row.tag is None, -row.n_pairs, row.tag or ""))
 
+    measured = {name for row in listed for name in row.figures}
+    shown = [
+        metric for name, metric in METRICS.items() if name in measured and (name in GROUPS or metric.of == "caption")
+    ]
+
     def figures(table: Mapping[str | None, TagFigures], tag: str | None) -> list[Figure | None]:
         found = table[tag].figures if tag in table else {}
-        return [found.get(metric) for metric in TAG_METRICS]
+        return [found.get(metric.name) for metric in shown]
 
     rows = [TagRow(row.tag, row.n_pairs, [figures(table, row.tag) for table in tables]) for row in listed]
-    return TagTable([_display(model) for model in compared], TAG_METRICS, rows)
+    return TagTable([_display(model) for model in compared], shown, rows)
 
 
 def _display(model: str) -> str:

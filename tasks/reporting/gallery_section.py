@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_specs.gallery import Gallery, GalleryAnswer, GalleryKind, GalleryMember, GalleryQuery
-from tasks.reporting.sources import read_thumbnail
+from data_specs.reading import needed
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def gallery_section(gallery: Gallery, folder: Path) -> GallerySection:
     def show(member: GalleryMember) -> Shown:
         picture = None
         if member.thumbnail is not None:
-            data = read_thumbnail(folder, member.thumbnail)
+            data = needed(folder / member.thumbnail).read_bytes()
             picture = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
         what = "picture" if member.caption is None else "caption"
         tag = f", tag {member.tag}" if member.tag else ""

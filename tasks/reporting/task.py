@@ -26,6 +26,7 @@ from tasks.reporting.sources import GALLERY_FILE, Sources
 from tasks.reporting.thumbnails import thumbnail
 from tasks.shards.images import BadImage
 from tasks.shards.inspection import Shard
+from tasks.tables.kinds import KINDS
 
 REPORT_FILE = "report.html"
 _SUMMARY = "layer_summary.parquet"
@@ -42,18 +43,16 @@ def write_report(
     context: RunContext,
     *,
     differences: Mapping[str, ArtifactRef] | None = None,
-    comparison: ArtifactRef | None = None,
-    sweep: ArtifactRef | None = None,
+    experiments: Sequence[ArtifactRef] = (),
     gallery: ArtifactRef | None = None,
 ) -> Made:
     """Write `report.html` from the evaluations of several models, the original first.
 
-    `differences` from the original, by model, add intervals and tests to the table; a comparison, a
-    sweep and a gallery each add a section.
+    `differences` from the original, by model, add intervals and tests to the table; experiments
+    and a gallery each add a section.
     """
-    extras = {"comparison": comparison, "sweep": sweep, "gallery": gallery}
     changes = differences or {}
-    given = {role: ref for role, ref in extras.items() if ref is not None}
+    asked = {ref.kind: ref for ref in experiments}
     recipe = Recipe(
         kind="report",
         settings={"name": name, "models": [*metrics], "templates": template_digest()},
@@ -61,7 +60,8 @@ def write_report(
             "scores": scores,
             **{f"evaluation.{model}": ref for model, ref in evaluations.items()},
             **{f"differences.{model}": ref for model, ref in changes.items()},
-            **given,
+            **asked,
+            **({"gallery": gallery} if gallery else {}),
         },
         **coded(write_report),
     )
@@ -72,7 +72,8 @@ def write_report(
             evaluations={model: store.path(ref) for model, ref in evaluations.items()},
             differences={model: store.path(ref) for model, ref in changes.items()},
             versions={f"{role} ({item.kind})": item.version for role, item in _inputs(recipe).items()},
-            **{role: store.path(ref) for role, ref in given.items()},
+            experiments={kind: store.path(asked[kind]) for kind in KINDS if kind in asked},
+            gallery=store.path(gallery) if gallery else None,
         )
         html = render_report(build_report(name, metrics, sources))
         (build.folder / REPORT_FILE).write_text(html, encoding="utf-8")

@@ -1,6 +1,6 @@
 import pytest
 
-from data_specs.comparison import PAPER_COLUMNS, zero_shot_column
+from data_specs.experiment import PAPER_COLUMNS, zero_shot_column
 from data_specs.metrics import ZERO_SHOT
 from data_specs.paper import paper_results, paper_row
 from data_specs.run_config import CalibrationConfig, MethodConfig, ZeroShotConfig

@@ -4,11 +4,8 @@ import re
 import pytest
 from rich.console import Console
 
-from data_specs.ablation import Ablation, AblationPoint, AblationRow, LeftOut
-from data_specs.comparison import PAPER_COLUMNS, Comparison, ComparisonRow
-from data_specs.run_config import MethodConfig
-from data_specs.sweep import Sweep, SweepPoint
-from flows.commands.comparison_display import ablation_table, comparison_table, sweep_table
+from data_specs.experiment import PAPER_COLUMNS, Experiment, LeftOut, Row
+from tasks.tables.terminal import experiment_table
 
 
 def printed(table, width=100):
@@ -23,7 +20,7 @@ def comparison(n_models, intervals):
         # No two figures of the table look the same.
         values = {column: float(number * 20 + place + 0.1 * number) for place, column in enumerate(PAPER_COLUMNS)}
         rows.append(
-            ComparisonRow(
+            Row(
                 name="original" if not number else f"gradient_safe_clip_{number}",
                 role="original" if not number else "method",
                 values={column: value % 100 for column, value in values.items()},
@@ -33,14 +30,14 @@ def comparison(n_models, intervals):
                 p_values={"GS": 1e-6} if number else {},
             )
         )
-    return Comparison(name="[red]c[/red]", n_pairs=50, columns=list(PAPER_COLUMNS), rows=rows)
+    return Experiment(kind="comparison", name="[red]c[/red]", n_pairs=50, columns=list(PAPER_COLUMNS), rows=rows)
 
 
 @pytest.mark.parametrize("n_models", [1, 2, 4])
 @pytest.mark.parametrize("intervals", [False, True])
 def test_of_few_models_every_figure_is_shown_whole_in_a_hundred_columns(n_models, intervals):
     table = comparison(n_models, intervals)
-    text = printed(comparison_table(table))
+    text = printed(experiment_table(table))
     assert max(map(len, text.splitlines())) <= 100
     assert "…" not in text
     assert "[red]c[/red]" in text
@@ -55,7 +52,7 @@ def test_of_few_models_every_figure_is_shown_whole_in_a_hundred_columns(n_models
 @pytest.mark.parametrize("width", [80, 100, 220])
 def test_of_many_models_each_has_a_row_with_every_figure_and_mark(n_models, width):
     table = comparison(n_models, intervals=True)
-    text = printed(comparison_table(table, width), width)
+    text = printed(experiment_table(table, width), width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     lines = [line.split() for line in text.splitlines()]
@@ -71,38 +68,44 @@ def test_of_many_models_each_has_a_row_with_every_figure_and_mark(n_models, widt
 
 def test_a_sweep_shows_differences_and_stars_the_chosen_point():
     points = [
-        SweepPoint(tau=tau, alpha=alpha, values={"GS": gs, "PS": 50.0}, n_selected=1234, edit="e", evaluation="v")
+        Row(
+            name="p",
+            role="method",
+            axes={"tau": tau, "alpha": alpha},
+            values={"GS": gs, "PS": 50.0},
+            n_selected=1234,
+            versions={"edit": "e", "evaluation": "v"},
+        )
         for tau, alpha, gs in [(0.9, -1, 7.25), (0.95, -1, 3.5), (0.9, 0, 5.0)]
     ]
-    sweep = Sweep(
+    sweep = Experiment(
+        kind="sweep",
         name="s",
         n_pairs=9,
         encoders=["text"],
-        original={"GS": 4.0, "PS": 51.0},
-        points=points,
+        columns=["PS", "GS"],
+        rows=[Row(name="original", role="original", values={"GS": 4.0, "PS": 51.0}), *points],
         limits=["PS>=-1"],
         chosen=0,
     )
-    text = printed(sweep_table(sweep))
+    text = printed(experiment_table(sweep))
     (starred,) = [line for line in text.splitlines() if line.strip().startswith("★ 0.9 ")]
     assert starred.split() == ["★", "0.9", "-1", "1,234", "50.0", "-1.0", "7.2", "+3.2"]
     assert "3.5 -0.5" in text
     assert "★ keeps PS>=-1" in text
-    narrow = printed(sweep_table(sweep, 60), 60)
+    narrow = printed(experiment_table(sweep, 60), 60)
     assert max(map(len, narrow.splitlines())) <= 60
     assert re.search(r"★ 0\.9 +-1 +1,234 +50\.0 +7\.2 *\n +-1\.0 +\+3\.2", narrow)
     none = sweep.model_copy(update={"chosen": None})
-    assert "no point keeps PS>=-1" in printed(sweep_table(none))
+    assert "no point keeps PS>=-1" in printed(experiment_table(none))
 
 
 def test_an_ablation_shows_every_point_and_what_was_left_out():
-    points = [
-        AblationPoint(label=f"[b]uwm[/b], seed {seed}", axes={}, method=MethodConfig(), limit=9, seed=seed)
-        for seed in (0, 1)
-    ]
-    rows = [AblationRow(point=point, values={"GS": 2.5 + point.seed}) for point in points]
+    rows = [Row(name="original", role="original", values={"GS": 1.0})]
+    rows += [Row(name=f"[b]uwm[/b], seed {seed}", role="method", values={"GS": 2.5 + seed}) for seed in (0, 1)]
     left_out = [LeftOut(label="random", axes={}, reason="it needs pairs")]
-    text = printed(ablation_table(Ablation(name="a", n_pairs=9, original={"GS": 1.0}, rows=rows, left_out=left_out)))
+    settings = {"kind": "ablation", "name": "a", "n_pairs": 9, "columns": ["GS"]}
+    text = printed(experiment_table(Experiment(**settings, rows=rows, left_out=left_out)))
     assert re.search(r"\[b\]uwm\[/b\], seed 1 +3\.5", text)
     assert re.search(r"original +1\.0", text)
     assert "left out: random: it needs pairs" in text

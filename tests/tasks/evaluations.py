@@ -1,5 +1,6 @@
-"""Evaluation artifacts of random embeddings, made by the pipeline's own tasks."""
+"""Evaluations of random embeddings and of given outcomes, made by the pipeline's own code."""
 
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,9 +8,15 @@ import pyarrow.parquet as pq
 import torch
 from torch.nn.functional import normalize
 
+from data_specs.evaluation_files import OUTCOMES_FILE, SIMILARITIES_FILE, ZERO_SHOT_OUTCOMES_FILE
 from data_specs.manifest import ArtifactRef
+from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS, accuracies_of, accuracy_name
 from data_specs.schemas import embeddings_schema
 from tasks.embeddings.observer import FOLDER
+from tasks.evaluation.counts import figures
+from tasks.evaluation.outcomes import labelled_outcomes, pair_outcomes
+from tasks.evaluation.retrieval import retrieval_ranks
+from tasks.evaluation.similarities import similarities
 from tasks.evaluation.task import CLASSES_FILE, LabelledSet, evaluate_model
 from tasks.evaluation.zero_shot import DataSet
 from tasks.extraction.columns import vector_column
@@ -33,6 +40,37 @@ def evaluated(root, model, *, ids=range(60), data_sets=DATA_SETS, seed=0):
     }
     labelled = [_labelled(store, name, *size, generator, model) for name, size in data_sets.items()]
     return evaluate_model.fn("a" * 64, embeddings, labelled, store, RunContext(), seed=seed)
+
+
+def pair_figures(similar, ranks):
+    """Every figure of pairs by name, from their similarities and the ranks of each retrieval."""
+    with tempfile.TemporaryDirectory() as folder:
+        pq.write_table(similar, Path(folder) / SIMILARITIES_FILE)
+        outcomes = pair_outcomes(Path(folder) / SIMILARITIES_FILE, ranks)
+        pq.write_table(outcomes, Path(folder) / OUTCOMES_FILE)
+        return {figure.metric: figure.value for figure in figures(Path(folder), {})}
+
+
+def safeground(similar):
+    """Preferences and groups from similarities."""
+    found = pair_figures(similar, dict.fromkeys(RETRIEVALS, torch.zeros(similar.num_rows, dtype=torch.int64)))
+    return {name: found[name] for name in (*PREFERENCES, *GROUPS)}
+
+
+def retrieval(pairs):
+    """Every recall from embeddings."""
+    found = pair_figures(similarities(pairs), retrieval_ranks(pairs, torch.device("cpu")))
+    return {name: value for name, value in found.items() if name.partition("@")[0] in RETRIEVALS}
+
+
+def accuracies(ranks, labels, n_classes):
+    """Every accuracy of one data set from the ranks of its images' classes."""
+    asked = {"set": accuracies_of(n_classes)}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = labelled_outcomes("set", [str(i) for i in range(len(labels))], labels, ranks)
+        pq.write_table(rows, Path(folder) / ZERO_SHOT_OUTCOMES_FILE)
+        found = {figure.metric: figure.value for figure in figures(Path(folder), asked)}
+    return {name: found[accuracy_name("set", name)] for name in asked["set"]}
 
 
 def _ref(kind, number):

@@ -2,8 +2,8 @@
 
 import json
 
-from data_specs.comparison import Comparison
-from data_specs.sweep import Sweep
+from data_specs.experiment import Experiment
+from data_specs.experiment_files import experiment_json
 from tasks.lineage.store import Store
 from tasks.reporting.task import write_gallery, write_report
 from tests.tasks.report_files import (
@@ -36,27 +36,38 @@ def comparison(names=("original", "uwm", "random", "UWM (paper)")):
         {"name": names[2], "role": "control", "values": {"GS": 1.2}, "p_values": {"GS": 0.7}},
         {"name": names[3], "role": "paper", "values": {"zero_shot": 99.0, "GS": 99.0}},
     ]
-    return Comparison.model_validate({"name": "c", "n_pairs": 4321, "columns": COLUMNS, "rows": rows})
+    settings = {"kind": "comparison", "name": "c", "n_pairs": 4321, "columns": COLUMNS, "rows": rows}
+    return Experiment.model_validate(settings)
 
 
 def sweep(**changed):
     values = [{"GS": 10.0 + at, "Txt_s": 20.0, "Img_s": 30.0, "Vs-Ts": 40.0, "zero_shot": 60.0 - at} for at in range(4)]
-    points = [
-        {"tau": 0.9 + 0.02 * at, "alpha": -1, "values": value, "n_selected": 1000 + at, "edit": "e", "evaluation": "v"}
+    rows = [{"name": "original", "role": "original", "values": values[0]}]
+    rows += [
+        {
+            "name": f"point {at}",
+            "role": "method",
+            "axes": {"tau": 0.9 + 0.02 * at, "alpha": -1},
+            "values": value,
+            "n_selected": 1000 + at,
+            "versions": {"edit": "e", "evaluation": "v"},
+        }
         for at, value in enumerate(values)
     ]
-    points[2]["intervals"] = {"GS": (9.5, 15.25)}
-    rest = {"name": "s", "n_pairs": 99, "encoders": ["text", "vision"], "original": values[0], "points": points}
-    return Sweep.model_validate({**rest, "chosen": 2, "limits": ["zero_shot>=-2"], **changed})
+    rows[3]["intervals"] = {"GS": (9.5, 15.25)}
+    rest = {"kind": "sweep", "name": "s", "n_pairs": 99, "encoders": ["text", "vision"], "rows": rows}
+    return Experiment.model_validate(
+        {**rest, "columns": sorted(values[0]), "chosen": 2, "limits": ["zero_shot>=-2"], **changed}
+    )
 
 
-def put_json(store, kind, spec, **files):
+def put_experiment(store, experiment, **files):
     def write(folder):
-        (folder / f"{kind}.json").write_text(spec.model_dump_json())
+        (folder / f"{experiment.kind}.json").write_text(experiment_json(experiment))
         for name, data in files.items():
             (folder / name.replace("_", ".")).write_bytes(data)
 
-    return put(store, kind, write, content=json.loads(spec.model_dump_json()))
+    return put(store, experiment.kind, write, content=json.loads(experiment_json(experiment)))
 
 
 def inputs(store, models=MODELS, tags=(("hate", 70), (None, 5), ("violence", 900))):
@@ -86,8 +97,7 @@ def full_report(folder):
         put_scores(store),
         store,
         CONTEXT,
-        comparison=put_json(store, "comparison", comparison()),
-        sweep=put_json(store, "sweep", sweep(), sweep_svg=SVG),
+        experiments=[put_experiment(store, comparison()), put_experiment(store, sweep(), sweep_svg=SVG)],
         gallery=gallery(store, folder),
     )
     return made.path / "report.html", metrics

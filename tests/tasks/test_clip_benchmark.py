@@ -10,16 +10,15 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from data_specs.manifest import Recipe
+from data_specs.metrics import recall_name
 from data_specs.run_config import ZeroShotConfig
 from tasks.embeddings.observer import EmbeddingObserver
 from tasks.embeddings.pairs import read_pairs
 from tasks.encoders.architecture import Architecture
 from tasks.encoders.forward import forward_precision
 from tasks.encoders.loading import LoadedModel
-from tasks.evaluation.retrieval import recalls, retrieval_ranks
 from tasks.evaluation.zero_shot import (
     class_embeddings,
-    classification_metrics,
     classification_ranks,
     open_data_set,
     read_labelled,
@@ -31,6 +30,7 @@ from tasks.lineage.store import Store
 from tasks.shards.inspection import open_shards
 from tasks.shards.plan import plan_reading
 from tests.support import TINY_CLIP, tiny_model
+from tests.tasks.evaluations import accuracies, retrieval
 from tests.tasks.shard_files import image_bytes, pair, write_tar
 
 # CLIP_benchmark leaves the order of shards to webdataset, which warns that this is not said.
@@ -124,7 +124,7 @@ def test_zero_shot_accuracies_equal_clip_benchmarks(tmp_path, loaded, one_number
     _, images, labels = read_labelled(artifact, n_classes, ours.name)
     with forward_precision("fp32", CPU):
         classes = class_embeddings(loaded.model, token_ids, ours, CPU, prompts_at_once=9)
-    found = classification_metrics(classification_ranks(images, labels, classes), labels, n_classes)
+    found = accuracies(classification_ranks(images, labels, classes), labels, n_classes)
 
     theirs = build_wds_dataset(name, loaded.preprocess, split="test", data_dir=str(tmp_path))
     used = theirs.templates if templates == "data_set" else ["a photo of a {c}, a type of pet."]
@@ -159,7 +159,7 @@ def test_retrieval_equals_clip_benchmarks(tmp_path, loaded):
 
     shards = open_shards([str(tmp_path / f"test/{shard}.tar") for shard in range(2)], None, tmp_path / "copies")
     pairs = read_pairs(*(embed(tmp_path, shards, encoder, loaded) for encoder in ("text", "vision")))
-    ranks = retrieval_ranks(pairs, CPU)
+    found = retrieval(pairs)
 
     theirs = build_wds_dataset("pairs", loaded.preprocess, split="test", data_dir=str(tmp_path))
     expected = zeroshot_retrieval.evaluate(
@@ -171,8 +171,6 @@ def test_retrieval_equals_clip_benchmarks(tmp_path, loaded):
     assert smallest_gap(pairs.text_safe, pairs.vision_safe, own) > 1e-6
     assert smallest_gap(pairs.vision_safe, pairs.text_safe, own) > 1e-6
     for ours, name in (("Ts-Vs", "image_retrieval"), ("Vs-Ts", "text_retrieval")):
-        by_k = {
-            f"{name}_recall@{k}": r / 100 for k, r in zip((1, 5, 10), recalls(ranks[ours], (1, 5, 10)), strict=True)
-        }
+        by_k = {f"{name}_recall@{k}": found[recall_name(ours, k)] / 100 for k in (1, 5, 10)}
         assert by_k == pytest.approx({metric: expected[metric] for metric in by_k}, abs=1e-6)
         assert 0 < by_k[f"{name}_recall@10"] < 1

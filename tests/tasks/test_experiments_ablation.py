@@ -6,12 +6,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from data_specs.ablation import AXES, Ablation, AblationRow
-from data_specs.comparison import PAPER_COLUMNS
+from data_specs.ablation import AXES
 from data_specs.errors import SpecError
+from data_specs.experiment import PAPER_COLUMNS, Experiment, Row
+from data_specs.metrics import ordered_metrics
 from data_specs.run_config import RunConfig
 from tasks.experiments.ablation_points import ablation_points
-from tasks.experiments.ablation_table import ablation_csv, ablation_markdown, ablation_parquet_table
+from tasks.tables.columns import experiment_csv, experiment_parquet
+from tasks.tables.documents import experiment_markdown
 
 
 def run(**changes):
@@ -164,22 +166,38 @@ def ablation(seed=0, base=None):
         return {metric: float(rng.uniform(0, 100)) for metric in PAPER_COLUMNS}
 
     rows = [
-        AblationRow(point=point, values=figures(), intervals={"GS": (1.5, 2.5)}, n_selected=10 + number)
+        Row(
+            name=point.label,
+            role="method",
+            axes=dict(point.axes),
+            values=figures(),
+            intervals={"GS": (1.5, 2.5)},
+            n_selected=10 + number,
+            settings=point.settings,
+        )
         for number, point in enumerate(plan.points)
     ]
-    return Ablation(name="a_b", n_pairs=77, original=figures() | {"n_pairs": 77.0}, rows=rows, left_out=plan.left_out)
+    original = Row(name="original", role="original", values=figures() | {"n_pairs": 77.0})
+    return Experiment(
+        kind="ablation",
+        name="a_b",
+        n_pairs=77,
+        columns=ordered_metrics(original.values),
+        rows=[original, *rows],
+        left_out=plan.left_out,
+    )
 
 
 def test_the_csv_holds_a_column_an_axis_and_every_figure_to_the_last_digit():
     measured = ablation()
-    rows = list(csv.DictReader(io.StringIO(ablation_csv(measured))))
+    rows = list(csv.DictReader(io.StringIO(experiment_csv(measured))))
     assert len(rows) == 5
     assert [row["limit"] for row in rows] == ["all", "99", "", "all", "99"]
     assert [row["seed"] for row in rows] == ["", "", "3", "", ""]
     assert [row["aggregation"] for row in rows[:3]] == ["ratio_of_means", "ratio_of_means", ""]
-    for read, row in zip(rows[:3], measured.rows, strict=True):
+    for read, row in zip(rows[:3], measured.points, strict=True):
         assert read["left_out"] == ""
-        assert {axis: read[axis] for axis in AXES if read[axis]} == row.point.axes
+        assert {axis: read[axis] for axis in AXES if read[axis]} == row.axes
         assert int(read["n_selected"]) == row.n_selected
         assert (read["GS_low"], read["GS_high"], read["PS_low"]) == ("1.5", "2.5", "")
         for metric in PAPER_COLUMNS:
@@ -191,8 +209,8 @@ def test_the_csv_holds_a_column_an_axis_and_every_figure_to_the_last_digit():
 
 def test_the_parquet_table_says_the_same_as_the_csv():
     measured = ablation(1)
-    table = ablation_parquet_table(measured)
-    for row, read in zip(table.to_pylist(), csv.DictReader(io.StringIO(ablation_csv(measured))), strict=True):
+    table = experiment_parquet(measured)
+    for row, read in zip(table.to_pylist(), csv.DictReader(io.StringIO(experiment_csv(measured))), strict=True):
         assert list(row) == list(read)
         assert {name: value for name, value in row.items() if value is not None} == {
             name: type(row[name])(value) for name, value in read.items() if value not in ("", "all")
@@ -202,7 +220,7 @@ def test_the_parquet_table_says_the_same_as_the_csv():
 
 def test_the_markdown_table_has_a_cell_a_column_and_names_what_was_left_out():
     measured = ablation(2)
-    text = ablation_markdown(measured)
+    text = experiment_markdown(measured)
     lines = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.splitlines() if line[:1] == "|"
     ]
@@ -210,7 +228,7 @@ def test_the_markdown_table_has_a_cell_a_column_and_names_what_was_left_out():
     assert len(lines) == 2 + 1 + 3
     assert lines[3][AXES.index("layers")] == r"a\|b\_\*"
     for column, metric in enumerate(PAPER_COLUMNS, start=len(AXES)):
-        shown = [f"{row.values[metric]:.1f}" for row in measured.rows]
+        shown = [f"{row.values[metric]:.1f}" for row in measured.points]
         best = max(shown, key=float)
         assert [cells[column] for cells in lines[3:]] == [
             f"**{figure}**" if figure == best else figure for figure in shown

@@ -7,15 +7,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from data_specs.comparison import (
-    PAPER_COLUMNS,
-    Comparison,
-    ComparisonRow,
-    comparison_columns,
-    zero_shot_column,
-)
-from tasks.experiments.comparison_table import comparison_csv, comparison_latex, comparison_markdown
-from tasks.experiments.escaping import escape_latex, escape_markdown
+from data_specs.experiment import PAPER_COLUMNS, Experiment, Row, comparison_columns, zero_shot_column
+from tasks.tables.cells import cell, mark, notes
+from tasks.tables.columns import experiment_csv
+from tasks.tables.documents import experiment_latex, experiment_markdown
+from tasks.tables.escaping import escape_latex, escape_markdown
 
 ODD = 'a|b_c*d & 50% {x} $y$ #1 ~^\\ <i>\n`[z]"'
 
@@ -23,7 +19,7 @@ ODD = 'a|b_c*d & 50% {x} $y$ #1 ~^\\ <i>\n`[z]"'
 def random_row(rng, name, role, columns):
     values = {column: float(rng.uniform(0, 100)) for column in columns}
     tested = role in ("method", "control")
-    return ComparisonRow(
+    return Row(
         name=name,
         role=role,
         values=values,
@@ -38,12 +34,12 @@ def random_comparison(seed=0, columns=PAPER_COLUMNS):
     rng = np.random.default_rng(seed)
     roles = ("original", "method", "method", "control", "paper")
     rows = [random_row(rng, f"{role} {number}", role, columns) for number, role in enumerate(roles)]
-    return Comparison(name="test run", n_pairs=1234, columns=list(columns), rows=rows)
+    return Experiment(kind="comparison", name="test run", n_pairs=1234, columns=list(columns), rows=rows)
 
 
 def comparison_of(figures, roles=None, columns=("GS",), p_values=None):
     rows = [
-        ComparisonRow(
+        Row(
             name=f"m{number}",
             role=(roles or ["original", *["method"] * len(figures)])[number],
             values=dict(zip(columns, figure if isinstance(figure, tuple) else (figure,), strict=False)),
@@ -51,7 +47,7 @@ def comparison_of(figures, roles=None, columns=("GS",), p_values=None):
         )
         for number, figure in enumerate(figures)
     ]
-    return Comparison(name="c", n_pairs=10, columns=list(columns), rows=rows)
+    return Experiment(kind="comparison", name="c", n_pairs=10, columns=list(columns), rows=rows)
 
 
 def naive_holm(ps):
@@ -87,7 +83,7 @@ def test_the_best_of_a_column_is_its_highest_figure_with_all_ties_and_never_the_
 def test_a_row_without_the_figure_is_not_the_best():
     comparison = comparison_of([(1.0, 5.0), (2.0,)], columns=("GS", "PS"))
     assert comparison.best("PS") == [0]
-    assert comparison.cell(1, "PS").figure == "–"
+    assert cell(comparison, 1, "PS").figure == "–"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -109,28 +105,28 @@ def test_marks_are_given_by_adjusted_p_and_only_over_the_columns_shown():
     ps = {1: {"GS": 0.0004, "PS": 0.004, "hidden": 1e-9}, 2: {"GS": 0.02, "PS": 0.9}}
     comparison = comparison_of([(1.0, 1.0)] * 3, columns=("GS", "PS"), p_values=ps)
     # Holm over four tests: 0.0016, 0.012, 0.04, 0.9.
-    marks = [comparison.mark(position, column) for position in (1, 2) for column in ("GS", "PS")]
+    marks = [mark(comparison, position, column) for position in (1, 2) for column in ("GS", "PS")]
     assert marks == ["**", "*", "*", ""]
-    assert comparison.mark(0, "GS") == ""
-    assert any("4 tests" in note and "Holm" in note for note in comparison.notes())
+    assert mark(comparison, 0, "GS") == ""
+    assert any("4 tests" in note and "Holm" in note for note in notes(comparison))
 
 
 def test_a_p_of_exactly_the_level_has_no_mark():
-    assert comparison_of([1.0, 2.0], p_values={1: {"GS": 0.05}}).mark(1, "GS") == ""
-    assert comparison_of([1.0, 2.0], p_values={1: {"GS": 0.0}}).mark(1, "GS") == "***"
+    assert mark(comparison_of([1.0, 2.0], p_values={1: {"GS": 0.05}}), 1, "GS") == ""
+    assert mark(comparison_of([1.0, 2.0], p_values={1: {"GS": 0.0}}), 1, "GS") == "***"
 
 
 @pytest.mark.parametrize("field", ["values", "p_values"])
 def test_figures_that_are_not_numbers_are_refused(field):
     settings = {"values": {"GS": 1.0}, field: {"GS": float("nan")}}
     with pytest.raises(ValidationError):
-        ComparisonRow(name="m", role="method", **settings)
+        Row(name="m", role="method", **settings)
 
 
 def test_the_csv_read_back_equals_the_numbers_to_the_last_digit():
     comparison = random_comparison(3)
     comparison.rows[1].values.pop("PU")
-    rows = list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
+    rows = list(csv.DictReader(io.StringIO(experiment_csv(comparison))))
     assert [row["name"] for row in rows] == [row.name for row in comparison.rows]
     assert [row["role"] for row in rows] == [row.role for row in comparison.rows]
     assert [row["n_pairs"] for row in rows] == ["1234"] * 4 + [""]
@@ -156,7 +152,7 @@ def test_the_markdown_table_has_a_cell_a_column_whatever_the_names():
     comparison = random_comparison(1)
     rows = [comparison.rows[0], comparison.rows[1].model_copy(update={"name": ODD}), *comparison.rows[2:]]
     comparison = comparison.model_copy(update={"rows": rows})
-    lines = [line for line in comparison_markdown(comparison).splitlines() if line.startswith("|")]
+    lines = [line for line in experiment_markdown(comparison).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(rows)
     assert {len(markdown_cells(line)) for line in lines} == {1 + len(comparison.columns)}
     assert r"a\|b\_c\*d &amp; 50%" in lines[3]
@@ -164,13 +160,13 @@ def test_the_markdown_table_has_a_cell_a_column_whatever_the_names():
 
 def test_markdown_shows_the_best_in_bold_with_marks_and_intervals():
     comparison = random_comparison(2)
-    for position, line in enumerate(comparison_markdown(comparison).splitlines()[4:9]):
-        for column, cell in zip(comparison.columns, markdown_cells(line)[1:], strict=True):
+    for position, line in enumerate(experiment_markdown(comparison).splitlines()[4:9]):
+        for column, shown in zip(comparison.columns, markdown_cells(line)[1:], strict=True):
             row = comparison.rows[position]
-            assert (f"**{row.values[column]:.1f}**" in cell) == (position in comparison.best(column))
-            assert cell.replace("**", "", 2).startswith(f"{row.values[column]:.1f}")
-            assert cell.count(r"\*") == len(comparison.mark(position, column))
-            assert ("[" in cell) == (row.role != "paper")
+            assert (f"**{row.values[column]:.1f}**" in shown) == (position in comparison.best(column))
+            assert shown.replace("**", "", 2).startswith(f"{row.values[column]:.1f}")
+            assert shown.count(r"\*") == len(mark(comparison, position, column))
+            assert ("[" in shown) == (row.role != "paper")
 
 
 def test_escaped_markdown_says_what_was_given():
@@ -186,8 +182,8 @@ def test_escaped_markdown_says_what_was_given():
 def test_latex_is_balanced_and_has_a_cell_a_column_whatever_the_names():
     comparison = random_comparison(4)
     rows = [row.model_copy(update={"name": f"{ODD} {number}"}) for number, row in enumerate(comparison.rows)]
-    comparison = Comparison(name=ODD, n_pairs=9, columns=comparison.columns, rows=rows)
-    text = comparison_latex(comparison)
+    comparison = Experiment(kind="comparison", name=ODD, n_pairs=9, columns=comparison.columns, rows=rows)
+    text = experiment_latex(comparison)
     bare = re.sub(r"\\[\\{}$&#%_]", "", text)
     depth = 0
     for sign in bare:
@@ -215,7 +211,7 @@ def test_latex_s_own_signs_are_escaped_once(sign, expected):
 
 def test_latex_shows_the_best_in_bold_and_the_paper_in_italics():
     comparison = comparison_of([1.0, 3.0, 9.0], ["original", "method", "paper"], p_values={1: {"GS": 1e-9}})
-    text = comparison_latex(comparison)
+    text = experiment_latex(comparison)
     assert r"m1 & \textbf{3.0}$^{***}$ \\" in text
     assert r"\textit{m2} & 9.0 \\" in text
     assert text.count(r"\textbf") == 1

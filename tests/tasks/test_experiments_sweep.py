@@ -9,25 +9,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_specs.errors import DataError, SpecError
-from data_specs.metrics import metric_names
-from data_specs.sweep import Sweep, SweepPoint
+from data_specs.experiment import Experiment, Row
+from data_specs.metrics import metric_names, ordered_metrics
 from tasks.experiments.choice import Limit, choose_point, parse_limits
 from tasks.experiments.grid import grid_points
-from tasks.experiments.sweep_figure import draw_sweep, sweep_figure
-from tasks.experiments.sweep_table import sweep_csv, sweep_parquet_table
+from tasks.tables.columns import experiment_csv, experiment_parquet
+from tasks.tables.figure import draw_sweep, sweep_figure
 
 METRICS = ("zero_shot", "Vs-Ts", "Txt_s", "Img_s", "PS", "GS")
 
 
 def point(tau, alpha, intervals=True, **values):
-    return SweepPoint(
-        tau=tau,
-        alpha=alpha,
+    return Row(
+        name=f"tau {tau}, alpha {alpha}",
+        role="method",
+        axes={"tau": tau, "alpha": alpha},
         values=values,
         intervals={name: (value - 0.5, value + 0.75) for name, value in values.items()} if intervals else {},
         n_selected=int(1e6 * (1 - tau)),
-        edit=f"edit-{tau}-{alpha}",
-        evaluation=f"evaluation-{tau}-{alpha}",
+        versions={"edit": f"edit-{tau}-{alpha}", "evaluation": f"evaluation-{tau}-{alpha}"},
     )
 
 
@@ -36,14 +36,14 @@ def random_sweep(seed=0, taus=(0.9, 0.95, 0.98), alphas=(-1.0, 0.0), steps=None,
     rng = np.random.default_rng(seed)
     draw = (lambda: float(rng.uniform(0, 90))) if steps is None else (lambda: float(rng.choice(steps)))
     points = [point(tau, alpha, **{name: draw() for name in METRICS}) for tau, alpha in grid_points(taus, alphas)]
-    settings = {
-        "name": "s",
-        "n_pairs": 500,
-        "encoders": ["text", "vision"],
-        "original": {name: draw() for name in METRICS} | {"n_pairs": 500.0},
-        "points": points,
-    }
-    return Sweep(**settings | changes)
+    original = {name: draw() for name in METRICS} | {"n_pairs": 500.0}
+    return sweep_of(changes.pop("original", original), changes.pop("points", points), **changes)
+
+
+def sweep_of(original, points, **changes):
+    settings = {"kind": "sweep", "name": "s", "n_pairs": 500, "encoders": ["text", "vision"]} | changes
+    rows = [Row(name="original", role="original", values=original), *points]
+    return Experiment(columns=ordered_metrics(original), rows=rows, **settings)
 
 
 def test_limits_are_read_as_written():
@@ -84,10 +84,10 @@ def naive_choice(sweep, limits):
         mine, other = candidate, sweep.points[best]
         if mine.values["GS"] != other.values["GS"]:
             better = mine.values["GS"] > other.values["GS"]
-        elif mine.tau != other.tau:
-            better = mine.tau > other.tau
+        elif mine.at("tau") != other.at("tau"):
+            better = mine.at("tau") > other.at("tau")
         else:
-            better = abs(1 - mine.alpha) < abs(1 - other.alpha)
+            better = abs(1 - mine.at("alpha")) < abs(1 - other.at("alpha"))
         if better:
             best = position
     return best
@@ -141,19 +141,24 @@ def test_a_point_without_a_needed_figure_is_refused():
 
 def expected_rows(sweep):
     for position, item in enumerate(sweep.points):
-        row = {"tau": item.tau, "alpha": item.alpha, "n_selected": item.n_selected, "chosen": position == sweep.chosen}
+        row = {
+            "tau": item.at("tau"),
+            "alpha": item.at("alpha"),
+            "n_selected": item.n_selected,
+            "chosen": position == sweep.chosen,
+        }
         for metric in METRICS:
             low, high = item.intervals.get(metric, (None, None))
             row |= {metric: item.values[metric], f"{metric}_low": low, f"{metric}_high": high}
             row[f"{metric}_difference"] = item.values[metric] - sweep.original[metric]
-        yield row | {"edit": item.edit, "evaluation": item.evaluation}
+        yield row | {**item.versions}
 
 
 def test_the_parquet_table_holds_every_point(tmp_path):
     sweep = random_sweep(7, chosen=2, limits=["PS>=-1"])
     bare = sweep.points[0].model_copy(update={"intervals": {}})
-    sweep = sweep.model_copy(update={"points": [bare, *sweep.points[1:]]})
-    pq.write_table(sweep_parquet_table(sweep), tmp_path / "sweep.parquet")
+    sweep = sweep.model_copy(update={"rows": [sweep.rows[0], bare, *sweep.points[1:]]})
+    pq.write_table(experiment_parquet(sweep), tmp_path / "sweep.parquet")
     table = pq.read_table(tmp_path / "sweep.parquet")
     assert table.to_pylist() == list(expected_rows(sweep))
     assert json.loads(table.schema.metadata[b"original"]) == sweep.original
@@ -162,14 +167,14 @@ def test_the_parquet_table_holds_every_point(tmp_path):
 
 def test_the_csv_read_back_equals_the_numbers_to_the_last_digit():
     sweep = random_sweep(8, chosen=1)
-    rows = list(csv.DictReader(io.StringIO(sweep_csv(sweep))))
+    rows = list(csv.DictReader(io.StringIO(experiment_csv(sweep))))
     for read, expected in zip(rows, expected_rows(sweep), strict=True):
         assert read["chosen"] == str(expected.pop("chosen")).lower()
         assert read.keys() - {"chosen"} == expected.keys()
         assert all(read[name] == str(value) for name, value in expected.items())
 
 
-@pytest.mark.parametrize("write", [sweep_csv, lambda sweep: sweep_parquet_table(sweep).to_pylist()])
+@pytest.mark.parametrize("write", [experiment_csv, lambda sweep: experiment_parquet(sweep).to_pylist()])
 def test_a_figure_that_a_point_lacks_is_empty_and_never_zero(write):
     sweep = random_sweep(points=[point(0.9, -1, GS=5.0)], original={"GS": 1.0, "PS": 1.0})
     written = write(sweep)
@@ -213,7 +218,7 @@ def test_the_lines_of_the_figure_are_the_sweep_s_figures():
         original, *alphas, star = cell.get_lines()
         assert set(original.get_ydata()) == {sweep.original[metric]}
         for alpha, line in zip((-1.0, 0.0), alphas, strict=True):
-            expected = [(item.tau, item.values[metric]) for item in sweep.points if item.alpha == alpha]
+            expected = [(item.at("tau"), item.values[metric]) for item in sweep.points if item.at("alpha") == alpha]
             assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == expected
         assert (star.get_xdata()[0], star.get_ydata()[0]) == (0.95, sweep.points[1].values[metric])
         assert len(cell.collections) == 2

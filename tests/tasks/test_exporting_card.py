@@ -4,9 +4,9 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from tasks.exporting.markdown import escaped, table
 from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import _Silent, listening
+from tasks.tables.escaping import escape_markdown, markdown_table
 from tests.tasks.exporting_bench import BASE, EDITS, LAYERS, Bench
 
 
@@ -107,12 +107,16 @@ def test_a_control_is_called_a_control(bench):
 def test_names_cannot_become_markup():
     hostile = "](http://evil)<script>|x|\n\n# head `code` www.evil $a$ @you ![p](q) *b* __c__ &copy; \\\\ ~~d~~ <i>"
     plain = " ".join(hostile.split())
-    rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render("\n".join(table(["h"], [[hostile]])))
+    rendered = (
+        MarkdownIt("commonmark")
+        .enable(["table", "strikethrough"])
+        .render("\n".join(markdown_table(["h"], [[hostile]])))
+    )
     cells = re.findall(r"<td>(.*?)</td>", rendered, re.DOTALL)
     assert [html.unescape(cell) for cell in cells] == [plain]
     assert "<" not in cells[0]
     # What readers make links or mentions of without any brackets.
-    assert not re.search(r"https?://|www\.|(?<!\\)[@$]", escaped(hostile))
+    assert not re.search(r"https?://|www\.|(?<!\\)[@$]", escape_markdown(hostile))
 
 
 def test_names_from_the_store_are_escaped_wherever_the_card_shows_them(bench):

@@ -4,7 +4,6 @@ import json
 import tarfile
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,14 +15,13 @@ from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.encoders.forward import encode, forward_precision
 from tasks.encoders.loading import load_model
 from tasks.encoders.tokens import valid_text_tokens
-from tasks.evaluation.retrieval import retrieval_metrics
-from tasks.evaluation.safeground import safeground
 from tasks.evaluation.similarities import similarities
 from tasks.extraction.columns import vectors
 from tasks.scoring.saliency import ChannelStats
 from tasks.scoring.scorers.uwm import MeanOfRatios
 from tasks.selection.rules import select
 from tests.support import E2E, overlap, write_golden_e2e
+from tests.tasks.evaluations import retrieval, safeground
 from tests.tasks.golden_case import golden_case, golden_model, golden_numbers
 
 ALIAS = {"text": "attention_output", "vision": "mlp_output"}
@@ -134,16 +132,15 @@ def embedded(expected):
     return EmbeddedPairs([f"pair {i}" for i in range(n)], [None] * n, *sets)
 
 
-def test_safeground_of_the_given_embeddings_is_the_released_one(case, embedded, tmp_path):
-    pq.write_table(similarities(embedded), tmp_path / "similarities.parquet")
-    found = safeground(tmp_path / "similarities.parquet")
+def test_safeground_of_the_given_embeddings_is_the_released_one(case, embedded):
+    assert len(embedded.pair_ids) == 200
+    found = safeground(similarities(embedded))
     names = ("P_t_s", "P_t_u", "P_v_s", "P_v_u", "Txt_s", "Img_s", "PS", "PU", "GS")
     assert {name: round(found[name], 2) for name in names} == {name: case["safeground"][name] for name in names}
-    assert found["n_pairs"] == 200
 
 
 def test_retrieval_of_the_given_embeddings_is_the_released_one(case, embedded):
-    found = retrieval_metrics(embedded, CPU)
+    found = retrieval(embedded)
     released = {
         "Ts-Vs": "t2i_recall_safe",
         "Vs-Ts": "i2t_recall_safe",

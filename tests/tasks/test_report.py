@@ -7,7 +7,7 @@ from PIL import Image
 
 from tasks.lineage.store import Store
 from tasks.reporting.task import write_report
-from tests.tasks.report_cases import SVG, comparison, full_report, gallery, inputs, put_json, sweep, text_of
+from tests.tasks.report_cases import SVG, comparison, full_report, gallery, inputs, put_experiment, sweep, text_of
 from tests.tasks.report_files import CONTEXT, HOSTILE, Page, put_scores
 
 JPEG = "data:image/jpeg;base64,"
@@ -42,8 +42,10 @@ def hostile_page(store, folder):
         put_scores(store, (HOSTILE[0], HOSTILE[1])),
         store,
         CONTEXT,
-        comparison=put_json(store, "comparison", comparison(HOSTILE[:4])),
-        sweep=put_json(store, "sweep", sweep(limits=[HOSTILE[0]], encoders=[HOSTILE[1]]), sweep_svg=SVG),
+        experiments=[
+            put_experiment(store, comparison(HOSTILE[:4])),
+            put_experiment(store, sweep(limits=[HOSTILE[0]], encoders=[HOSTILE[1]]), sweep_svg=SVG),
+        ],
         gallery=gallery(store, folder, models, tags, sizes=(5,), captions=captions, keys=keys),
     )
 
@@ -98,8 +100,10 @@ def test_no_text_of_any_kind_can_turn_the_text_around_it(tmp_path, store):
         put_scores(store, (turned[2],)),
         store,
         CONTEXT,
-        comparison=put_json(store, "comparison", comparison(turned[5:])),
-        sweep=put_json(store, "sweep", sweep(limits=[turned[3]], encoders=[turned[4]]), sweep_svg=SVG),
+        experiments=[
+            put_experiment(store, comparison(turned[5:])),
+            put_experiment(store, sweep(limits=[turned[3]], encoders=[turned[4]]), sweep_svg=SVG),
+        ],
         gallery=gallery(store, tmp_path, (turned[1], turned[2]), [turned[0]], keys=[turned[1]], captions=[turned[:2]]),
     )
     page = Page(text_of(made))

@@ -10,12 +10,21 @@ from data_specs.metrics import metric_names
 from tasks.evaluation.task import compare_evaluations
 from tasks.lineage.store import Store
 from tasks.reporting import html
-from tasks.reporting.comparison_table import in_words
 from tasks.reporting.content import verdict
-from tasks.reporting.sweep_section import sweep_verdict
+from tasks.reporting.experiment_section import in_words, sweep_verdict
 from tasks.reporting.task import write_report
 from tests.tasks.evaluations import evaluated
-from tests.tasks.report_cases import COLUMNS, MODELS, SVG, comparison, full_report, inputs, put_json, sweep, text_of
+from tests.tasks.report_cases import (
+    COLUMNS,
+    MODELS,
+    SVG,
+    comparison,
+    full_report,
+    inputs,
+    put_experiment,
+    sweep,
+    text_of,
+)
 from tests.tasks.report_files import CONTEXT, Page, put, put_scores
 
 
@@ -154,8 +163,8 @@ def test_inputs_and_templates_are_part_of_a_reports_version(store, monkeypatch):
     arguments = ("plain", metrics, evaluations, put_scores(store), store, CONTEXT)
     plain = write_report.fn(*arguments)
     assert write_report.fn(*arguments).reused
-    compared = put_json(store, "comparison", comparison())
-    with_comparison = write_report.fn(*arguments, comparison=compared)
+    compared = put_experiment(store, comparison())
+    with_comparison = write_report.fn(*arguments, experiments=[compared])
     assert with_comparison.ref.version != plain.ref.version
     assert store.manifest(with_comparison.ref).recipe.inputs["comparison"] == compared
     assert compared.version in text_of(with_comparison)
@@ -168,12 +177,12 @@ def test_a_missing_or_wrong_file_is_named(store):
     metrics, evaluations = inputs(store)
     arguments = ("plain", metrics, evaluations, put_scores(store), store, CONTEXT)
     (store.path(evaluations["edited"]) / "intervals.json").unlink()
-    with pytest.raises(ArtifactError, match=r"the report needs intervals.json, but there is none in .*evaluation"):
+    with pytest.raises(ArtifactError, match=r"intervals.json is needed, but there is none in .*evaluation"):
         write_report.fn(*arguments)
     metrics, evaluations = inputs(store, ("original", "other"))
     wrong = put(store, "sweep", lambda folder: (folder / "sweep.json").write_text('{"name": "s"}'))
     with pytest.raises(ArtifactError, match=r"sweep.json is no sweep: n_pairs: Field required; remove"):
-        write_report.fn("plain", metrics, evaluations, put_scores(store), store, CONTEXT, sweep=wrong)
+        write_report.fn("plain", metrics, evaluations, put_scores(store), store, CONTEXT, experiments=[wrong])
 
 
 def test_settings_are_told_in_words():

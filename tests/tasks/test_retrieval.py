@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from data_specs.errors import DataError
-from data_specs.metrics import recall_name
+from data_specs.metrics import RETRIEVALS, recall_name
 from tasks.embeddings.pairs import EmbeddedPairs
-from tasks.evaluation.retrieval import recalls, retrieval_metrics, target_ranks
+from tasks.evaluation.retrieval import retrieval_ranks, target_ranks
+from tasks.evaluation.similarities import similarities
+from tests.tasks.evaluations import pair_figures, retrieval
 
 CPU = torch.device("cpu")
 MEMBERS = ("text_safe", "text_unsafe", "vision_safe", "vision_unsafe")
@@ -63,13 +65,13 @@ def naive_metrics(pairs):
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31))
 def test_recalls_of_small_sets_equal_the_definition(n, width, seed):
     pairs = pairs_of(*(whole_numbers(n, width, seed + member) for member in range(4)))
-    assert retrieval_metrics(pairs, CPU) == naive_metrics(pairs)
+    assert retrieval(pairs) == naive_metrics(pairs)
 
 
 def test_recalls_of_a_large_set_equal_the_definition():
     base = whole_numbers(1100, 12, 0)
     pairs = pairs_of(*(base + whole_numbers(1100, 12, member, largest=1) for member in range(1, 5)))
-    found = retrieval_metrics(pairs, CPU)
+    found = retrieval(pairs)
     assert found == naive_metrics(pairs)
     assert 0 < found["Vu-Tus"] < found["Ts-Vs@20"] < 100
 
@@ -86,11 +88,13 @@ def test_a_constant_encoder_is_right_only_by_its_place(n, width):
         for name in ("Ts-Vs", "Vs-Ts", "Tu-Vus", "Vu-Tus")
         for k in (1, 5, 10, 20)
     }
-    assert retrieval_metrics(pairs_of(text, text, constant, constant), CPU) == expected
+    assert retrieval(pairs_of(text, text, constant, constant)) == expected
 
 
 def test_recall_counts_ranks_below_k_in_percent():
-    assert recalls(torch.tensor([0, 4, 5, 19]), (1, 5, 6, 20)) == [25.0, 50.0, 75.0, 100.0]
+    similar = similarities(pairs_of(*[torch.eye(4)] * 4))
+    found = pair_figures(similar, dict.fromkeys(RETRIEVALS, torch.tensor([0, 4, 9, 19])))
+    assert [found[recall_name("Tu-Vus", k)] for k in (1, 5, 10, 20)] == [25.0, 50.0, 75.0, 100.0]
 
 
 def test_shapes_that_do_not_fit_are_refused():
@@ -114,4 +118,4 @@ def test_a_nan_in_any_member_of_a_pair_is_refused(member):
     members = [whole_numbers(5, 3, seed) for seed in range(4)]
     members[member][3, 1] = float("nan")
     with pytest.raises(DataError, match="NaN or infinite"):
-        retrieval_metrics(pairs_of(*members), CPU)
+        retrieval_ranks(pairs_of(*members), CPU)

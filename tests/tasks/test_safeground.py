@@ -2,7 +2,6 @@ from itertools import permutations
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,11 +14,11 @@ from data_specs.metrics import GROUPS, PREFERENCES
 from data_specs.schemas import SIMILARITIES, embeddings_schema
 from tasks.embeddings.observer import FOLDER, EmbeddingObserver
 from tasks.embeddings.pairs import EmbeddedPairs, read_pairs
-from tasks.evaluation.safeground import safeground
 from tasks.evaluation.similarities import similarities
 from tasks.extraction.columns import vector_column
 from tasks.extraction.shard_pass import NotFinite
 from tests.support import write_statistics
+from tests.tasks.evaluations import safeground
 
 NAMES = (*PREFERENCES, *GROUPS)
 
@@ -36,14 +35,13 @@ def naive_safeground(rows):
         holds["GS"] = all(holds[name] for name in PREFERENCES)
         for name in NAMES:
             counts[name] += holds[name]
-    return {"n_pairs": len(rows), **{name: 100 * count / len(rows) for name, count in counts.items()}}
+    return {name: 100 * count / len(rows) for name, count in counts.items()}
 
 
-def write_similarities(path, rows):
+def table_of(rows):
     columns = {name: [row[i] for row in rows] for i, name in enumerate(("ss", "su", "us", "uu"))}
     ids = [str(i) for i in range(len(rows))]
-    pq.write_table(pa.table({"pair_id": ids, "tag": [None] * len(rows), **columns}, schema=SIMILARITIES), path)
-    return path
+    return pa.table({"pair_id": ids, "tag": [None] * len(rows), **columns}, schema=SIMILARITIES)
 
 
 def random_pairs(n, width, seed):
@@ -52,24 +50,18 @@ def random_pairs(n, width, seed):
     return EmbeddedPairs([f"a/{i}" for i in range(n)], ["hate", None] * (n // 2) + ["hate"] * (n % 2), *members)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("similarities")
-
-
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from((-0.5, 0.0, 0.25, 1.0))] * 4), min_size=1, max_size=25))
-def test_preferences_and_groups_equal_their_definition_with_many_ties(folder, rows):
-    assert safeground(write_similarities(folder / "ties.parquet", rows)) == naive_safeground(rows)
+def test_preferences_and_groups_equal_their_definition_with_many_ties(rows):
+    assert safeground(table_of(rows)) == naive_safeground(rows)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_figures_from_embeddings_equal_the_definition(tmp_path, seed):
+def test_figures_from_embeddings_equal_the_definition(seed):
     pairs = random_pairs(200, 16, seed)
-    pq.write_table(similarities(pairs), tmp_path / "similarities.parquet")
     text, image = (pairs.text_safe.double(), pairs.text_unsafe.double()), (pairs.vision_safe, pairs.vision_unsafe)
     cosines = [[(t[i] * v[i].double()).sum().item() for t in text for v in image] for i in range(200)]
-    assert safeground(tmp_path / "similarities.parquet") == naive_safeground(cosines)
+    assert safeground(similarities(pairs)) == naive_safeground(cosines)
 
 
 def test_similarities_name_the_texts_side_first():
@@ -88,20 +80,19 @@ def test_similarities_name_the_texts_side_first():
         assert_close(found, torch.einsum("nd,nd->n", text.double(), image.double()), rtol=1e-6, atol=1e-7)
 
 
-def test_every_group_is_the_conjunction_of_its_preferences(tmp_path):
+def test_every_group_is_the_conjunction_of_its_preferences():
     # Every order of four different cosines, so every outcome that the four comparisons can have together.
     rows = list(permutations((-0.5, 0.0, 0.25, 1.0)))
-    found = safeground(write_similarities(tmp_path / "s.parquet", rows))
+    found = safeground(table_of(rows))
     assert found == naive_safeground(rows)
     assert 0 < found["GS"] < found["PS"] < found["P_t_s"] == 50
 
 
-def test_an_encoder_that_answers_the_same_to_everything_prefers_nothing(tmp_path):
+def test_an_encoder_that_answers_the_same_to_everything_prefers_nothing():
     one = normalize(torch.randn(1, 512, generator=torch.Generator().manual_seed(0)), dim=1).repeat(50, 1)
     other = normalize(torch.randn(1, 512, generator=torch.Generator().manual_seed(1)), dim=1).repeat(50, 1)
     pairs = EmbeddedPairs([str(i) for i in range(50)], [None] * 50, one, one, other, other)
-    pq.write_table(similarities(pairs), tmp_path / "similarities.parquet")
-    assert safeground(tmp_path / "similarities.parquet") == {"n_pairs": 50, **dict.fromkeys(NAMES, 0.0)}
+    assert safeground(similarities(pairs)) == dict.fromkeys(NAMES, 0.0)
 
 
 @pytest.mark.parametrize("member", ["text_safe", "text_unsafe", "vision_safe", "vision_unsafe"])

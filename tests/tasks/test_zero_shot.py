@@ -13,13 +13,13 @@ from tasks.embeddings.observer import FOLDER
 from tasks.evaluation.zero_shot import (
     DataSet,
     class_embeddings,
-    classification_metrics,
     classification_ranks,
     open_data_set,
     read_labelled,
 )
 from tasks.extraction.columns import vector_column
 from tests.support import tiny_model, write_statistics
+from tests.tasks.evaluations import accuracies
 
 
 def naive_metrics(images, labels, classes):
@@ -38,7 +38,7 @@ def naive_metrics(images, labels, classes):
 
 
 def metrics_of(images, labels, classes):
-    return classification_metrics(classification_ranks(images, labels, classes), labels, len(classes))
+    return accuracies(classification_ranks(images, labels, classes), labels, len(classes))
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,7 +79,7 @@ def test_the_rank_is_the_number_of_classes_that_come_before():
 @pytest.mark.parametrize(("n_classes", "expected"), [(4, None), (5, 80.0), (6, 80.0)])
 def test_accuracy_among_five_is_given_for_five_classes_or_more(n_classes, expected):
     ranks = torch.tensor([0, 4, 5, 1, 3])
-    found = classification_metrics(ranks, torch.tensor([0, 1, 2, 3, 3]), n_classes)
+    found = accuracies(ranks, torch.tensor([0, 1, 2, 3, 3]), n_classes)
     assert found.get("acc5") == expected
     assert found["acc1"] == 20.0
     assert found["mean_per_class_recall"] == 25.0

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from data_specs.errors import DataError
+from data_specs.experiment import Experiment, Row
 from data_specs.metrics import ZERO_SHOT
-from data_specs.sweep import Sweep, SweepPoint
 
 PANELS: tuple[str, ...] = ("Vs-Ts", "Txt_s", "Img_s", "GS", ZERO_SHOT)
 _TITLES = {"Vs-Ts": "Vs-Ts, R@1", ZERO_SHOT: "zero-shot accuracy"}
@@ -45,7 +45,7 @@ _STYLE: Any = {
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
-def sweep_figure(sweep: Sweep) -> str:
+def sweep_figure(sweep: Experiment) -> str:
     """Draw a sweep: a panel a metric, a line an alpha, the original dashed, the chosen point starred.
 
     Source: UWM paper, figure 5.
@@ -69,12 +69,12 @@ def sweep_figure(sweep: Sweep) -> str:
     return _as_element(stream.getvalue(), _description(sweep))
 
 
-def draw_sweep(sweep: Sweep) -> Figure:
+def draw_sweep(sweep: Experiment) -> Figure:
     """The figure itself, not yet written in any format."""
     panels = [metric for metric in PANELS if metric in sweep.original]
     if not panels:
         raise DataError(
-            f"sweep {sweep.name} measures {', '.join(sweep.metrics) or 'nothing'}, none of {', '.join(PANELS)}"
+            f"sweep {sweep.name} measures {', '.join(sweep.columns) or 'nothing'}, none of {', '.join(PANELS)}"
         )
     # Four fill two rows of two better than one of three and one of one.
     n_columns = 2 if len(panels) == 4 else min(_MAX_COLUMNS, len(panels))
@@ -84,7 +84,7 @@ def draw_sweep(sweep: Sweep) -> Figure:
     FigureCanvasSVG(figure)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     cells = [cell for row in grid for cell in row]
-    alphas = list(dict.fromkeys(point.alpha for point in sweep.points))
+    alphas = list(dict.fromkeys(point.at("alpha") for point in sweep.points))
     for cell, metric in zip(cells, panels, strict=False):
         _draw_panel(cell, sweep, metric, alphas)
     for cell in cells[len(panels) :]:
@@ -96,20 +96,20 @@ def draw_sweep(sweep: Sweep) -> Figure:
     return figure
 
 
-def _subtitle(sweep: Sweep) -> str:
+def _subtitle(sweep: Experiment) -> str:
     encoders = f"{' and '.join(sweep.encoders)} encoder{'s' if len(sweep.encoders) > 1 else ''}"
     bands = "; bands: 95 % intervals" if any(point.intervals for point in sweep.points) else ""
     return f"{encoders} edited, percent of {sweep.n_pairs:,} pairs{bands}"
 
 
-def _draw_panel(cell: Axes, sweep: Sweep, metric: str, alphas: Sequence[float]) -> None:
+def _draw_panel(cell: Axes, sweep: Experiment, metric: str, alphas: Sequence[float]) -> None:
     cell.axhline(sweep.original[metric], color=_DIM, linestyle=(0, (5, 3)), linewidth=1.2, zorder=1)
     for number, alpha in enumerate(alphas):
-        points = [point for point in sweep.points if point.alpha == alpha and metric in point.values]
-        points.sort(key=lambda point: point.tau)
+        points = [point for point in sweep.points if point.at("alpha") == alpha and metric in point.values]
+        points.sort(key=lambda point: point.at("tau"))
         _draw_line(cell, points, metric, number)
     if sweep.chosen is not None and metric in (chosen := sweep.points[sweep.chosen]).values:
-        cell.plot(chosen.tau, chosen.values[metric], **_star())
+        cell.plot(chosen.at("tau"), chosen.values[metric], **_star())
     cell.set_title(_TITLES.get(metric, metric), fontsize=9, loc="left", fontweight="bold")
     cell.set_xlabel("tau")
     cell.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -117,20 +117,20 @@ def _draw_panel(cell: Axes, sweep: Sweep, metric: str, alphas: Sequence[float]) 
     cell.grid(axis="y", color="#d9dee7", linewidth=0.6)
     cell.set_axisbelow(True)
     cell.margins(y=0.1)
-    taus = [point.tau for point in sweep.points]
+    taus = [point.at("tau") for point in sweep.points]
     room = 0.06 * (max(taus) - min(taus)) or _ROOM_OF_ONE
     cell.set_xlim(min(taus) - room, max(taus) + room)
 
 
-def _draw_line(cell: Axes, points: Sequence[SweepPoint], metric: str, number: int) -> None:
-    taus = [point.tau for point in points]
+def _draw_line(cell: Axes, points: Sequence[Row], metric: str, number: int) -> None:
+    taus = [point.at("tau") for point in points]
     cell.plot(taus, [point.values[metric] for point in points], **_line(number), zorder=3)
     banded = [point for point in points if metric in point.intervals]
     low, high = ([point.intervals[metric][side] for point in banded] for side in (0, 1))
     colour = _COLOURS[number % len(_COLOURS)]
     if len(banded) == 1:
-        cell.vlines(banded[0].tau, low, high, color=colour, linewidth=1.6, zorder=2)
-    cell.fill_between([point.tau for point in banded], low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+        cell.vlines(banded[0].at("tau"), low, high, color=colour, linewidth=1.6, zorder=2)
+    cell.fill_between([point.at("tau") for point in banded], low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
 
 
 def _line(number: int) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _star() -> dict[str, Any]:
     }
 
 
-def _draw_legend(figure: Figure, sweep: Sweep, alphas: Sequence[float]) -> None:
+def _draw_legend(figure: Figure, sweep: Experiment, alphas: Sequence[float]) -> None:
     handles = [Line2D([], [], **_line(number), label=f"alpha {alpha:g}") for number, alpha in enumerate(alphas)]
     handles.append(Line2D([], [], color=_DIM, linestyle=(0, (5, 3)), linewidth=1.2, label="original"))
     if sweep.chosen is not None:
@@ -167,12 +167,12 @@ def _draw_legend(figure: Figure, sweep: Sweep, alphas: Sequence[float]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fitting), frameon=False)
 
 
-def _description(sweep: Sweep) -> str:
+def _description(sweep: Experiment) -> str:
     text = f"Sweep {sweep.name}: {len(sweep.points)} points over tau and alpha against the original model"
     if sweep.chosen is None:
         return text
     chosen = sweep.points[sweep.chosen]
-    return f"{text}; chosen: tau {chosen.tau:g}, alpha {chosen.alpha:g}"
+    return f"{text}; chosen: tau {chosen.at('tau'):g}, alpha {chosen.at('alpha'):g}"
 
 
 def _as_element(document: str, description: str) -> str:

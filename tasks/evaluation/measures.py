@@ -1,0 +1,52 @@
+"""All that follows from the outcomes of an evaluation: figures, their intervals, figures by tag."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_specs.evaluation_files import BY_TAG_FILE, INTERVALS_FILE, METRICS_FILE, ZERO_SHOT_FILE, write_json
+from data_specs.metrics import accuracy_name
+from data_specs.schemas import BY_TAG
+from tasks.evaluation.counts import Accuracies, figures, tag_figures
+from tasks.evaluation.intervals import generator
+
+
+def write_measures(folder: Path, accuracies: Accuracies, seed: int) -> None:
+    """Write what the outcomes in a folder say, beside them.
+
+    Args:
+        folder: holds the outcomes.
+        accuracies: which are asked for, by zero-shot data set.
+        seed: of the resamples.
+    """
+    found = figures(folder, accuracies)
+    values = {figure.metric: figure.value for figure in found}
+    write_json(folder / INTERVALS_FILE, {figure.metric: figure.interval(generator(seed)) for figure in found})
+    if accuracies:
+        single = {
+            data_set: {name: values.pop(accuracy_name(data_set, name)) for name in wanted}
+            for data_set, wanted in accuracies.items()
+        }
+        write_json(folder / ZERO_SHOT_FILE, single)
+    write_json(folder / METRICS_FILE, {"n_pairs": found[0].n, **values})
+    pq.write_table(by_tag(folder, seed), folder / BY_TAG_FILE)
+
+
+def by_tag(folder: Path, seed: int) -> pa.Table:
+    """The main figures of each tag with their intervals.
+
+    Args:
+        folder: holds the outcomes.
+        seed: of the resamples.
+
+    Returns:
+        A row a tag and metric; pairs without a tag are a tag of their own, null, and come last.
+    """
+    rows = [
+        (tag, figure.n, figure.metric, figure.value, *figure.interval(generator(seed)))
+        for tag, found in tag_figures(folder).items()
+        for figure in found
+    ]
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), BY_TAG, strict=True)]
+    return pa.Table.from_arrays(columns, schema=BY_TAG)

@@ -1,0 +1,137 @@
+"""An experiment as the report shows it; figures, marks and notes are those of every table."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from data_specs.experiment import Experiment, Kind, Role, Row
+from data_specs.experiment_files import experiment_file, read_experiment
+from data_specs.metrics import ZERO_SHOT, find_metric
+from data_specs.reading import needed
+from tasks.tables.cells import NOT_MEASURED, Cell, cell, notes
+from tasks.tables.figure import PANELS
+from tasks.tables.kinds import KINDS
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """One model or point, and in words how it was made."""
+
+    head: list[str]
+    role: Role
+    cells: list[Cell]
+    made_by: str
+    versions: Mapping[str, str]
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class ExperimentSection:
+    """Rows and columns in the order of the experiment, and what a reader must know; `figure` is a data: URI."""
+
+    kind: Kind
+    title: str
+    label: str
+    head: Sequence[str]
+    columns: list[str]
+    rows: list[ShownRow]
+    notes: list[str]
+    verdict: str = ""
+    figure: str = ""
+
+
+def experiment_section(artifact: Path, kind: Kind) -> ExperimentSection:
+    """Gather the section of a `comparison`, `sweep` or `ablation` artifact."""
+    experiment = read_experiment(artifact, kind)
+    if kind == "sweep":
+        return _sweep_section(experiment, needed(artifact / experiment_file(kind, "svg")).read_bytes())
+    found = notes(experiment)
+    if any(row.role == "control" for row in experiment.rows):
+        found.append("A control shows what an edit of the same size does without the method's choice of weights.")
+    rows = [
+        ShownRow(
+            head=[row.name],
+            role=row.role,
+            cells=[cell(experiment, position, column) for column in experiment.columns],
+            made_by=in_words(dict(row.settings)),
+            versions=row.versions,
+        )
+        for position, row in enumerate(experiment.rows)
+    ]
+    shown = KINDS[kind]
+    return ExperimentSection(kind, shown.section, shown.label, ("model",), experiment.columns, rows, found)
+
+
+def _sweep_section(sweep: Experiment, figure: bytes) -> ExperimentSection:
+    # The figure goes in as a picture, not as markup: its style rules and ids would act on the page.
+    columns = [metric for metric in PANELS if metric in sweep.original]
+    told = f"{len(sweep.points)} edits of the {_encoders(sweep)}, measured on {sweep.n_pairs:,} pairs. Dashed: the original."
+    if sweep.chosen is not None:
+        told += " Star: the chosen point, which was chosen by its figures on these same pairs; expect a little less on others."
+    rows = []
+    for position, row in enumerate(sweep.rows):
+        chosen = position > 0 and position - 1 == sweep.chosen
+        star = " ★ chosen" if chosen else ""
+        head = [f"{row.at('tau'):g}{star}", f"{row.at('alpha'):g}"] if position else [row.name, ""]
+        figures = [
+            Cell(find_metric(name).shown(row.values[name], more=1) if name in row.values else NOT_MEASURED)
+            for name in columns
+        ]
+        rows.append(ShownRow([*head, f"{row.n_selected or 0:,}"], row.role, figures, "", row.versions, chosen))
+    return ExperimentSection(
+        kind="sweep",
+        title=KINDS["sweep"].section,
+        label=KINDS["sweep"].label,
+        head=("tau", "alpha", "weights edited"),
+        columns=columns,
+        rows=rows,
+        notes=[told],
+        verdict=sweep_verdict(sweep),
+        figure="data:image/svg+xml;base64," + base64.b64encode(figure).decode("ascii"),
+    )
+
+
+def sweep_verdict(sweep: Experiment) -> str:
+    """The chosen point in words, or why there is none."""
+    limits = " and ".join(sweep.limits)
+    if sweep.chosen is None:
+        return f"None of the {len(sweep.points)} points keeps {limits}." if limits else "No point was chosen."
+    point = sweep.points[sweep.chosen]
+    metrics = [metric for metric in ("GS", ZERO_SHOT) if metric in point.values and metric in sweep.original]
+    changes = " and ".join(_change(metric, point, sweep.original) for metric in metrics)
+    kept = f" It has the best GS of the points that keep {limits}." if limits else ""
+    return (
+        f"Chosen: tau {point.at('tau'):g}, alpha {point.at('alpha'):g} ({_encoders(sweep)}), which edits {point.n_selected:,} weights"
+        f"{' and gives ' if changes else ''}{changes}.{kept}"
+    )
+
+
+def in_words(value: JsonValue) -> str:
+    """Settings on one line, such as `text (scorer uwm, tau 0.98), seed 0`."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{name} ({in_words(part)})" if isinstance(part, dict) else f"{name} {in_words(part)}"
+            for name, part in value.items()
+        )
+    if isinstance(value, list):
+        return " + ".join(in_words(part) for part in value)
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _change(metric: str, point: Row, original: Mapping[str, float]) -> str:
+    value = point.values[metric]
+    interval = point.intervals.get(metric)
+    sure = f", 95 % interval {interval[0]:.1f} to {interval[1]:.1f}" if interval else ""
+    name = "zero-shot accuracy" if metric == ZERO_SHOT else metric
+    return f"{name} {value:.1f} % ({value - original[metric]:+.1f} points{sure})"
+
+
+def _encoders(sweep: Experiment) -> str:
+    return f"{' and '.join(sweep.encoders)} encoder{'s' if len(sweep.encoders) > 1 else ''}"

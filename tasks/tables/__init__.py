@@ -1,0 +1,1 @@
+"""Experiments as tables: cells, columns for programs, documents, the terminal."""

@@ -1,0 +1,61 @@
+"""What each kind of experiment shows, a row a kind; a further kind is a further row."""
+
+from dataclasses import dataclass
+
+from data_specs.ablation import AXES
+from data_specs.experiment import Kind
+from data_specs.metrics import ZERO_SHOT
+
+POINT_SUFFIXES = ("", "_low", "_high", "_difference")
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """Which files a kind has and what its tables hold."""
+
+    title: str  # on a terminal
+    section: str  # in the report, and the label of its table
+    label: str
+    files: tuple[str, ...]
+    lead: tuple[str, ...]  # columns before the metrics in the tables for programs
+    tail: tuple[str, ...] = ()  # and behind them
+    suffixes: tuple[str, ...] = POINT_SUFFIXES  # columns of each metric
+    required: tuple[str, ...] = ()  # never null
+    metadata: tuple[str, ...] = ("name", "n_pairs", "original")
+    head: tuple[str, ...] = ("model",)  # columns before the metrics in documents
+    brief: tuple[str, ...] = ()  # metrics on a terminal; none: all
+
+
+KINDS: dict[Kind, Presentation] = {
+    "comparison": Presentation(
+        title="",
+        section="Methods and controls",
+        label="Comparison of methods and controls",
+        files=("json", "csv", "md", "tex"),
+        lead=("name", "role", "n_pairs"),
+        tail=("settings", "versions"),
+        suffixes=("", "_low", "_high", "_p", "_p_holm"),
+    ),
+    "sweep": Presentation(
+        title="sweep of {encoders}",
+        section="Sweep over tau and alpha",
+        label="Points of the sweep",
+        files=("json", "parquet", "csv", "svg"),
+        lead=("tau", "alpha", "n_selected", "chosen"),
+        tail=("edit", "evaluation"),
+        required=("tau", "alpha", "n_selected", "chosen", "edit", "evaluation"),
+        metadata=("name", "n_pairs", "encoders", "original", "limits"),
+        head=("tau", "alpha", "weights"),
+        brief=(ZERO_SHOT, "Vs-Ts", "Txt_s", "Img_s", "PS", "GS"),
+    ),
+    "ablation": Presentation(
+        title="ablation",
+        section="Ablation",
+        label="Ablation of the method's settings",
+        files=("json", "parquet", "csv", "md"),
+        lead=("label", *AXES, "n_selected", "left_out"),
+        required=("label",),
+        head=AXES,
+        brief=(ZERO_SHOT, "Ts-Vs", "Txt_s", "Img_s", "PS", "GS"),
+    ),
+}
