@@ -35,7 +35,7 @@ def edit(
         if scores is None:
             calibrated = calibrate(config, store, device, workers)
             scores = ArtifactRef(kind="scores", version=calibrated.artifacts["scores"].version)
-        session.store.check(scores)
+        session.store.ensure(scores)
         write_model(session, selected_edit(session, scores), "model")
         return session.result()
 

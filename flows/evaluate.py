@@ -5,7 +5,7 @@ from prefect import flow
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
-from flows.measure import EvaluationSets, measure
+from flows.measure import EvaluationSets, edit_of, measure_edit, measure_original
 from flows.session import open_session
 
 
@@ -35,6 +35,8 @@ def evaluate(
     with open_session(config, store, device, workers) as session:
         # Everything that the evaluation needs is checked before the first forward pass.
         sets = EvaluationSets(session)
-        loaded = session.original() if model is None else session.edited(model)
-        measure(session, sets, loaded, model or loaded.digest, name)
+        if model is None:
+            measure_original(session, sets, name)
+        else:
+            measure_edit(session, sets, edit_of(session, model), name)
         return session.result()

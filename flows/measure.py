@@ -1,5 +1,6 @@
 """Measuring models: embeddings, evaluation, and the difference from the original."""
 
+from data_specs.errors import ArtifactError
 from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
@@ -62,6 +63,20 @@ def measure_edit(session: Session, sets: EvaluationSets, edit: ArtifactRef, name
     """The evaluation of the model with an edit, without a second model in memory or on disk."""
     with session.edited_in_place(edit) as loaded:
         return measure(session, sets, loaded, edit, name)
+
+
+def edit_of(session: Session, model: ArtifactRef) -> ArtifactRef:
+    """The edit that made a `model` artifact: an edited model has one name, whoever measures it.
+
+    Raises:
+        ArtifactError: the artifact is no model, or changed, or of another base model.
+    """
+    if model.kind != "model":
+        raise ArtifactError(f"expected a model artifact, got {model.kind} {model.version[:12]}")
+    edit = session.store.ensure(model).recipe.inputs["edit"]
+    if not isinstance(edit, ArtifactRef):
+        raise ArtifactError(f"model {model.version[:12]} names no edit that it was made by")
+    return edit
 
 
 def difference_of(session: Session, original: ArtifactRef, edited: ArtifactRef, name: str) -> ArtifactRef:

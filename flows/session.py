@@ -10,19 +10,17 @@ from pathlib import Path
 from prefect.runtime import flow_run
 
 from data_specs.config_file import require_absolute
-from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
-from tasks.encoders.checkpoint import read_state_dict
 from tasks.encoders.forward import resolve_device
-from tasks.encoders.loading import LoadedModel, load_model, load_weights
+from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Made, Store
 from tasks.manipulation.edit_file import read_edit
 from tasks.manipulation.in_place import edited_in_place
-from tasks.manipulation.task import EDIT_FILE, MODEL_FILE
+from tasks.manipulation.task import EDIT_FILE
 from tasks.shards.inspection import Shard, open_shards
 from tasks.shards.location import expand_locations
 
@@ -58,17 +56,6 @@ class Session:
             with self.timed("load"), stage("load model", None, "tensors"):
                 self._loaded["original"] = load_model(self.config.model)
         return self._loaded["original"]
-
-    def edited(self, model: ArtifactRef) -> LoadedModel:
-        """A `model` artifact of this run's architecture, loaded once."""
-        if model.version not in self._loaded:
-            if model.kind != "model":
-                raise ArtifactError(f"expected a model artifact, got {model.kind} {model.version[:12]}")
-            path = self.store.path(model) / MODEL_FILE
-            self._loaded[model.version] = load_weights(
-                self.original().architecture, read_state_dict(path), source=str(path)
-            )
-        return self._loaded[model.version]
 
     @contextmanager
     def edited_in_place(self, edit: ArtifactRef) -> Iterator[LoadedModel]:

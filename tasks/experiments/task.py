@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from data_specs.evaluation_files import read_differences, read_figures, read_intervals, read_metrics
 from data_specs.experiment import Experiment, Kind, LeftOut, Role, Row, comparison_columns
 from data_specs.experiment_files import experiment_file, experiment_json
-from data_specs.manifest import ArtifactRef, Inputs, Recipe
+from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.metrics import ordered_metrics
 from data_specs.spec import Spec
 from tasks.experiments.choice import choose_point, parse_limits

@@ -81,9 +81,9 @@ def _code_of(roots: tuple[_Place, ...], without: tuple[str, ...]) -> dict[str, s
         if name is None:
             pending.extend((module, each) for each in source.definitions)
         elif name in source.definitions:
-            statements = source.definitions[name]
-            reached.setdefault(module, {})[name] = text_sha256(canonical_json([_plain(node) for node in statements]))
-            pending.extend(_references(statements, source))
+            digest, used = source.reached_by(name)
+            reached.setdefault(module, {})[name] = digest
+            pending.extend(used)
             pending.append((module, _ALWAYS))
         elif name in source.imports:
             pending.append(source.imports[name])
@@ -100,6 +100,15 @@ class _Module:
     name: str
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imports: dict[str, _Place] = field(default_factory=dict)
+    _known: dict[str, tuple[str, list[_Place]]] = field(default_factory=dict)
+
+    def reached_by(self, name: str) -> tuple[str, list[_Place]]:
+        """The digest of a definition, and what it names."""
+        if name not in self._known:
+            statements = self.definitions[name]
+            digest = text_sha256(canonical_json([_plain(node) for node in statements]))
+            self._known[name] = digest, list(_references(statements, self))
+        return self._known[name]
 
 
 @cache

@@ -104,8 +104,7 @@ class Store:
     def _find_made(self, ref: ArtifactRef) -> Made | None:
         if not self.holds(ref):
             return None
-        if ref not in self._sound:
-            self.check(ref)
+        self.ensure(ref)
         return Made(ref, self.path(ref), reused=True)
 
     def _make(self, ref: ArtifactRef, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
@@ -169,6 +168,14 @@ class Store:
             ArtifactError: there is no such artifact, or its manifest cannot be read.
         """
         return read_manifest(self.path(ref), ref)
+
+    def ensure(self, ref: ArtifactRef) -> Manifest:
+        """The manifest of an artifact that was checked, or made, by this object: hashed once is enough for a run.
+
+        Raises:
+            ArtifactError: see `check`.
+        """
+        return self.manifest(ref) if ref in self._sound else self.check(ref)
 
     def check(self, ref: ArtifactRef) -> Manifest:
         """Compare an artifact with its manifest: name, files, sizes, digests, recipe.
