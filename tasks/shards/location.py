@@ -6,6 +6,7 @@ import re
 import stat
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from data_specs.errors import ArtifactError, DataError, SpecError
@@ -80,7 +81,8 @@ def local_copy(location: str, folder: Path) -> Path:
             " another place (--store, for `shards check` TMPDIR) and start the same command again"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
     return copy
 
 

@@ -1,6 +1,7 @@
 """Decoded batches from shards, in order, by worker processes that share the work batch by batch."""
 
 import shutil
+import signal
 import tarfile
 import threading
 import weakref
@@ -180,7 +181,10 @@ def _changed(plan: ShardPlan, detail: str) -> DataError:
     )
 
 
-def _forget_exit_hooks(_worker: int) -> None:
+def _prepare_worker(_worker: int) -> None:
+    # Who presses Ctrl-C sends it to all processes of the terminal; the parent ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # A forked worker inherits the exit hooks of the parent's threads, which do not live in it: Prefect's
     # event worker fails there on an assertion, and the loader reports a worker that died.
     getattr(threading, "_threading_atexits", []).clear()
@@ -271,5 +275,5 @@ class BatchStream:
             prefetch_factor=_AHEAD if self._workers else None,
             pin_memory=self._pin_memory and not self._reader.by_pipe,
             timeout=_LONGEST_WAIT_SECONDS if self._workers else 0,
-            worker_init_fn=_forget_exit_hooks,
+            worker_init_fn=_prepare_worker,
         )
