@@ -17,6 +17,7 @@ _WORDS = {
 _NOTHING = "nothing was written"
 # `timeout` and `uv run` pass on a signal that the whole group was sent already.
 _SAME_SECONDS = 0.5
+_AGAIN_SECONDS = 0.02
 
 
 class Stopped(BaseException):
@@ -31,18 +32,34 @@ class Ending:
         self.signal: signal.Signals | None = None
         self.kept = _NOTHING
         self._told = 0.0
+        self._lost = False
+        self._before = sys.unraisablehook
         self._process = os.getpid()
 
     def hear(self, number: int, _frame: FrameType | None) -> None:
         """End the work by an exception; a second signal ends the process at once."""
         if os.getpid() != self._process:
-            # A worker that was just forked; its parent says what there is to say.
-            os._exit(128 + number)
-        if self.signal is None:
-            self.signal, self._told = signal.Signals(number), time.monotonic()
+            # A worker that was just forked. Ctrl-C reaches its parent, too, which ends it.
+            if number != signal.SIGINT:
+                os._exit(128 + number)
+        elif self.signal is None or self._lost:
+            self._lost = False
+            if self.signal is None:
+                self.signal, self._told = signal.Signals(number), time.monotonic()
             raise Stopped
-        if time.monotonic() - self._told > _SAME_SECONDS:
+        elif time.monotonic() - self._told > _SAME_SECONDS:
             os._exit(128 + number)
+
+    def unraisable(self, error: "sys.UnraisableHookArgs") -> None:
+        """Take what Python can only print: once the end has begun, libraries trip over what is gone already."""
+        if self.signal is None:
+            self._before(error)
+        elif issubclass(error.exc_type, Stopped):
+            # Raised within a finalizer, which swallows it; a moment later it is not.
+            self._lost = True
+            again = threading.Timer(_AGAIN_SECONDS, os.kill, (self._process, self.signal))
+            again.daemon = True
+            again.start()
 
     @property
     def status(self) -> int:
@@ -59,7 +76,7 @@ _endings: list[Ending] = []
 @contextmanager
 def signals_heard() -> Iterator[Ending]:
     """Let SIGINT, SIGTERM and SIGHUP end the block by `Stopped`; those that were ignored, as by nohup, stay so."""
-    ending = Ending()
+    ending, hook = Ending(), sys.unraisablehook
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in _WORDS:
@@ -67,6 +84,7 @@ def signals_heard() -> Iterator[Ending]:
             if handler not in (signal.SIG_IGN, None):
                 before[number] = handler
                 signal.signal(number, ending.hear)
+        sys.unraisablehook = ending.unraisable
     _endings.append(ending)
     try:
         yield ending
@@ -76,6 +94,7 @@ def signals_heard() -> Iterator[Ending]:
         if ending.signal is None:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            sys.unraisablehook = hook
 
 
 @contextmanager

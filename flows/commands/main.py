@@ -56,7 +56,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     with signals_heard() as ending:
         try:
-            _run(arguments, debug)
+            _run(arguments, debug, ending)
         except BaseException as error:
             # Whatever the exception that stopped the work has become on its way.
             if ending.signal is None and not isinstance(error, KeyboardInterrupt):
@@ -64,7 +64,7 @@ def main() -> None:
             _end(ending, error)
 
 
-def _run(arguments: list[str], debug: bool) -> None:
+def _run(arguments: list[str], debug: bool, ending: Ending) -> None:
     # Heavy imports are within this, too, where a signal is heard.
     from data_specs.errors import PipelineError
 
@@ -73,8 +73,12 @@ def _run(arguments: list[str], debug: bool) -> None:
             _quiet_libraries()
         _commands()(args=arguments, prog_name="uwm", standalone_mode=True)
     except PipelineError as error:
+        if ending.signal is not None:
+            raise
         _fail(f"error: {error}", error.exit_code, debug, error)
     except Exception as error:
+        if ending.signal is not None:
+            raise
         text = (str(error) or "no further word").splitlines()[0]
         _fail(f"error: {type(error).__name__}: {text} (again with --debug for the traceback)", 1, debug, error)
 
