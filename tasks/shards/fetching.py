@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Generator, Iterator
+from functools import cache
 from typing import Any, Protocol
 
 import fsspec
@@ -128,12 +129,10 @@ class Web:
     def chunks(self) -> Iterator[bytes]:
         """The body, complete by its length or its last chunk."""
         try:
-            context = httpx.create_ssl_context()
-            context.load_default_certs()
             timeout = httpx.Timeout(PATIENCE_SECONDS, connect=CONNECT_SECONDS)
             with (
                 httpx.Client(
-                    verify=context, timeout=timeout, follow_redirects=True, max_redirects=_MOST_REDIRECTS
+                    verify=_certificates(), timeout=timeout, follow_redirects=True, max_redirects=_MOST_REDIRECTS
                 ) as client,
                 client.stream("GET", self._url, headers={"Accept-Encoding": "identity"}) as response,
             ):
@@ -148,6 +147,14 @@ class Web:
     def close(self) -> None:
         """Stop at the next chunk."""
         self._ended.set()
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    # Those of the system, too: a company's own are there.
+    context = httpx.create_ssl_context()
+    context.load_default_certs()
+    return context
 
 
 def _require_success(response: httpx.Response) -> None:
