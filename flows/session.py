@@ -1,7 +1,6 @@
 """What the flows of one run share: the store, the models and shards that are open, the account of what was made."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +22,9 @@ from tasks.lineage.store import Made, Store
 from tasks.manipulation.edit_file import read_edit
 from tasks.manipulation.in_place import edited_in_place
 from tasks.manipulation.task import EDIT_FILE, MODEL_FILE
+from tasks.shards.copies import Copies
 from tasks.shards.inspection import Shard, open_shards
-from tasks.shards.location import expand_locations
+from tasks.shards.location import expand_locations, is_elsewhere
 
 
 class Session:
@@ -41,7 +41,7 @@ class Session:
         )
         self._loaded: dict[str, LoadedModel] = {}
         self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
-        self._fetched: Path | None = None
+        self._copies: Copies | None = None
         self._made: dict[str, Made] = {}
         self._computed: set[ArtifactRef] = set()
         self.metrics: dict[str, dict[str, float]] = {}
@@ -81,9 +81,12 @@ class Session:
         key = (tuple(patterns), content)
         if key not in self._shards:
             with self.timed("check shards"), stage("check shards", None, "shards"):
-                if self._fetched is None:
-                    self._fetched = self.store.temporary_folder(f"fetched-{os.getpid()}")
-                self._shards[key] = open_shards(expand_locations(patterns), content, self._fetched)
+                locations = expand_locations(patterns)
+                if self._copies is None:
+                    self._copies = Copies(self.store.temporary_folder(Copies.name(os.getpid())))
+                if any(is_elsewhere(location) for location in locations):
+                    self._copies.hold()
+                self._shards[key] = open_shards(locations, content, self._copies.folder)
         return self._shards[key]
 
     def calibration_shards(self) -> list[Shard]:
@@ -134,8 +137,8 @@ class Session:
 
     def close(self) -> None:
         """Remove copies of shards that were fetched."""
-        if self._fetched is not None:
-            shutil.rmtree(self._fetched, ignore_errors=True)
+        if self._copies is not None:
+            self._copies.close()
 
 
 _active: list[Session] = []
