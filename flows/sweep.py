@@ -1,12 +1,11 @@
 """A sweep: one set of scores, an edit for every tau and alpha, each measured."""
 
-from prefect import flow
-
 from data_specs.errors import SpecError
 from data_specs.manifest import ArtifactRef
 from data_specs.metrics import ZERO_SHOT
 from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
+from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
 from flows.report import report_of

@@ -9,7 +9,6 @@ from data_specs.run_result import RunResult
 
 def in_prefect(start: Callable[[], RunResult]) -> RunResult:
     """Run a flow against the configured Prefect server or a temporary one, with progress on the screen."""
-    from flows.commands.display import progress_shown
     from flows.temporary_server import prefect_api
 
     with prefect_api() as wait_for_server:
@@ -17,6 +16,7 @@ def in_prefect(start: Callable[[], RunResult]) -> RunResult:
         import open_clip  # noqa: F401
 
         import flows.make_safe  # noqa: F401
+        from flows.commands.display import progress_shown
 
         wait_for_server()
         with progress_shown():
