@@ -1,9 +1,8 @@
 """The demo: draw, train, make safe, and set beside controls, other scorers and a sweep."""
 
-from prefect import flow
-
 from data_specs.run_result import RunResult
 from flows.compare import compare_methods
+from flows.decorator import flow
 from flows.make_safe import make_safe
 from flows.measure import EvaluationSets, control_edit, measure_edit
 from flows.report import report_of

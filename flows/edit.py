@@ -1,11 +1,10 @@
 """The edit: scores -> selected weights -> edited model."""
 
-from prefect import flow
-
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.calibrate import calibrate
+from flows.decorator import flow
 from flows.measure import selected_edit
 from flows.session import Session, open_session
 from tasks.manipulation.task import edit_model

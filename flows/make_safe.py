@@ -1,11 +1,10 @@
 """The whole pipeline: calibrate, edit, evaluate before and after."""
 
-from prefect import flow
-
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.calibrate import calibrate
+from flows.decorator import flow
 from flows.edit import edit
 from flows.evaluate import evaluate
 from flows.measure import EvaluationSets
