@@ -7,6 +7,10 @@ class PipelineError(Exception):
     exit_code = 1
 
 
+class MachineError(PipelineError):
+    """The machine gave out, such as its memory; finished work stays, and the same command may go on."""
+
+
 class SpecError(PipelineError):
     """The user's settings are wrong."""
 

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from prefect import flow
-
 from data_specs.errors import NotSelectable
 from data_specs.experiment import ORIGINAL, LeftOut
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
+from flows.decorator import flow
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session

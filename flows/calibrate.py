@@ -1,9 +1,8 @@
 """Calibration: shards -> activation statistics -> scores."""
 
-from prefect import flow
-
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
+from flows.decorator import flow
 from flows.scores import scores_of
 from flows.session import open_session
 

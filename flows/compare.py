@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
-from prefect import flow
-
 from data_specs.errors import DataError, NotSelectable, SpecError
 from data_specs.evaluation_files import read_by_tag, read_metrics
 from data_specs.experiment import ORIGINAL, Row
@@ -13,6 +11,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.paper import paper_row
 from data_specs.run_config import MethodConfig, RunConfig, Workers
 from data_specs.run_result import RunResult
+from flows.decorator import flow
 from flows.measure import (
     EvaluationSets,
     control_edit,

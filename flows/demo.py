@@ -1,10 +1,9 @@
 """The demo: draw, train, make safe, and set beside controls, other scorers and a sweep."""
 
-from prefect import flow
-
 from data_specs.run_result import RunResult
 from flows.compare import compare_methods
-from flows.make_safe import make_safe
+from flows.decorator import flow
+from flows.make_safe import steps_of_make_safe
 from flows.measure import EvaluationSets, control_edit, measure_edit
 from flows.report import report_of
 from flows.session import Session, open_session
@@ -35,7 +34,7 @@ def demo(store: str = "store", workers: int | None = None) -> RunResult:
     with open_session(config, store, device, workers) as session:
         session.keep("demo_data", data)
         session.keep("demo_model", model)
-        make_safe(config, store, device, workers)
+        steps_of_make_safe(session)
         _experiments(session)
         result = session.result()
         return result.model_copy(update={"metrics": {name: result.metrics[name] for name in MODELS}})

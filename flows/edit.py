@@ -1,12 +1,11 @@
 """The edit: scores -> selected weights -> edited model."""
 
-from prefect import flow
-
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
-from flows.calibrate import calibrate
+from flows.decorator import flow
 from flows.measure import selected_edit
+from flows.scores import scores_of
 from flows.session import Session, open_session
 from tasks.manipulation.task import edit_model
 
@@ -33,8 +32,7 @@ def edit(
     """
     with open_session(config, store, device, workers) as session:
         if scores is None:
-            calibrated = calibrate(config, store, device, workers)
-            scores = ArtifactRef(kind="scores", version=calibrated.artifacts["scores"].version)
+            scores = scores_of(session)
         session.store.ensure(scores)
         write_model(session, selected_edit(session, scores), "model")
         return session.result()

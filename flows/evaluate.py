@@ -1,10 +1,9 @@
 """Evaluation: model -> embeddings -> SafeGround, retrieval, zero-shot."""
 
-from prefect import flow
-
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
+from flows.decorator import flow
 from flows.measure import EvaluationSets, edit_of, measure_edit, measure_original
 from flows.session import open_session
 

@@ -1,16 +1,13 @@
 """The whole pipeline: calibrate, edit, evaluate before and after."""
 
-from prefect import flow
-
-from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
-from flows.calibrate import calibrate
-from flows.edit import edit
-from flows.evaluate import evaluate
-from flows.measure import EvaluationSets
+from flows.decorator import flow
+from flows.edit import write_model
+from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
 from flows.report import report_of
-from flows.session import open_session
+from flows.scores import scores_of
+from flows.session import Session, open_session
 
 
 @flow(name="make-safe")
@@ -27,15 +24,16 @@ def make_safe(config: RunConfig, store: str = "store", device: str = "auto", wor
         All artifacts, and metrics `original` and `edited`.
     """
     with open_session(config, store, device, workers) as session:
-        # The evaluation set is checked before hours go into calibration.
-        EvaluationSets(session)
-        calibrated = calibrate(config, store, device, workers)
-        edited = edit(config, store, device, workers, scores=_ref(calibrated, "scores"))
-        evaluate(config, store, device, workers)
-        evaluate(config, store, device, workers, model=_ref(edited, "model"))
+        steps_of_make_safe(session)
         report_of(session, {"original": "original", "edited": "edited"})
         return session.result()
 
 
-def _ref(result: RunResult, kind: str) -> ArtifactRef:
-    return ArtifactRef(kind=kind, version=result.artifacts[kind].version)
+def steps_of_make_safe(session: Session) -> None:
+    """Score, edit and measure: `scores`, `edit`, `model`, `evaluation.original` and `evaluation.edited`."""
+    # The evaluation set is checked before hours go into calibration.
+    sets = EvaluationSets(session)
+    edit = selected_edit(session, scores_of(session))
+    write_model(session, edit, "model")
+    measure_original(session, sets)
+    measure_edit(session, sets, edit, "edited")

@@ -1,7 +1,6 @@
 """What the flows of one run share: the store, the models and shards that are open, the account of what was made."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from data_specs.config_file import require_absolute
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
+from flows.record import recorded
 from tasks.encoders.forward import resolve_device
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
@@ -21,8 +21,9 @@ from tasks.lineage.store import Made, Store
 from tasks.manipulation.edit_file import read_edit
 from tasks.manipulation.in_place import edited_in_place
 from tasks.manipulation.task import EDIT_FILE
+from tasks.shards.copies import Copies
 from tasks.shards.inspection import Shard, open_shards
-from tasks.shards.location import expand_locations
+from tasks.shards.location import expand_locations, is_elsewhere
 
 
 class Session:
@@ -39,7 +40,7 @@ class Session:
         )
         self._loaded: dict[str, LoadedModel] = {}
         self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
-        self._fetched: Path | None = None
+        self._copies: Copies | None = None
         self._made: dict[str, Made] = {}
         self._computed: set[ArtifactRef] = set()
         self.metrics: dict[str, dict[str, float]] = {}
@@ -69,9 +70,12 @@ class Session:
         key = (tuple(patterns), content)
         if key not in self._shards:
             with self.timed("check shards"), stage("check shards", None, "shards"):
-                if self._fetched is None:
-                    self._fetched = self.store.temporary_folder(f"fetched-{os.getpid()}")
-                self._shards[key] = open_shards(expand_locations(patterns), content, self._fetched)
+                locations = expand_locations(patterns)
+                if self._copies is None:
+                    self._copies = Copies(self.store.temporary_folder(Copies.name(os.getpid())))
+                if any(is_elsewhere(location) for location in locations):
+                    self._copies.hold()
+                self._shards[key] = open_shards(locations, content, self._copies.folder)
         return self._shards[key]
 
     def calibration_shards(self) -> list[Shard]:
@@ -122,25 +126,22 @@ class Session:
 
     def close(self) -> None:
         """Remove copies of shards that were fetched."""
-        if self._fetched is not None:
-            shutil.rmtree(self._fetched, ignore_errors=True)
-
-
-_active: list[Session] = []
+        if self._copies is not None:
+            self._copies.close()
 
 
 @contextmanager
 def open_session(config: RunConfig, store: Path | str, device: str, workers: int | None) -> Iterator[Session]:
-    """The session of the flow around this one where it is of the same run, else a new one."""
-    outer = _active[-1] if _active else None
-    if outer is not None and (outer.config, outer.store.root) == (config, Store(store).root):
-        yield outer
-        return
+    """A run from its first to its last step; it leaves a record in its store, whatever its end.
+
+    Raises:
+        SpecError: the settings name relative paths, or the store or device is none.
+    """
     require_absolute(config)
     session = Session(config, store, device, workers)
-    _active.append(session)
-    try:
-        yield session
-    finally:
-        _active.remove(session)
-        session.close()
+    with recorded(session.store, config.model_dump(mode="json")) as record:
+        try:
+            yield session
+        finally:
+            record.result = session.result()
+            session.close()

@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from prefect import flow
-
 from data_specs.errors import SpecError
 from data_specs.experiment import ORIGINAL
 from data_specs.experiment_files import read_experiment
@@ -11,6 +9,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.metrics import ZERO_SHOT
 from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
+from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
 from flows.report import report_of

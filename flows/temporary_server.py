@@ -1,49 +1,76 @@
 """A Prefect server for one run, started while the heavy imports go on, and gone when the run is.
 
 Prefect would start one by itself, but only at the first flow, after importing its server into
-this process, with its output on the user's screen, and it would outlive a run that is killed.
+this process, with its output on the user's screen, in the user's home and settings, and it
+would outlive a run that is killed.
 """
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import httpx
 
 from data_specs.errors import PipelineError
+from flows.configured_server import configured_url, require_answer
+from flows.surroundings import (
+    bare,
+    cache_folder,
+    loopback_reached_directly,
+    new_folder,
+    require_a_home,
+    server_environment,
+)
+
+if TYPE_CHECKING:
+    from prefect.context import SettingsContext
 
 _STARTUP_SECONDS = 120
-_SERVER_ENVIRONMENT = {
-    "PREFECT_UI_ENABLED": "false",
-    "PREFECT__SERVER_EPHEMERAL": "1",
-    "PREFECT__SERVER_FINAL": "1",
-    # Else its telemetry writes to the database at once, and "database is locked" follows.
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-}
+_PROCESS = Path(__file__).with_name("server_process.py")
+_ERROR_LINE = re.compile(
+    r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Timeout|Denied)\b.*|^Killed.*|^MemoryError.*"
+)
+_NO_NEWS = ("Application startup failed", "Application shutdown", "Traceback")
 
 
 class TemporaryServer:
-    """A server process on a free port of this machine, with Prefect's usual database."""
+    """A server process on a free port of this machine, with a folder and a database of its own."""
 
     def __init__(self) -> None:
         """Start the process; `wait` makes sure that it answers."""
-        self._port = _free_port()
-        self._output = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.temporary_server", str(self._port)],
-            env={**os.environ, **_SERVER_ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self.folder = new_folder()
+        self._log = self.folder / "server.log"
+        cache = cache_folder()
+        template = str(cache / f"prefect-{version('prefect')}.db") if cache else ""
+        # Listened on here, the port cannot go to another process before the server has it.
+        with socket.create_server(("127.0.0.1", 0)) as listening, self._log.open("w", encoding="utf-8") as log:
+            self._port: int = listening.getsockname()[1]
+            arguments = [str(listening.fileno()), str(os.getpid()), str(self.folder), template]
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(_PROCESS), *arguments],
+                env=server_environment(self.folder),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(listening.fileno(),),
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def api_url(self) -> str:
@@ -56,31 +83,40 @@ class TemporaryServer:
         Raises:
             PipelineError: it ended, or did not answer in time.
         """
-        deadline = time.monotonic() + _STARTUP_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                if httpx.get(f"{self.api_url}/health", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        self._output.seek(0)
-        said = self._output.read().strip().splitlines()[-1:] or ["nothing"]
+        start = time.monotonic()
+        with httpx.Client(trust_env=False, timeout=5) as client:
+            while time.monotonic() - start < _STARTUP_SECONDS and self._process.poll() is None:
+                try:
+                    if client.get(f"{self.api_url}/health").status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.05)
+        ended = self._process.poll()
+        what = f"did not answer within {_STARTUP_SECONDS} s" if ended is None else f"ended with status {ended}"
+        said = last_error(self._log.read_text(encoding="utf-8", errors="replace"))
         self.stop()
         raise PipelineError(
-            f"Prefect's temporary server did not answer within {_STARTUP_SECONDS} s; its last words: {said[0]}; set"
-            " PREFECT_API_URL to use a server of your own"
+            f"Prefect's temporary server {what}; its last error: {said}; set PREFECT_API_URL to use a server of your own"
         )
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process and remove its folder."""
         self._process.terminate()
         try:
             self._process.wait(timeout=3)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._output.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def last_error(log: str) -> str:
+    """What went wrong, from a server's log: its last error, not the server's word that there was one."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR_LINE.match(line)]
+    told = [line for line in lines if not any(word in line for word in _NO_NEWS)]
+    return (errors or told or ["it said nothing"])[-1]
 
 
 @contextmanager
@@ -89,47 +125,35 @@ def prefect_api() -> Iterator[Callable[[], None]]:
 
     The block begins while the server still starts, so that imports can go on; the function that
     it is given returns once the server answers, and must be called before the first flow.
+
+    Raises:
+        SpecError: the configured server does not answer, or refuses this user.
     """
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    if PREFECT_API_URL.value():
-        yield lambda: None
-        return
-    server = TemporaryServer()
-    try:
-        # Without heartbeats a flow ends at once; nobody watches for zombies on a server that ends with the run.
-        with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    require_a_home()
+    with loopback_reached_directly():
+        url = configured_url()
+        if url:
+            require_answer(url)
+            yield lambda: None
+            return
+        with TemporaryServer() as server, _own_settings(server):
             yield server.wait
-    finally:
-        server.stop()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _own_settings(server: TemporaryServer) -> "SettingsContext":
+    """Prefect's settings for runs on the server: none of the user's, above all no key and no password."""
+    with bare():
+        from prefect.context import SettingsContext
+        from prefect.settings import Profile, Settings
 
-
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(0)
-
-
-def _serve(port: int) -> None:
-    import uvicorn
-
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    uvicorn.run(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        host="127.0.0.1",
-        port=port,
-        log_level="error",
-        lifespan="on",
-    )
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+        settings = Settings.model_validate(
+            {
+                "home": server.folder,
+                "api": {"url": server.api_url},
+                # Without heartbeats a flow ends at once; nobody watches for zombies on a server that ends with the run.
+                "flows": {"heartbeat_frequency": None},
+                # Nobody reads the log of a server that ends with the run.
+                "logging": {"to_api": {"enabled": False}},
+            }
+        )
+        return SettingsContext(profile=Profile(name="temporary", settings={}), settings=settings)

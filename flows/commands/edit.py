@@ -1,6 +1,7 @@
 """`uwm edit apply` and `uwm edit undo`."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +92,8 @@ def _write(state: "dict[str, Tensor]", out: Path) -> None:
         write_state_dict(state, draft, {"format": "pt"})
         os.replace(draft, out)
     except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
-        draft.unlink(missing_ok=True)
         raise SpecError(f"cannot write --out {out}: {error}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
     typer.echo(printable(f"wrote {out}"))

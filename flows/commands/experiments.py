@@ -69,7 +69,7 @@ def sweep(
         result: RunResult = sweep_flow(settings, taus, alphas, encoder.value, choose, store, device, workers)
         return result
 
-    finish(in_prefect(start), json)
+    finish(in_prefect(start, store), json)
 
 
 def compare(
@@ -91,7 +91,7 @@ def compare(
         result: RunResult = compare_flow(settings, controls.value, store, device, workers)
         return result
 
-    finish(in_prefect(start), json)
+    finish(in_prefect(start, store), json)
 
 
 def ablate(
@@ -140,4 +140,4 @@ def ablate(
         result: RunResult = ablate_flow(settings, axes, store, device, workers)
         return result
 
-    finish(in_prefect(start), json)
+    finish(in_prefect(start, store), json)

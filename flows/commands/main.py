@@ -5,27 +5,29 @@ import logging
 import os
 import sys
 import warnings
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+from flows.commands.ending import Ending, say, signals_heard
 
-from data_specs.errors import PipelineError
-from data_specs.wording import one_line
+if TYPE_CHECKING:
+    import typer
 
-app = typer.Typer(
-    name="uwm",
-    help="Make a vision-language model safer without training, and measure it (UWM and SafeGround).",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 _DEBUG = "--debug"
-_INTERRUPTED = 130
 
 
-def _register_commands() -> None:
+def _commands() -> "typer.Typer":
+    import typer
+
     from flows.commands import artifacts, config, edit, experiments, export, run, shards
 
+    app = typer.Typer(
+        name="uwm",
+        help="Make a vision-language model safer without training, and measure it (UWM and SafeGround).",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
     app.command("run")(run.run)
     app.command("demo")(run.demo)
     app.command("config")(config.config)
@@ -36,6 +38,7 @@ def _register_commands() -> None:
     app.add_typer(shards.app, name="shards")
     app.add_typer(edit.app, name="edit")
     app.add_typer(artifacts.app, name="artifacts")
+    return app
 
 
 def _quiet_libraries() -> None:
@@ -49,30 +52,49 @@ def _quiet_libraries() -> None:
 
 
 def main() -> None:
-    """Run a command; every error of the user's making ends in one line and its own exit status."""
+    """Run a command; every error of the user's making ends in one line and its own exit status, and so does a signal."""
     debug = _DEBUG in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
-    if not debug:
-        _quiet_libraries()
-    _register_commands()
+    with signals_heard() as ending:
+        try:
+            _run(arguments, debug, ending)
+        except BaseException as error:
+            # Whatever the exception that stopped the work has become on its way.
+            if ending.signal is None and not isinstance(error, KeyboardInterrupt):
+                raise
+            _end(ending, error)
+
+
+def _run(arguments: list[str], debug: bool, ending: Ending) -> None:
+    # Heavy imports are within this, too, where a signal is heard.
+    from data_specs.errors import PipelineError
+
     try:
-        app(args=arguments, prog_name="uwm", standalone_mode=True)
+        if not debug:
+            _quiet_libraries()
+        _commands()(args=arguments, prog_name="uwm", standalone_mode=True)
     except PipelineError as error:
+        if ending.signal is not None:
+            raise
         _fail(f"error: {error}", error.exit_code, debug, error)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where it was", _INTERRUPTED, debug=False, error=None)
     except Exception as error:
+        if ending.signal is not None:
+            raise
         text = (str(error) or "no further word").splitlines()[0]
         _fail(f"error: {type(error).__name__}: {text} (again with --debug for the traceback)", 1, debug, error)
 
 
-def _fail(text: str, status: int, debug: bool, error: BaseException | None) -> None:
-    if debug and error is not None:
+def _end(ending: Ending, error: BaseException) -> NoReturn:
+    _forget_frames(error)
+    say(str(ending))
+    sys.exit(ending.status)
+
+
+def _fail(text: str, status: int, debug: bool, error: BaseException) -> NoReturn:
+    if debug:
         raise error
     _forget_frames(error)
-    sys.stdout.flush()
-    sys.stderr.write(one_line(text) + "\n")
-    sys.stderr.flush()
+    say(text)
     sys.exit(status)
 
 

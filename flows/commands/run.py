@@ -22,7 +22,7 @@ def run(
         result: RunResult = make_safe(settings, store, device, workers)
         return result
 
-    finish(in_prefect(start), json)
+    finish(in_prefect(start, store), json)
 
 
 def demo(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
@@ -34,4 +34,4 @@ def demo(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
         result: RunResult = demo_flow(store)
         return result
 
-    finish(in_prefect(start), json)
+    finish(in_prefect(start, store), json)

@@ -6,18 +6,19 @@ from json import dumps
 import typer
 
 from data_specs.run_result import RunResult
+from flows.commands.ending import work_kept_in
 
 
-def in_prefect(start: Callable[[], RunResult]) -> RunResult:
+def in_prefect(start: Callable[[], RunResult], store: str) -> RunResult:
     """Run a flow against the configured Prefect server or a temporary one, with progress on the screen."""
-    from flows.commands.display import progress_shown
     from flows.temporary_server import prefect_api
 
-    with prefect_api() as wait_for_server:
+    with work_kept_in(store), prefect_api() as wait_for_server:
         # The server starts in its own process while the heavy libraries are imported in this one.
         import open_clip  # noqa: F401
 
         import flows.make_safe  # noqa: F401
+        from flows.commands.display import progress_shown
 
         wait_for_server()
         with progress_shown():

@@ -16,7 +16,7 @@ _IN_TEXT = re.compile(r"\(os error (\d+)\)")
 
 def refused_by_disk(error: BaseException) -> int | None:
     """The system's number of an error of reading or writing files, or of the error behind it; None for any other."""
-    for item in _behind(error):
+    for item in behind(error):
         if isinstance(item, OSError) and item.errno is not None:
             return item.errno
         in_text = _IN_TEXT.search(str(item))
@@ -66,7 +66,7 @@ def refusal(root: Path, code: int, what: str = "an artifact") -> str:
 
 
 def _names_one(error: BaseException, places: Sequence[Path]) -> bool:
-    for item in _behind(error):
+    for item in behind(error):
         names = [str(name) for name in (getattr(item, "filename", None), getattr(item, "filename2", None)) if name]
         text = " ".join([*names, str(item)])
         if any(str(place) in text for place in places):
@@ -74,7 +74,8 @@ def _names_one(error: BaseException, places: Sequence[Path]) -> bool:
     return False
 
 
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
+def behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came of."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from data_specs.errors import ArtifactError, PipelineError
+from data_specs.errors import ArtifactError, MachineError, PipelineError
 from data_specs.manifest import ArtifactRef, FileEntry, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
 from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown
@@ -116,7 +116,7 @@ class Store:
         try:
             write(build)
         except PipelineError as error:
-            if not is_full(error):
+            if not (is_full(error) or isinstance(error, MachineError)):
                 shutil.rmtree(scratch, ignore_errors=True)
             raise
         self._publish(ref, build, context, started)

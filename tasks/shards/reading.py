@@ -1,6 +1,7 @@
 """Decoded batches from shards, in order, by worker processes that share the work batch by batch."""
 
 import shutil
+import signal
 import tarfile
 import threading
 import weakref
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_expander
 
-from data_specs.errors import DataError, PipelineError
+from data_specs.errors import DataError, MachineError
 from data_specs.run_config import Content, Encoder
 from data_specs.samples import (
     CLASS_SUFFIX,
@@ -180,7 +181,10 @@ def _changed(plan: ShardPlan, detail: str) -> DataError:
     )
 
 
-def _forget_exit_hooks(_worker: int) -> None:
+def _prepare_worker(_worker: int) -> None:
+    # Who presses Ctrl-C sends it to all processes of the terminal; the parent ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # A forked worker inherits the exit hooks of the parent's threads, which do not live in it: Prefect's
     # event worker fails there on an assertion, and the loader reports a worker that died.
     getattr(threading, "_threading_atexits", []).clear()
@@ -240,9 +244,9 @@ class BatchStream:
             yield batch.as_tensors()
         self._next = plan_index + 1
 
-    def _lost(self, plan_index: int, number: int, what: str) -> PipelineError:
+    def _lost(self, plan_index: int, number: int, what: str) -> MachineError:
         keys = self._reader.keys(plan_index - self._start, number)
-        return PipelineError(
+        return MachineError(
             f"the processes that decode samples ended at or after sample {keys[0]!r} of shard"
             f" {self._plans[plan_index].shard.location}: {what}. Memory or shared memory may be too small: use --workers 0,"
             " or in a container --shm-size=1g"
@@ -271,5 +275,5 @@ class BatchStream:
             prefetch_factor=_AHEAD if self._workers else None,
             pin_memory=self._pin_memory and not self._reader.by_pipe,
             timeout=_LONGEST_WAIT_SECONDS if self._workers else 0,
-            worker_init_fn=_forget_exit_hooks,
+            worker_init_fn=_prepare_worker,
         )

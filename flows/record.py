@@ -1,0 +1,101 @@
+"""What a run leaves behind in its store beside artifacts: who asked for what, when, how it ended and what it measured."""
+
+import getpass
+import json
+import os
+import platform
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from data_specs.evaluation_files import read_intervals
+from data_specs.run_result import RunResult
+from data_specs.wording import one_line
+from tasks.lineage.circumstances import now
+from tasks.lineage.store import Store
+
+RUNS = ".runs"
+Status = Literal["running", "completed", "failed", "interrupted"]
+
+
+@dataclass
+class RunRecord:
+    """One run's record, `STORE/.runs/ID.json`; a run that was killed outright stays `running`."""
+
+    path: Path
+    content: dict[str, Any]
+    result: RunResult | None = None
+
+    def write(self, status: Status, error: BaseException | None = None) -> None:
+        """Put the record down as it stands; a store that cannot be written gets none."""
+        self.content["status"] = status
+        if status != "running":
+            self.content["ended"] = now()
+        if error is not None:
+            self.content["error"] = one_line(f"{type(error).__name__}: {error}")
+        if self.result is not None:
+            self.content |= _outcome(self.result)
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self.path.with_suffix(".tmp")
+            draft.write_text(json.dumps(self.content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            draft.replace(self.path)
+
+
+@contextmanager
+def recorded(store: Store, settings: dict[str, Any]) -> Iterator[RunRecord]:
+    """Keep the record of the block: as it begins, and as it ends.
+
+    Args:
+        store: where the record lies.
+        settings: of the run, as they were resolved.
+    """
+    started = now()
+    name = f"{started[:19].replace(':', '').replace('-', '')}-{secrets.token_hex(4)}"
+    content = {
+        "id": name,
+        "command": sys.argv,
+        "settings": settings,
+        "user": _user(),
+        "host": platform.node(),
+        "process": os.getpid(),
+        "started": started,
+    }
+    record = RunRecord(store.root / RUNS / f"{name}.json", content)
+    record.write("running")
+    try:
+        yield record
+    except Exception as error:
+        record.write("failed", error)
+        raise
+    except BaseException as error:  # a signal, or a flow that was cancelled
+        record.write("interrupted", error)
+        raise
+    record.write("completed")
+
+
+def _outcome(result: RunResult) -> dict[str, Any]:
+    intervals = {}
+    for role, place in result.artifacts.items():
+        if role.startswith("evaluation."):
+            with suppress(OSError, ValueError):
+                intervals[role.removeprefix("evaluation.")] = read_intervals(Path(place.path))
+    return {
+        "artifacts": {role: place.version for role, place in result.artifacts.items()},
+        "computed": result.computed,
+        "reused": result.reused,
+        "figures": result.metrics,
+        "intervals": intervals,
+        "seconds": result.seconds,
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
