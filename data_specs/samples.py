@@ -33,9 +33,17 @@ LARGEST_MEMBER_BYTES: dict[str, int] = {
     CLASS_SUFFIX: 64,
 }
 LONGEST_CAPTION = 10_000
+# A byte-pair tokenizer's work grows with the square of a Latin word; Chinese and Thai, without spaces, cost little.
+LONGEST_WORD = 1000
+# A tag is a label, which is written in every row of the statistics.
+LONGEST_TAG = 1000
 LONGEST_KEY_BYTES = 1024
 # A picture's shorter side is brought to the model's size before the crop, so a thin one is enlarged by its ratio.
 LARGEST_SIDE_RATIO = 50
+# Segments of a JPEG before its pixels, or chunks of a PNG: encoders write one for some kilobytes of pixels.
+MOST_IMAGE_PARTS = 100_000
+# Each scan of a progressive JPEG passes over all pixels, though it may be a few bytes. Encoders write about ten.
+MOST_JPEG_SCANS = 64
 
 # webdataset cuts a member's name at the first dot of its base name, so a dot in a key would split it.
 VALID_KEY = re.compile(r"^[^./\x00-\x1f\x7f][^.\x00-\x1f\x7f]*$")

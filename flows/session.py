@@ -18,9 +18,9 @@ from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Made, Store
-from tasks.manipulation.edit_file import read_edit
 from tasks.manipulation.in_place import edited_in_place
-from tasks.manipulation.task import EDIT_FILE
+from tasks.manipulation.edit_file import EDIT_FILE
+from tasks.manipulation.stored_edit import stored_edit
 from tasks.shards.copies import Copies
 from tasks.shards.inspection import Shard, open_shards
 from tasks.shards.location import expand_locations, is_elsewhere
@@ -62,7 +62,7 @@ class Session:
     def edited_in_place(self, edit: ArtifactRef) -> Iterator[LoadedModel]:
         """The original model with an edit applied for as long as the block lasts."""
         path = self.store.path(edit) / EDIT_FILE
-        with edited_in_place(self.original(), read_edit(path), path) as loaded:
+        with edited_in_place(self.original(), stored_edit(self.store, edit), path) as loaded:
             yield loaded
 
     def shards(self, patterns: Sequence[str], content: Content | None = None) -> list[Shard]:

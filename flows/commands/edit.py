@@ -1,43 +1,51 @@
 """`uwm edit apply` and `uwm edit undo`."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_specs.errors import SpecError
-from data_specs.wording import printable
+from data_specs.wording import printable, reason
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tasks.encoders.weights_file import WeightsFile
 
 app = typer.Typer(help="Apply an edit to a checkpoint, or undo it.", no_args_is_help=True)
 
 EditArgument = Annotated[
     Path, typer.Argument(metavar="EDIT", help="edit.safetensors of an edit artifact, or the artifact's folder.")
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")]
+OutOption = Annotated[Path, typer.Option("--out", help="The .safetensors file to write; never one that is read.")]
 
 
 @app.command("apply")
 def apply(
     edit: EditArgument,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint, or a run's CONFIG.yaml for its model.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Checkpoint, its folder, or a run's CONFIG.yaml for its model.")
+    ],
     out: OutOption,
 ) -> None:
     """Write the edited model; refused for any model but the edit's own."""
     from tasks.manipulation.edit import apply_edit, rounding
-    from tasks.manipulation.edit_file import read_edit
+    from tasks.manipulation.stored_edit import edit_at
 
-    _require_other_file(out, _edit_file(edit), model)
-    change, state = read_edit(_edit_file(edit)), _read_model(model)
-    _write(apply_edit(change, state), out)
-    if difference := rounding(change, state):
+    with _readable():
+        _require_free(out, edit, model)
+        change, base = edit_at(edit), _read_model(model, out)
+    _write(apply_edit(change, base.state), base.quick_gelu, out)
+    if difference := rounding(change, base.state):
         typer.echo(
-            f"notice: the checkpoint is in half precision, so {out} is rounded: its edited weights differ by up to"
-            f" {difference:.2g} of their size from those that were measured in float32",
+            printable(
+                f"notice: the checkpoint is in half precision, so {out} is rounded: its edited weights differ by up to"
+                f" {difference:.2g} of their size from those that were measured in float32"
+            ),
             err=True,
         )
 
@@ -45,51 +53,89 @@ def apply(
 @app.command("undo")
 def undo(
     edit: EditArgument,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint of the edited model.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint of the edited model, or its folder.")],
     out: OutOption,
 ) -> None:
     """Write the original weights, bit for bit."""
     from tasks.manipulation.edit import undo_edit
-    from tasks.manipulation.edit_file import read_edit
+    from tasks.manipulation.stored_edit import edit_at
 
-    _require_other_file(out, _edit_file(edit), model)
-    change = read_edit(_edit_file(edit))
-    _write(undo_edit(change, _read_model(model)), out)
-
-
-def _edit_file(path: Path) -> Path:
-    return path / "edit.safetensors" if path.is_dir() else path
+    with _readable():
+        _require_free(out, edit, model)
+        change, edited = edit_at(edit), _read_model(model, out)
+    _write(undo_edit(change, edited.state), edited.quick_gelu, out)
 
 
-def _require_other_file(out: Path, *read: Path) -> None:
-    if out.resolve() in [path.resolve() for path in read]:
-        raise SpecError(f"--out {out} is a file that is read, and would be lost; choose another")
+@contextmanager
+def _readable() -> Iterator[None]:
+    """A path that the system refuses (no permission, too long) is a wrong setting."""
+    try:
+        yield
+    except OSError as error:
+        raise SpecError(
+            f"cannot read {error.filename}: {reason(error)}; give EDIT, MODEL and --out as paths"
+        ) from error
 
 
-def _read_model(path: Path) -> "dict[str, Tensor]":
-    from tasks.encoders.checkpoint import read_state_dict
+def _read_model(path: Path, out: Path) -> "WeightsFile":
+    from tasks.encoders.model_json import CONFIG
+    from tasks.encoders.transformers_format import WEIGHTS, read_checkpoint
+    from tasks.encoders.weights_file import WeightsFile, read_weights
 
     if path.suffix in (".yaml", ".yml"):
-        from data_specs.config_file import load_config
-        from tasks.encoders.loading import load_model
+        return _model_of(path, out)
+    if not path.is_dir():
+        return read_weights(path)
+    if (path / CONFIG).is_file():
+        return WeightsFile(read_checkpoint(path), None)
+    if not (path / WEIGHTS).is_file():
+        raise SpecError(
+            f"MODEL {path} is a folder without {WEIGHTS}; name the checkpoint's file, or a run's CONFIG.yaml"
+        )
+    return read_weights(path / WEIGHTS)
 
-        return dict(load_model(load_config(path).model).model.state_dict())
-    if path.is_dir():
-        raise SpecError(f"MODEL {path} is a folder, expected a checkpoint file, or a run's CONFIG.yaml for its model")
-    return dict(read_state_dict(path))
+
+def _model_of(path: Path, out: Path) -> "WeightsFile":
+    from data_specs.config_file import load_config
+    from tasks.encoders.loading import load_model, stated_quick_gelu
+    from tasks.encoders.weights_file import WeightsFile
+
+    config = load_config(path).model
+    _require_free(out, Path(config.weights or config.architecture))
+    loaded = load_model(config)
+    return WeightsFile(dict(loaded.model.state_dict()), stated_quick_gelu(config, loaded.architecture))
 
 
-def _write(state: "dict[str, Tensor]", out: Path) -> None:
-    from safetensors import SafetensorError
-
-    from tasks.encoders.checkpoint import SAFETENSORS, write_state_dict
+def _require_free(out: Path, *read: Path) -> None:
+    """Refuse an output in the place of what is read, before the only copy is lost."""
+    from tasks.encoders.checkpoint import SAFETENSORS
+    from tasks.lineage.contents import is_stored
 
     if out.suffix != SAFETENSORS:
         raise SpecError(f"--out {out} must end in {SAFETENSORS}, the one format that is written")
-    draft = out.with_name(out.name + ".part")
+    if out.is_dir():
+        raise SpecError(f"--out {out} is a folder; name a file in it")
+    if any(is_stored(folder) for folder in out.resolve().parents):
+        raise SpecError(f"--out {out} would change the artifact that lies there; choose another folder")
+    if out.exists() and any(_is_of(out, path) for path in read):
+        raise SpecError(f"--out {out} is a file that is read, and would be lost; choose another")
+
+
+def _is_of(file: Path, read: Path) -> bool:
+    return any(path.samefile(file) for path in ([read, *read.iterdir()] if read.is_dir() else [read]) if path.exists())
+
+
+def _write(state: "dict[str, Tensor]", quick_gelu: bool | None, out: Path) -> None:
+    from safetensors import SafetensorError
+
+    from tasks.encoders.checkpoint import write_state_dict
+
+    # What a weights file is asked for when it is read, and what a CONFIG.yaml knows.
+    said = {} if quick_gelu is None else {"quick_gelu": str(quick_gelu).lower()}
+    draft = out.with_name(f".uwm-{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_state_dict(state, draft, {"format": "pt"})
+        write_state_dict(state, draft, {"format": "pt"} | said)
         os.replace(draft, out)
     except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
         raise SpecError(f"cannot write --out {out}: {error}") from error

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,11 +29,16 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def write_state_dict(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors; the same tensors and metadata give the same bytes."""
+    # safetensors makes a file that its owner alone may read; this one is as open as any that a program writes here.
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())},
         path,
         metadata=dict(metadata or {}) or None,
     )
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
     if len(metadata or {}) > 1:
         _sort_metadata(path)
 

@@ -89,7 +89,7 @@ def _zipped(path: Path) -> Kind:
     names = [member.filename for member in members]
     if not any(name.endswith("/data.pkl") for name in names):
         shown = ", ".join(repr(name[:_SHOWN]) for name in names[:2]) or "nothing"
-        return Kind(None, f"a zip archive that holds {shown}; unpack it and give the checkpoint inside")
+        return Kind(None, f"a zip archive that holds {shown}; unpack it and give the file inside")
     # torch stores its records as they are; a compressed one could unpack to any size.
     if any(member.compress_type != zipfile.ZIP_STORED for member in members if _RECORD.fullmatch(member.filename)):
         return Kind(None, "a compressed zip archive, as torch writes none; save its state dict as .safetensors")

@@ -25,7 +25,7 @@ from tasks.encoders.transformers_format import (
     locate_checkpoint,
     read_checkpoint,
 )
-from tasks.encoders.unstated import with_activation_asked, with_what_a_file_leaves_open
+from tasks.encoders.unstated import foreign_tower, with_activation_asked, with_what_a_file_leaves_open
 from tasks.encoders.weights_file import read_weights
 from tasks.lineage.progress import notice
 
@@ -108,6 +108,19 @@ def _load(config: ModelConfig) -> LoadedModel:
         if any(tensor.dtype == torch.float64 for tensor in weights.state.values()):
             notice(f"model.weights {path} are stored in float64 and rounded to float32")
     return load_weights(architecture, weights.state, source=str(path))
+
+
+def stated_quick_gelu(config: ModelConfig, architecture: Architecture) -> bool | None:
+    """Whether a loaded model runs with QuickGELU, where the settings or what they name say so.
+
+    Returns:
+        None where it was assumed, as for a weights file that does not say, or where a tower has an activation of its own.
+    """
+    cfg = architecture.model_cfg
+    if foreign_tower(cfg) is not None:
+        return None
+    stated = config.quick_gelu is not None or "quick_gelu" in cfg or _states_activation(config) is not None
+    return bool(cfg.get("quick_gelu", False)) if stated else None
 
 
 def _is_published(config: ModelConfig) -> bool:

@@ -1,8 +1,10 @@
 """What the store knows of an edited model: the edit, the data behind it, its measurements."""
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from data_specs.errors import ArtifactError
 from data_specs.evaluation_files import INTERVALS_FILE, read_intervals, read_metrics
@@ -14,6 +16,7 @@ from tasks.lineage.progress import notice
 from tasks.lineage.store import Store
 from tasks.lineage.trace import inputs_of
 
+_EDIT_FILE, _INDEX = "edit.safetensors", ".index"
 _SHARDS = "shards"
 # What an evaluation's inputs say of the data, beside the shards; the rest is of the model.
 _OF_THE_DATA = ("samples", "contents", "class_names", "templates")
@@ -100,7 +103,8 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
         The record.
 
     Raises:
-        ArtifactError: an artifact that it was made of is missing, or a manifest lacks what a run records.
+        ArtifactError: an artifact that it was made of is missing, its edit has changed, or a manifest lacks what a run
+            records.
     """
     model = store.manifest(ref)
     edit_ref, base = model.recipe.inputs.get("edit"), model.recipe.inputs.get("model")
@@ -108,7 +112,8 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
         raise ArtifactError(
             f"model {ref.version[:12]} names no edit and base model in its manifest; run `uwm run` again"
         )
-    edit = store.manifest(edit_ref)
+    edit = store.check(edit_ref)
+    _require_counts(store.path(edit_ref) / _EDIT_FILE, edit)
     behind = _ancestors(store, edit_ref)
     names = {item.recipe.settings.get("tokenizer") for item in behind}
     return ModelRecord(
@@ -122,6 +127,24 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
         calibration=_data_versions(behind),
         measurements=_measurements(store, {ref, edit_ref}, base),
     )
+
+
+def _require_counts(path: Path, edit: Manifest) -> None:
+    """Refuse counts of changed weights that are not those of the edit's file: no digest covers a manifest's counts."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.endswith(_INDEX)]  # noqa: SIM118
+            found = {name.removesuffix(_INDEX): file.get_slice(name).get_shape()[0] for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"cannot read {path}: {error}; run `uwm run` again") from error
+    counts: dict[str, dict[str, Any]] = edit.counts.get("layers", {})
+    told = {layer: count.get("n_selected") for layer, count in counts.items()}
+    for layer in sorted(found.keys() | told.keys()):
+        if found.get(layer) != told.get(layer):
+            raise ArtifactError(
+                f"edit {edit.version[:12]}: its manifest counts {told.get(layer)} changed weights of layer {layer}, its"
+                f" file {found.get(layer)}; remove the artifact's folder to have it made anew"
+            )
 
 
 def _ancestors(store: Store, ref: ArtifactRef) -> list[Manifest]:

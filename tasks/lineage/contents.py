@@ -1,13 +1,14 @@
 """What lies in an artifact's folder: its manifest and plain files, and nothing that leads out of it."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from data_specs.errors import ArtifactError
-from data_specs.manifest import ArtifactRef, Manifest
+from data_specs.manifest import VERSION_PATTERN, ArtifactRef, Manifest
 from tasks.lineage.digest import describe_files, recipe_version
 
 MANIFEST = "manifest.json"
@@ -57,23 +58,41 @@ def require_own(manifest: Manifest, ref: ArtifactRef) -> None:
         )
 
 
-def check_beside_manifest(path: Path) -> None:
+def check_beside_manifest(path: Path) -> list[Manifest]:
     """Compare a file of an artifact's folder, in a store or copied out of it, with the manifest beside it.
 
+    Returns:
+        The manifest; none for a file that lies in no artifact, and of a link perhaps two, here and where it leads.
+
     Raises:
-        ArtifactError: it is not the file that the manifest lists, or the manifest is not of its recipe.
+        ArtifactError: it is not the file that the manifest lists, the manifest is missing from a folder that is named
+            after a version, or it is not of its recipe or folder.
     """
-    beside = path.parent / MANIFEST
-    if not beside.is_file():
-        return
+    places = {place.parent: place for place in (path.absolute(), path.resolve())}
+    return [
+        _manifest_beside(place)
+        for place in places.values()
+        if is_stored(place.parent) or (place.parent / MANIFEST).is_file()
+    ]
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether a folder has a version's name, as those of a store have."""
+    return bool(re.fullmatch(VERSION_PATTERN, folder.name))
+
+
+def _manifest_beside(path: Path) -> Manifest:
+    folder = path.parent
     try:
-        manifest = Manifest.model_validate_json(beside.read_bytes())
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
-        raise ArtifactError(f"{beside} is not a readable manifest; {REMEDY}") from error
-    require_own(manifest, manifest.ref)
-    (found,) = describe_files(path.parent, [path.name])
+        raise ArtifactError(f"{folder / MANIFEST} is not a readable manifest; {REMEDY}") from error
+    version = folder.name if is_stored(folder) else manifest.version
+    require_own(manifest, ArtifactRef(kind=manifest.recipe.kind, version=version))
+    (found,) = describe_files(folder, [path.name])
     if found not in manifest.files:
         raise ArtifactError(f"{path} is not the file that {MANIFEST} beside it lists: it has changed; {REMEDY}")
+    return manifest
 
 
 def artifact_files(folder: Path, ref: ArtifactRef) -> list[str]:

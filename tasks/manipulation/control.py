@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_specs.errors import ArtifactError
 from tasks.lineage.digest import text_sha256
-from tasks.manipulation.edit import Edit, positions
+from tasks.manipulation.edit import CONTROL_RULE, Edit, positions, require_originals
 
 
 def random_control(edit: Edit, weights: dict[str, Tensor], *, seed: int) -> Edit:
@@ -18,10 +19,18 @@ def random_control(edit: Edit, weights: dict[str, Tensor], *, seed: int) -> Edit
 
     Returns:
         The control.
+
+    Raises:
+        ArtifactError: the edit is not of these weights.
     """
     layers = {}
     for layer, change in edit.layers.items():
+        if layer not in weights:
+            raise ArtifactError(
+                f"the edit changes layer {layer}, which the model does not have; it is for another model"
+            )
+        require_originals(layer, change, weights[layer])
         generator = np.random.default_rng(int(text_sha256(f"{seed} {layer}")[:16], 16))
         drawn = generator.choice(weights[layer].numel(), size=len(change.index), replace=False, shuffle=False)
         layers[layer] = positions(torch.from_numpy(np.sort(drawn)), weights[layer], change.encoder)
-    return Edit(edit.base_model, layers, edit.alpha, dict.fromkeys(edit.rule, "random"), edit.tau)
+    return Edit(edit.base_model, layers, edit.alpha, dict.fromkeys(edit.rule, CONTROL_RULE), edit.tau)

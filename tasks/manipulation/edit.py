@@ -1,17 +1,22 @@
 """An edit: which weights are multiplied by alpha, and the values that stood there."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from data_specs.errors import ArtifactError
 from data_specs.families import encoder_of
-from data_specs.run_config import ENCODERS
+from data_specs.manifest import VERSION_PATTERN
+from data_specs.run_config import ENCODERS, Rule
+from data_specs.wording import shown
 from tasks.encoders.checkpoint import model_digest, tensor_digests
 
 LARGEST_ALPHA = 10  # the settings' bound, of either sign
+CONTROL_RULE = "random"
 _WEIGHT = ".weight"
 
 
@@ -43,17 +48,37 @@ def require_sound(edit: Edit) -> None:
     """Refuse what can be no edit of any model.
 
     Raises:
-        ArtifactError: positions are not ascending, a value or alpha is not finite, or the parts do not belong together.
+        ArtifactError: positions are not ascending, a value or alpha is not finite, rule or tau are none of the
+            settings', or the parts do not belong together.
     """
+    if not re.fullmatch(VERSION_PATTERN, edit.base_model):
+        raise _broken(f"its base model is {shown(edit.base_model)}, expected a SHA-256 in hexadecimal")
+    if not edit.layers:
+        raise _broken("it names no layer")
     for encoder, alpha in edit.alpha.items():
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) <= LARGEST_ALPHA:
             raise _broken(
-                f"alpha of {encoder} is {alpha!r}, expected a number from -{LARGEST_ALPHA} to {LARGEST_ALPHA}"
+                f"alpha of {encoder} is {shown(alpha)}, expected a number from -{LARGEST_ALPHA} to {LARGEST_ALPHA}"
             )
     for layer, change in edit.layers.items():
         _require_sound_layer(layer, change)
         if change.encoder not in edit.alpha:
             raise _broken(f"layer {layer} is of the {change.encoder} encoder, which has no alpha")
+    _require_settings(edit)
+
+
+def _require_settings(edit: Edit) -> None:
+    for name, values in (("rule", edit.rule), ("tau", edit.tau)):
+        if values.keys() != edit.alpha.keys() or not values.keys() <= set(ENCODERS):
+            raise _broken(
+                f"{name} is {shown(values)}, expected one of each encoder with an alpha, so {list(edit.alpha)}"
+            )
+    for encoder, rule in edit.rule.items():
+        if rule not in (*get_args(Rule), CONTROL_RULE):
+            raise _broken(f"rule of {encoder} is {shown(rule)}, expected {', '.join(get_args(Rule))} or {CONTROL_RULE}")
+    for encoder, tau in edit.tau.items():
+        if isinstance(tau, bool) or not isinstance(tau, int | float) or not 0 < tau < 1:
+            raise _broken(f"tau of {encoder} is {shown(tau)}, expected a number between 0 and 1")
 
 
 def _require_sound_layer(layer: str, change: LayerEdit) -> None:
@@ -95,15 +120,7 @@ def changed_values(layer: str, change: LayerEdit, alpha: float, weight: Tensor) 
     Raises:
         ArtifactError: a position is outside of the layer, other values stand there, or the products do not fit the type.
     """
-    _require_inside(layer, change, weight)
-    found = weight.reshape(-1)[change.index.to(weight.device)].cpu()
-    different = (_bits(found) != _bits(change.original)).nonzero()
-    if len(different):
-        first = int(different[0])
-        raise _broken(
-            f"at position {int(change.index[first])} of layer {layer} it says {float(change.original[first])!r}, the model"
-            f" {float(found[first])!r} ({len(different)} of {len(found)} values differ)"
-        )
+    require_originals(layer, change, weight)
     wide = change.original if change.original.dtype == torch.float64 else change.original.float()
     values = alpha * wide
     if not bool(torch.isfinite(values.to(weight.dtype)).all()):
@@ -111,6 +128,23 @@ def changed_values(layer: str, change: LayerEdit, alpha: float, weight: Tensor) 
             f"layer {layer}: {alpha} times its weights does not fit {weight.dtype}; use a smaller alpha"
         )
     return values
+
+
+def require_originals(layer: str, change: LayerEdit, weight: Tensor) -> None:
+    """Refuse positions outside of a weight [out, in], and originals that are not what stands there, bit for bit.
+
+    Raises:
+        ArtifactError: one of these.
+    """
+    _require_inside(layer, change, weight)
+    found = weight.detach().reshape(-1)[change.index.to(weight.device)].cpu()
+    different = (_bits(found) != _bits(change.original)).nonzero()
+    if len(different):
+        first = int(different[0])
+        raise _broken(
+            f"at position {int(change.index[first])} of layer {layer} it says {float(change.original[first])!r}, the model"
+            f" {float(found[first])!r} ({len(different)} of {len(found)} values differ)"
+        )
 
 
 def _require_inside(layer: str, change: LayerEdit, weight: Tensor) -> None:

@@ -11,11 +11,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from data_specs.errors import ArtifactError, SpecError
+from data_specs.wording import SHOWN_LENGTH, one_line, printable, shortened, shown
 from tasks.encoders.checkpoint import write_state_dict
 from tasks.lineage.contents import check_beside_manifest
 from tasks.lineage.digest import canonical_json
 from tasks.manipulation.edit import Edit, LayerEdit, require_sound
 
+EDIT_FILE = "edit.safetensors"
 _INDEX, _ORIGINAL = ".index", ".original"
 _FORMAT, _DIGEST = "unsafe_weights_edit/1", "content_sha256"
 _KNOWN = frozenset({"format", "base_model_digest", "alpha", "rule", "tau", "encoder", _DIGEST})
@@ -51,11 +53,13 @@ def read_edit(path: Path) -> Edit:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if "base_model_digest" not in metadata:
-                raise SpecError(f"{path} is not an edit file, expected edit.safetensors as a run makes it")
+            if "base_model_digest" not in metadata and metadata.get("format") != _FORMAT:
+                raise SpecError(f"{path} is not an edit file, expected {EDIT_FILE} as a run makes it")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise SpecError(f"{path} is not an edit file, expected edit.safetensors as a run makes it: {error}") from error
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        # What safetensors and torch raise for a header that they cannot make a tensor of.
+        why = one_line(str(error) or type(error).__name__, 160)
+        raise SpecError(f"{path} is not an edit file, expected {EDIT_FILE} as a run makes it: {why}") from error
     try:
         return _parsed(metadata, tensors)
     except ArtifactError as error:
@@ -67,23 +71,25 @@ def _parsed(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Edit:
     if metadata.get(_DIGEST, digest := _content_digest(tensors, metadata)) != digest:
         raise ArtifactError("the edit is damaged: its content is not what was written; take it from its run again")
     if unknown := metadata.keys() - _KNOWN:
-        raise ArtifactError(f"the edit is damaged: it says {min(unknown)!r} of itself; take it from its run again")
+        raise ArtifactError(f"the edit is damaged: it says {shown(min(unknown))} of itself; take it from its run again")
     encoders = _by_name(metadata, "encoder", str)
     expected = {layer + part for layer in encoders for part in (_INDEX, _ORIGINAL)}
     if expected != tensors.keys():
         name = min(expected ^ tensors.keys())
         what = "is missing" if name in expected else "is of no layer that it names"
-        raise ArtifactError(f"the edit is damaged: tensor {name} {what}; take it from its run again")
+        raise ArtifactError(
+            f"the edit is damaged: tensor {shortened(printable(name), SHOWN_LENGTH)} {what}; take it from its run again"
+        )
     if metadata.get("format") != _FORMAT:
         raise ArtifactError(
-            f"the edit is of format {metadata.get('format')!r}, expected {_FORMAT}; use the version that wrote it"
+            f"the edit is of format {shown(metadata.get('format'))}, expected {_FORMAT}; use the version that wrote it"
         )
     layers = {
         layer: LayerEdit(encoder, tensors[layer + _INDEX], tensors[layer + _ORIGINAL])
         for layer, encoder in encoders.items()
     }
     edit = Edit(
-        metadata["base_model_digest"],
+        metadata.get("base_model_digest", ""),
         layers,
         _by_name(metadata, "alpha", int | float),
         _by_name(metadata, "rule", str),
@@ -95,11 +101,18 @@ def _parsed(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Edit:
 
 def _by_name(metadata: Mapping[str, str], field: str, kind: Any) -> dict[str, Any]:
     try:
-        found = json.loads(metadata[field])
+        found = json.loads(metadata[field], object_pairs_hook=_once)
     except (KeyError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, kind) for value in found.values()):
         raise ArtifactError(f"the edit is damaged: its {field} cannot be read; take it from its run again")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name twice")
     return found
 
 

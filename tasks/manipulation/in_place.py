@@ -82,4 +82,6 @@ def edited_in_place(loaded: LoadedModel, edit: Edit, path: Path | None = None) -
 
 @torch.no_grad()
 def _put(weight: Tensor, index: Tensor, values: Tensor) -> None:
-    weight.view(-1)[index.to(weight.device)] = values.to(weight)
+    # By row and column: a flat view of a weight that is not contiguous would be a copy.
+    place, width = index.to(weight.device), weight.shape[1]
+    weight[place // width, place % width] = values.to(weight)

@@ -17,11 +17,11 @@ from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.manipulation.control import random_control
 from tasks.manipulation.edit import Edit, apply_edit, positions
-from tasks.manipulation.edit_file import read_edit, write_edit
+from tasks.manipulation.edit_file import EDIT_FILE, write_edit
+from tasks.manipulation.stored_edit import stored_edit
 from tasks.selection.rules import select
 from tasks.selection.scores_table import layer_files, read_scores
 
-EDIT_FILE = "edit.safetensors"
 MODEL_FILE = "model.safetensors"
 
 
@@ -76,7 +76,7 @@ def draw_control(edit: ArtifactRef, seed: int, loaded: LoadedModel, store: Store
 
     def write(build: Build) -> None:
         weights = _weights(loaded)
-        _finish(build, random_control(read_edit(store.path(edit) / EDIT_FILE), weights, seed=seed), weights)
+        _finish(build, random_control(stored_edit(store, edit), weights, seed=seed), weights)
 
     return store.materialise(recipe, write, context)
 
@@ -96,7 +96,7 @@ def edit_model(edit: ArtifactRef, loaded: LoadedModel, store: Store, context: Ru
 
     def write(build: Build) -> None:
         state = {name: tensor.cpu() for name, tensor in loaded.model.state_dict().items()}
-        edited = apply_edit(read_edit(store.path(edit) / EDIT_FILE), state)
+        edited = apply_edit(stored_edit(store, edit), state)
         write_state_dict(edited, build.folder / MODEL_FILE, {"format": "pt"})
         (build.folder / OPEN_CLIP_CONFIG).write_text(loaded.architecture.config_json(), encoding="utf-8")
         digests = tensor_digests(edited)

@@ -1,11 +1,6 @@
 """Single members of pairs, read from their shards without the rest."""
 
-import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from lzma import LZMAError
-
-from webdataset.tariterators import base_plus_ext
 
 from data_specs.errors import DataError
 from data_specs.run_config import Content, Encoder
@@ -13,6 +8,8 @@ from data_specs.samples import member_names
 from data_specs.schemas import pair_id
 from data_specs.wording import shown
 from tasks.shards.inspection import Shard
+from tasks.shards.tar import FILE, UNREADABLE, Tar, split_name
+from tasks.shards.tar_headers import ReadError
 
 # Pair, encoder, side.
 MemberKey = tuple[str, Encoder, Content]
@@ -61,17 +58,17 @@ def _names(shard: Shard, wanted: set[MemberKey]) -> dict[tuple[str, str], Member
 def _read(shard: Shard, names: dict[tuple[str, str], MemberKey]) -> Iterator[tuple[MemberKey, bytes]]:
     left = dict(names)
     try:
-        with tarfile.open(shard.path, "r:*") as tar:
+        with Tar(shard.path) as tar:
             for entry in tar:
-                tar.members = []  # type: ignore[attr-defined]  # else a tar of millions of members fills memory
-                key, ending = base_plus_ext(entry.name)
-                member = left.pop((key, ending.lower()), None) if key is not None and entry.isreg() else None
-                file = tar.extractfile(entry) if member is not None else None
-                if member is not None and file is not None:
-                    yield member, file.read()
+                key, ending = split_name(entry.name)
+                if key is None or ending is None or entry.kind != FILE:
+                    continue
+                member = left.pop((key, ending.lower()), None)
+                if member is not None:
+                    yield member, tar.read(entry)
                 if not left:
                     return
-    except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError) as error:
+    except (ReadError, *UNREADABLE) as error:
         raise _changed(shard, f"{type(error).__name__}: {error}") from error
     raise _changed(shard, f"member {shown('.'.join(min(left)))} is gone")
 

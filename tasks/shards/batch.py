@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from data_specs.errors import PipelineError
 from data_specs.run_config import Content
 from tasks.shards.plan import BadSample
 
@@ -24,7 +25,7 @@ class Batch:
     tags: list[str | None]
     inputs: dict[Content, Tensor]
     bad: list[BadSample]
-    error: str | None = None
+    error: PipelineError | None = None
 
     def as_arrays(self) -> "Batch":
         """The same batch without tensors, which travel between processes in shared memory; arrays go through a pipe."""

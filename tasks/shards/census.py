@@ -12,6 +12,7 @@ from data_specs.errors import DataError
 from data_specs.run_config import CONTENTS, ENCODERS, Content, Encoder
 from data_specs.samples import member_names, needed_contents
 from tasks.lineage.progress import advance, stage
+from tasks.shards.images import first_line
 from tasks.shards.inspection import Shard, inspect_shard
 from tasks.shards.location import local_copy
 from tasks.shards.plan import BadSample, plan_reading
@@ -70,8 +71,8 @@ def take_census(locations: Sequence[str], folder: Path, *, workers: int = 0) -> 
                 shards[index] = _open(census.location, folder, first)
             except DataError as error:
                 census.error = str(error)
-            except (OSError, MemoryError) as error:
-                census.error = f"shard {census.location} cannot be checked: {type(error).__name__} {error}".rstrip()
+            except Exception as error:  # whatever one shard holds, the others are checked
+                census.error = f"shard {census.location} cannot be checked: {type(error).__name__}: {first_line(error)}"
         for paired in (True, False):
             alike = {index: shard for index, shard in shards.items() if shard.paired is paired}
             encoders = _encoders_present(alike.values(), paired)

@@ -1,14 +1,17 @@
 """From a member's bytes to an image, a caption or a tag, or a bad sample with its reason."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 
-from data_specs.samples import CLASS_SUFFIX, LONGEST_CAPTION, TAG_SUFFIX
+from data_specs.samples import CLASS_SUFFIX, LONGEST_CAPTION, LONGEST_TAG, LONGEST_WORD, TAG_SUFFIX
 from tasks.shards.images import BadImage, decode_rgb
 from tasks.shards.plan import BadSample
+
+_TOO_LONG_WORD = re.compile(rf"[A-Za-z]{{{LONGEST_WORD + 1}}}")
 
 
 class Undecodable(Exception):
@@ -38,6 +41,9 @@ def decode_caption(data: bytes, *, key: str, name: str) -> str:
     if len(caption) > LONGEST_CAPTION:
         detail = f"{name} has {len(caption)} characters, expected at most {LONGEST_CAPTION}"
         raise Undecodable(BadSample(key, "member too large", detail))
+    if _TOO_LONG_WORD.search(caption):
+        detail = f"{name} has a word of over {LONGEST_WORD} letters"
+        raise Undecodable(BadSample(key, "member too large", detail))
     return caption
 
 
@@ -57,4 +63,7 @@ def sample_tag(sample: Mapping[str, Any]) -> str | None:
         return None
     except (ValueError, TypeError, RecursionError) as error:
         raise Undecodable(BadSample(sample["__key__"], "undecodable tag", str(error))) from error
+    if tag is not None and len(tag) > LONGEST_TAG:
+        detail = f"the tag has {len(tag)} characters, expected at most {LONGEST_TAG}"
+        raise Undecodable(BadSample(sample["__key__"], "member too large", detail))
     return tag

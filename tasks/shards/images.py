@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_specs.samples import LARGEST_SIDE_RATIO
+from tasks.shards.image_parts import TooManyParts, require_few_parts
 
 # Pillow's other decoders stay out: some (EPS) start a program of their own. A phone's JPEG may open as MPO.
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -25,15 +26,21 @@ def open_image(data: bytes) -> Image.Image:
     """Read an image file's header; its pixels are decoded when they are asked for.
 
     Raises:
-        BadImage: it is no JPEG, PNG or WebP file, or claims more pixels than Pillow holds safe.
+        BadImage: it is no JPEG, PNG or WebP file, has far more parts than usual, or claims more pixels than Pillow
+            holds safe.
     """
     try:
+        require_few_parts(data)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=_DECODERS)
+    except TooManyParts as error:
+        raise BadImage(str(error)) from error
     except UnidentifiedImageError as error:
         # Pillow's own text names the buffer's address, which differs from run to run.
         raise BadImage(f"{_what_it_is(data)}, expected a JPEG, PNG or WebP file") from error
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise a dozen kinds
         raise BadImage(first_line(error)) from error
 
@@ -54,7 +61,7 @@ def decode_rgb(data: bytes, *, largest_ratio: int | None = LARGEST_SIDE_RATIO) -
         raise BadImage(f"{image.width} x {image.height} pixels, one side is over {largest_ratio} times the other")
     try:
         return _eight_bit(image).convert("RGB")
-    except BadImage:
+    except (BadImage, MemoryError):
         raise
     except Exception as error:
         raise BadImage(first_line(error)) from error
@@ -62,6 +69,8 @@ def decode_rgb(data: bytes, *, largest_ratio: int | None = LARGEST_SIDE_RATIO) -
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """The image in a mode that Pillow converts as it should: of 16-bit grey it would cut off all above 255."""
+    if image.mode == "P":
+        _require_colours(image)
     if image.mode in _EIGHT_BIT:
         return image
     if image.mode not in (*_SIXTEEN_BIT, "I"):
@@ -70,6 +79,14 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > _WHITE:
         raise BadImage(f"pixels from {values.min()} to {values.max()}, expected 0 to {_WHITE}")
     return Image.fromarray(((values * 255 + _WHITE // 2) // _WHITE).astype(np.uint8))
+
+
+def _require_colours(image: Image.Image) -> None:
+    # Counted before the pixels are read: then Pillow fills the palette up to 256 colours, with greys.
+    n_colours = len(image.palette.getdata()[1]) // 3 if image.palette else 0
+    largest = int(np.asarray(image).max())
+    if largest >= n_colours:
+        raise BadImage(f"a pixel has colour {largest} of a palette of {n_colours}")
 
 
 def image_suffix(data: bytes) -> str:

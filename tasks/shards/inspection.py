@@ -1,37 +1,25 @@
 """What a shard really holds: a cut tar or scattered members would else be read without any error."""
 
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from webdataset.tariterators import base_plus_ext
-
 from data_specs.errors import DataError
 from data_specs.run_config import Content
 from data_specs.samples import LARGEST_MEMBER_BYTES, LONGEST_KEY_BYTES, BadReason
 from tasks.lineage.digest import file_sha256
+from tasks.shards.images import first_line
 from tasks.shards.location import local_copy
+from tasks.shards.tar import FILE, FOLDER, LINKS, SPARSE_FILE, UNREADABLE, Member, Tar, split_name
+from tasks.shards.tar_headers import ReadError
 
-_BLOCK = 512
-_CHUNK = 1 << 20
 # What webdataset passes over: names such as __meta__ and all below them.
 _METADATA = re.compile(r"__[^/]*__(?:$|/)")
 # What macOS and its tar leave behind.
 _SYSTEM_FILE = re.compile(r"(?:.*/)?(?:\._[^/]*|\.DS_Store)")
 _KEY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+")
-
-
-# Some tars put a long name and a pax record before a member; a record of a megabyte, or hundreds of them, are made to hurt.
-_EXTENSIONS = frozenset(
-    {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
-)
-_LARGEST_EXTENSION = 1 << 20
-# DEFLATE reaches 1032; pictures are compressed already, and captions give 20.
-_LARGEST_EXPANSION = 200
-_FREE_EXPANSION = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -50,21 +38,6 @@ class _Group:
     key: str
     endings: list[str | None] = field(default_factory=list)
     unusable: list["UnusableMember"] = field(default_factory=list)
-
-
-class _Header(tarfile.TarInfo):
-    """A header that claims nothing absurd; raised here, an error ends the chain of headers that it stands in."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        header = super().frombuf(buf, encoding, errors)
-        if header.size < 0 or (header.type in _EXTENSIONS and header.size > _LARGEST_EXTENSION):
-            raise _Absurd(f"a member header claims {header.size} bytes")
-        return header
-
-
-class _Absurd(Exception):
-    """A tar that no program writes."""
 
 
 @dataclass(frozen=True)
@@ -129,17 +102,13 @@ def inspect_shard(location: str, content: Content | None, path: Path) -> Shard:
     if path.stat().st_size == 0:
         raise DataError(f"shard {location} is empty: 0 bytes; expected a tar file")
     try:
-        groups = _read_groups(location, path)
+        groups = _read_groups(path)
+    except ReadError as error:
+        raise DataError(f"shard {location} {error}") from error
     except PermissionError as error:
         raise DataError(f"shard {location} cannot be read: {error.strerror}; expected a readable tar file") from error
-    except DataError:
-        raise
-    except RecursionError as error:
-        raise DataError(
-            f"shard {location} is damaged: its headers form a chain without a member; pack it again"
-        ) from error
-    except Exception as error:  # tarfile raises whatever the bytes lead it to
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+    except UNREADABLE as error:
+        reason = first_line(error).rstrip(":")
         raise DataError(f"shard {location} is damaged or no tar file: {reason}; pack or fetch it again") from error
     if not groups:
         raise DataError(f"shard {location} holds no samples; expected members such as KEY.safe.jpg")
@@ -147,62 +116,37 @@ def inspect_shard(location: str, content: Content | None, path: Path) -> Shard:
     return Shard(location, path, file_sha256(path), path.stat().st_size, content, samples)
 
 
-def _read_groups(location: str, path: Path) -> list[_Group]:
+def _read_groups(path: Path) -> list[_Group]:
     groups: list[_Group] = []
-    largest = _FREE_EXPANSION + _LARGEST_EXPANSION * path.stat().st_size
-    with tarfile.open(path, "r:*", tarinfo=_Header) as tar:
-        place = -1
+    with Tar(path) as tar:
         for member in tar:
-            tar.members = []  # type: ignore[attr-defined]  # else a tar of millions of members fills memory
-            if not place < tar.offset <= largest:
-                raise _Absurd(f"the member {member.name[:80]!r} claims {member.size} bytes")
-            place = tar.offset
-            if member.isdir() or _METADATA.match(member.name) or _SYSTEM_FILE.fullmatch(member.name):
+            if member.kind == FOLDER or _METADATA.match(member.name) or _SYSTEM_FILE.fullmatch(member.name):
                 continue
-            key, ending = base_plus_ext(member.name)
+            key, ending = split_name(member.name)
             if key is None:
                 key, ending = member.name, None
             if not groups or groups[-1].key != key:
                 groups.append(_Group(key))
             _add_member(groups[-1], member, None if ending is None else ending.lower())
-        _require_end_mark(location, tar)
     return groups
 
 
-def _add_member(group: _Group, member: tarfile.TarInfo, ending: str | None) -> None:
+def _add_member(group: _Group, member: Member, ending: str | None) -> None:
     shown = ending or member.name
-    if member.islnk() or member.issym():
-        detail = f"{shown} is a {'hard' if member.islnk() else 'symbolic'} link; pack the file itself"
-        group.unusable.append(UnusableMember(shown, "missing member", detail))
-    elif member.issparse():
-        group.unusable.append(UnusableMember(shown, "sparse member", f"{shown} claims {member.size} bytes"))
-    elif member.isreg():
+    if member.kind in LINKS:
+        group.unusable.append(
+            UnusableMember(shown, "missing member", f"{shown} is {member.kind}; pack the file itself")
+        )
+    elif member.kind == SPARSE_FILE:
+        group.unusable.append(
+            UnusableMember(shown, "sparse member", f"{shown} is {member.kind}; pack it as a plain one")
+        )
+    elif member.kind == FILE:
         group.endings.append(ending)
         largest = LARGEST_MEMBER_BYTES.get(shown.rpartition(".")[2])
-        if largest is not None and member.size > largest:
-            detail = f"{shown} has {member.size} bytes, expected at most {largest}"
+        if largest is not None and member.size_bytes > largest:
+            detail = f"{shown} has {member.size_bytes} bytes, expected at most {largest}"
             group.unusable.append(UnusableMember(shown, "member too large", detail))
-
-
-def _require_end_mark(location: str, tar: tarfile.TarFile) -> None:
-    stream = tar.fileobj
-    if stream is None:
-        raise DataError(f"shard {location} was closed while it was read")
-    stream.seek(tar.offset)
-    block = stream.read(_BLOCK)
-    if len(block) < _BLOCK:
-        raise DataError(
-            f"shard {location} is cut short: it ends at byte {tar.offset + len(block)} without the end-of-archive mark,"
-            " so samples may be missing; pack or fetch it again"
-        )
-    if block.strip(b"\0"):
-        raise DataError(f"shard {location} has a damaged member header at byte {tar.offset}; pack or fetch it again")
-    while rest := stream.read(_CHUNK):
-        if rest.count(0) < len(rest):
-            raise DataError(
-                f"shard {location} goes on after an end-of-archive mark at byte {tar.offset}, where readers stop: a header"
-                " was wiped out, or tars were joined end to end; pack or fetch it again"
-            )
 
 
 def _with_faults(groups: list[_Group]) -> list[IndexedSample]:

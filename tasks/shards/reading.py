@@ -2,37 +2,29 @@
 
 import shutil
 import signal
-import tarfile
 import threading
 import weakref
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from lzma import LZMAError
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_expander
+from webdataset.tariterators import group_by_keys
 
-from data_specs.errors import DataError, MachineError
+from data_specs.errors import DataError, MachineError, PipelineError
 from data_specs.run_config import Content, Encoder
-from data_specs.samples import (
-    CLASS_SUFFIX,
-    TAG_SUFFIX,
-    BadReason,
-    member_names,
-    needed_contents,
-)
+from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, BadReason, member_names, needed_contents
+from data_specs.wording import shown
 from tasks.lineage.progress import notice
 from tasks.shards.batch import Batch
 from tasks.shards.decoding import Undecodable, decode_caption, decode_image, sample_tag
 from tasks.shards.images import first_line
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import BadSample, ShardPlan
-
-_UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, RecursionError, zlib.error, LZMAError)
+from tasks.shards.tar import FILE, UNREADABLE, Tar, split_name
+from tasks.shards.tar_headers import ReadError
 
 Transform = Callable[[Any], Tensor]
 
@@ -91,8 +83,8 @@ class BatchReader(IterableDataset[Batch]):
         try:
             for batch in self._share(info.id, info.num_workers):
                 yield batch.as_arrays() if self.by_pipe else batch
-        except DataError as error:
-            yield Batch(-1, -1, [], [], {}, [], error=str(error))
+        except PipelineError as error:
+            yield Batch(-1, -1, [], [], {}, [], error=error)
 
     def _share(self, worker: int, n_workers: int) -> Iterator[Batch]:
         number = 0
@@ -116,22 +108,25 @@ class BatchReader(IterableDataset[Batch]):
             endings.update(member_names(self._encoder, content, paired=plan.shard.paired))
 
         def needed(name: str) -> bool:
-            key, ending = base_plus_ext(name)
-            return key in wanted and ending.lower() in endings
+            key, ending = split_name(name)
+            return ending is not None and key in wanted and ending.lower() in endings
 
         try:
-            file = plan.shard.path.open("rb")
+            tar = Tar(plan.shard.path)
         except OSError as error:
             raise _changed(plan, str(error)) from error
-        with file:
-            # Given the open file: webdataset would take a path for a URL.
-            source = [{"url": plan.shard.location, "stream": file}]
-            stream = group_by_keys(tar_file_expander(source, select_files=needed))
+        with tar:
+            files = (
+                {"fname": member.name, "data": tar.read(member), "__url__": plan.shard.location}
+                for member in tar
+                if member.kind == FILE and needed(member.name)
+            )
+            stream = group_by_keys(files, keys=split_name)
             for number, keys in batches.items():
-                group = [_next_sample(stream, key, plan) for key in keys]
-                yield self._decode(plan_index, number, group)
+                # One at a time: a batch of the largest files would not fit into memory.
+                yield self._decode(plan_index, number, (_next_sample(stream, key, plan) for key in keys))
 
-    def _decode(self, plan_index: int, number: int, group: list[dict[str, Any]]) -> Batch:
+    def _decode(self, plan_index: int, number: int, group: Iterable[dict[str, Any]]) -> Batch:
         shard = self._plans[plan_index].shard
         keys: list[str] = []
         tags: list[str | None] = []
@@ -144,8 +139,8 @@ class BatchReader(IterableDataset[Batch]):
             except Undecodable as error:
                 bad.append(error.sample)
                 continue
-            except MemoryError:
-                raise
+            except MemoryError as error:
+                raise _no_memory(shard.location, sample["__key__"]) from error
             except Exception as error:  # a transform or tokenizer meets what its authors did not think of
                 reason: BadReason = "undecodable image" if self._encoder == "vision" else "undecodable caption"
                 bad.append(BadSample(sample["__key__"], reason, f"{type(error).__name__}: {first_line(error)}"))
@@ -167,12 +162,20 @@ class BatchReader(IterableDataset[Batch]):
 def _next_sample(stream: Iterator[dict[str, Any]], key: str, plan: ShardPlan) -> dict[str, Any]:
     try:
         sample = next(stream, None)
-    except _UNREADABLE as error:
+    except MemoryError as error:
+        raise _no_memory(plan.shard.location, key) from error
+    except (ReadError, *UNREADABLE) as error:
         raise _changed(plan, f"{type(error).__name__} before sample {key!r}") from error
     if sample is None or sample["__key__"] != key:
         got = "nothing" if sample is None else repr(sample["__key__"])
         raise _changed(plan, f"expected sample {key!r}, got {got}")
     return sample
+
+
+def _no_memory(location: str, key: str) -> MachineError:
+    return MachineError(
+        f"memory ran out at sample {shown(key)} of shard {location}; use fewer --workers or free some memory"
+    )
 
 
 def _changed(plan: ShardPlan, detail: str) -> DataError:
@@ -238,7 +241,7 @@ class BatchStream:
             except RuntimeError as error:  # of the data loader: a worker died, or nothing came for too long
                 raise self._lost(plan_index, expected - first, first_line(error)) from error
             if batch is not None and batch.error is not None:
-                raise DataError(batch.error)
+                raise batch.error
             if batch is None or (batch.plan_index, batch.number) != (plan_index - self._start, expected):
                 raise self._lost(plan_index, expected - first, "a batch was lost or out of turn")
             yield batch.as_tensors()

@@ -2,6 +2,7 @@
 
 import json
 
+import torch
 from safetensors.torch import save_file
 
 from data_specs.manifest import Recipe, Source
@@ -48,6 +49,9 @@ class Bench:
         def write(build):
             for name, content in (files or {}).items():
                 (build.folder / name).write_text(json.dumps(content))
+            if kind == "edit":
+                index = {f"{layer}.index": torch.arange(item["n_selected"]) for layer, item in LAYERS.items()}
+                save_file(index, build.folder / "edit.safetensors")
             build.sources.extend(sources)
             build.counts.update(counts or {})
 

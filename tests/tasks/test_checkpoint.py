@@ -125,3 +125,16 @@ def test_a_damaged_pt_file_is_read_or_refused_but_never_breaks_the_reader(tmp_pa
         except SpecError:
             refused += 1
     assert refused > 10
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_a_written_file_has_the_usual_mode_and_one_written_over_keeps_its_own(tmp_path, mask, mode):
+    path, before = tmp_path / "model.safetensors", os.umask(mask)
+    try:
+        write_state_dict({"w": torch.ones(2)}, path, {"format": "pt", "more": "x"})
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+    path.chmod(0o604)
+    write_state_dict({"w": torch.ones(2)}, path)
+    assert path.stat().st_mode & 0o777 == 0o604

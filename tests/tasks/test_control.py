@@ -1,7 +1,9 @@
+import pytest
 import torch
 
+from data_specs.errors import ArtifactError
 from tasks.manipulation.control import random_control
-from tasks.manipulation.edit import Edit, positions
+from tasks.manipulation.edit import Edit, LayerEdit, positions
 
 LAYERS = {
     "text.out": ((40, 50), 60),
@@ -61,3 +63,17 @@ def test_every_weight_is_drawn_about_equally_often():
     # 500 draws of 20 of 100: mean 100, standard deviation 9.
     assert counts.min() > 60
     assert counts.max() < 140
+
+
+def test_an_edit_that_is_not_of_these_weights_has_no_control():
+    weights = random_weights()
+    edit = edit_of(weights)
+    n = weights["visual.all"].numel()
+    more = LayerEdit("text", torch.arange(n + 1), torch.cat([weights["visual.all"].view(-1), torch.zeros(1)]))
+    edit.layers["visual.all"] = more
+    with pytest.raises(ArtifactError, match=f"layer visual.all has position {n}, but only {n} weights"):
+        random_control(edit, weights, seed=0)
+    edit = edit_of(weights)
+    weights["visual.fc"] = -weights["visual.fc"]
+    with pytest.raises(ArtifactError, match=r"layer visual\.fc .* \(7 of 7 values differ\)"):
+        random_control(edit, weights, seed=0)

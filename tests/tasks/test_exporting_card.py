@@ -4,6 +4,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
+from data_specs.errors import ArtifactError
 from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import _Silent, listening
 from tasks.tables.escaping import escape_markdown, markdown_table
@@ -102,6 +103,20 @@ def test_a_control_is_called_a_control(bench):
     assert "This is a control, not a safer model" in card
     assert row(card, "text") == ["text", "uwm", "score_mass", "0.98", "-1", "2", "128 of 2,048", "6.250%"]
     assert "This is a control" not in bench.card()
+
+
+def test_an_edit_that_changed_is_not_put_on_a_card(bench):
+    file = bench.store.path(bench.edit) / "edit.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ArtifactError, match=r"file edit\.safetensors changed since it was made"):
+        bench.card()
+
+
+def test_counts_that_are_not_the_edits_are_not_put_on_a_card(bench):
+    manifest = bench.store.path(bench.edit) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"n_selected": 28', '"n_selected": 27'))
+    with pytest.raises(ArtifactError, match=r"counts 27 changed weights of layer transformer.*, its file 28"):
+        bench.card()
 
 
 def test_names_cannot_become_markup():

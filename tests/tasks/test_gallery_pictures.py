@@ -10,6 +10,7 @@ from data_specs.schemas import pair_id
 from tasks.reporting.members import read_members
 from tasks.reporting.thumbnails import thumbnail
 from tasks.shards.images import BadImage
+from tasks.shards.tar import Tar
 from tests.tasks.report_files import drawn_shards
 from tests.tasks.shard_files import image_bytes, inspected, pair, picture, write_tar
 
@@ -84,9 +85,9 @@ def test_members_are_read_as_the_shards_hold_them(tmp_path):
 def test_only_wanted_members_are_read(tmp_path, monkeypatch):
     shards = drawn_shards(tmp_path, (5, 5))
     read, opened_tars = [], []
-    extract, open_tar = tarfile.TarFile.extractfile, tarfile.open
-    monkeypatch.setattr(tarfile.TarFile, "extractfile", lambda tar, item: read.append(item.name) or extract(tar, item))
-    monkeypatch.setattr(tarfile, "open", lambda path, *rest: opened_tars.append(path) or open_tar(path, *rest))
+    extract, open_tar = Tar.read, Tar.__init__
+    monkeypatch.setattr(Tar, "read", lambda tar, item: read.append(item.name) or extract(tar, item))
+    monkeypatch.setattr(Tar, "__init__", lambda tar, path: opened_tars.append(path) or open_tar(tar, path))
     assert len(list(read_members(shards, [(pair_id(shards[1].sha256, "report-00003"), "vision", "safe")]))) == 1
     assert read == ["report-00003.safe.png"]
     assert opened_tars == [shards[1].path]

@@ -73,3 +73,23 @@ def test_an_edit_for_another_model_is_refused_and_nothing_changes(loaded, tmp_pa
     ):
         pass
     assert bits(other.model) == before
+
+
+def test_a_model_whose_weights_are_not_what_its_digest_says_is_refused(loaded):
+    edit = edit_of(loaded, -1)
+    with edited_in_place(loaded, edit):
+        before = bits(loaded.model)
+        # `loaded` still carries the base model's digest, but holds the edited one.
+        with pytest.raises(ArtifactError, match="values differ"), edited_in_place(loaded, edit):
+            pass
+        assert bits(loaded.model) == before
+
+
+def test_a_weight_that_is_not_contiguous_is_edited_and_restored(loaded):
+    layer, before, edit = next(iter(LAYERS)), bits(loaded.model), edit_of(loaded, -1)
+    weight = loaded.model.get_parameter(f"{layer}.weight")
+    weight.data = weight.data.T.contiguous().T
+    with edited_in_place(loaded, edit) as edited:
+        assert edited.digests == tensor_digests(loaded.model.state_dict()) != loaded.digests
+    weight.data = weight.data.contiguous()
+    assert bits(loaded.model) == before
