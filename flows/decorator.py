@@ -27,7 +27,7 @@ class PipelineFlow(Flow[P, R]):
             wait_for_server()
             return super().__call__(*args, **kwargs)
 
-    def with_options(self, **options: Any) -> "PipelineFlow[P, R]":  # type: ignore[override]
+    def with_options(self, **options: Any) -> "PipelineFlow[P, R]":
         """The same flow with other options; see Prefect's Flow."""
         changed = super().with_options(**options)
         # Prefect makes a plain flow of it.

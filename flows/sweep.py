@@ -8,6 +8,7 @@ from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
 from flows.session import Session, open_session
@@ -18,7 +19,7 @@ from tasks.experiments.task import read_sweep, write_sweep
 
 @flow(name="sweep")
 def sweep(
-    config: RunConfig,
+    config: Config,
     taus: list[float],
     alphas: list[float],
     encoder: str = "both",
@@ -30,7 +31,7 @@ def sweep(
     """Measure every tau with every alpha; activations and scores are made once.
 
     Args:
-        config: the run's settings; what is not swept stays as it is there.
+        config: the run's settings, or the path of their file; what is not swept stays as it is there.
         taus: shares left unedited, above 0 and below 1.
         alphas: factors of the selected weights.
         encoder: whose tau and alpha are swept: text, vision or both.

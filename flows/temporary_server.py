@@ -30,6 +30,7 @@ from flows.surroundings import (
     require_a_home,
     server_environment,
 )
+from tasks.lineage.progress import notice
 
 if TYPE_CHECKING:
     from prefect.context import SettingsContext
@@ -130,14 +131,24 @@ def prefect_api() -> Iterator[Callable[[], None]]:
         SpecError: the configured server does not answer, or refuses this user.
     """
     require_a_home()
-    with loopback_reached_directly():
+    with loopback_reached_directly() as told:
         url = configured_url()
         if url:
             require_answer(url)
-            yield lambda: None
+            yield lambda: _tell(told)
             return
         with TemporaryServer() as server, _own_settings(server):
-            yield server.wait
+
+            def wait() -> None:
+                _tell(told)
+                server.wait()
+
+            yield wait
+
+
+def _tell(texts: list[str]) -> None:
+    for text in texts:
+        notice(text)
 
 
 def _own_settings(server: TemporaryServer) -> "SettingsContext":
