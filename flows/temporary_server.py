@@ -137,13 +137,26 @@ def prefect_api() -> Iterator[Callable[[], None]]:
             require_answer(url)
             yield lambda: _tell(told)
             return
-        with TemporaryServer() as server, _own_settings(server):
+        with TemporaryServer() as server, _own_settings(server), _no_events():
 
             def wait() -> None:
                 _tell(told)
                 server.wait()
 
             yield wait
+
+
+@contextmanager
+def _no_events() -> Iterator[None]:
+    """Nothing is sent beside the runs themselves: what is still on its way when the server ends keeps a process for minutes."""
+    from prefect.events.clients import NullEventsClient
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.set_client_override(NullEventsClient)
+    try:
+        yield
+    finally:
+        EventsWorker.set_client_override(None)
 
 
 def _tell(texts: list[str]) -> None:
