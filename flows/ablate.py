@@ -4,10 +4,11 @@ from typing import Any
 
 from data_specs.errors import NotSelectable
 from data_specs.experiment import ORIGINAL, LeftOut
-from data_specs.run_config import RunConfig, Workers
+from data_specs.run_config import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.parameters import Config
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
 from tasks.experiments.ablation_points import AblationPlan, ablation_points
@@ -17,7 +18,7 @@ from tasks.lineage.progress import notice
 
 @flow(name="ablate")
 def ablate(
-    config: RunConfig,
+    config: Config,
     axes: dict[str, list[Any]],
     store: str = "store",
     device: str = "auto",
@@ -26,7 +27,7 @@ def ablate(
     """Measure every combination of some settings.
 
     Args:
-        config: the run's settings; what is no axis stays as it is there.
+        config: the run's settings, or the path of their file; what is no axis stays as it is there.
         axes: values of `scorer, aggregation, rule, weight_by_magnitude, layers, limit, seed`.
         store: folder of the artifact store.
         device: auto, cpu, cuda or cuda:N.

@@ -1,18 +1,19 @@
 """Calibration: shards -> activation statistics -> scores."""
 
-from data_specs.run_config import RunConfig, Workers
+from data_specs.run_config import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
+from flows.parameters import Config
 from flows.scores import scores_of
 from flows.session import open_session
 
 
 @flow(name="calibrate")
-def calibrate(config: RunConfig, store: str = "store", device: str = "auto", workers: Workers = None) -> RunResult:
+def calibrate(config: Config, store: str = "store", device: str = "auto", workers: Workers = None) -> RunResult:
     """Score every weight of the target layers on the calibration set.
 
     Args:
-        config: the run's settings.
+        config: the run's settings, or the path of their file.
         store: folder of the artifact store.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode samples; None for one a core, at most 4.

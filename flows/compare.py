@@ -20,6 +20,7 @@ from flows.measure import (
     measure_original,
     selected_edit,
 )
+from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
@@ -31,7 +32,7 @@ CONTROL = ".random_control"
 
 @flow(name="compare")
 def compare(
-    configs: list[RunConfig],
+    configs: list[Config],
     controls: Controls = "each",
     store: str = "store",
     device: str = "auto",

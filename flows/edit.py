@@ -1,10 +1,11 @@
 """The edit: scores -> selected weights -> edited model."""
 
 from data_specs.manifest import ArtifactRef
-from data_specs.run_config import RunConfig, Workers
+from data_specs.run_config import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import selected_edit
+from flows.parameters import Config
 from flows.scores import scores_of
 from flows.session import Session, open_session
 from tasks.manipulation.task import edit_model
@@ -12,7 +13,7 @@ from tasks.manipulation.task import edit_model
 
 @flow(name="edit")
 def edit(
-    config: RunConfig,
+    config: Config,
     store: str = "store",
     device: str = "auto",
     workers: Workers = None,
@@ -21,7 +22,7 @@ def edit(
     """Select weights and write the edit and the edited model.
 
     Args:
-        config: the run's settings.
+        config: the run's settings, or the path of their file.
         store: folder of the artifact store.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode samples.

@@ -1,16 +1,17 @@
 """Evaluation: model -> embeddings -> SafeGround, retrieval, zero-shot."""
 
 from data_specs.manifest import ArtifactRef
-from data_specs.run_config import RunConfig, Workers
+from data_specs.run_config import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import EvaluationSets, edit_of, measure_edit, measure_original
+from flows.parameters import Config
 from flows.session import open_session
 
 
 @flow(name="evaluate")
 def evaluate(
-    config: RunConfig,
+    config: Config,
     store: str = "store",
     device: str = "auto",
     workers: Workers = None,
@@ -20,7 +21,7 @@ def evaluate(
     """Measure the original model or an edited one.
 
     Args:
-        config: the run's settings.
+        config: the run's settings, or the path of their file.
         store: folder of the artifact store.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode samples.

@@ -1,21 +1,22 @@
 """The whole pipeline: calibrate, edit, evaluate before and after."""
 
-from data_specs.run_config import RunConfig, Workers
+from data_specs.run_config import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
 from flows.session import Session, open_session
 
 
 @flow(name="make-safe")
-def make_safe(config: RunConfig, store: str = "store", device: str = "auto", workers: Workers = None) -> RunResult:
+def make_safe(config: Config, store: str = "store", device: str = "auto", workers: Workers = None) -> RunResult:
     """Edit a model with Unsafe Weights Manipulation and compare it with the original.
 
     Args:
-        config: the run's settings.
+        config: the run's settings, or the path of their file.
         store: folder of the artifact store.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode samples; None for one a core, at most 4.

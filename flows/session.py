@@ -18,8 +18,8 @@ from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Made, Store
-from tasks.manipulation.in_place import edited_in_place
 from tasks.manipulation.edit_file import EDIT_FILE
+from tasks.manipulation.in_place import edited_in_place
 from tasks.manipulation.stored_edit import stored_edit
 from tasks.shards.copies import Copies
 from tasks.shards.inspection import Shard, open_shards

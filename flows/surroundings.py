@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 
 from data_specs.errors import SpecError
-from tasks.lineage.progress import notice
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NO_PROXY = ("no_proxy", "NO_PROXY")
@@ -65,33 +64,35 @@ def bare() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def loopback_reached_directly() -> Iterator[None]:
-    """No proxy stands between this process and a server on this machine for as long as the block lasts."""
+def loopback_reached_directly() -> Iterator[list[str]]:
+    """No proxy stands between this process and a server on this machine for as long as the block lasts.
+
+    What the user should be told of it comes with the block.
+    """
     before = {name: os.environ.get(name) for name in (*_NO_PROXY, *_ANY_PROXY)}
     known = [host.strip() for name in _NO_PROXY for host in (before[name] or "").split(",") if host.strip()]
     completed = ",".join(dict.fromkeys([*known, *_LOOPBACK]))
     os.environ.update(dict.fromkeys(_NO_PROXY, completed))
-    _hide_proxies_that_end_every_request()
     try:
-        yield
+        yield [_hidden(name, error) for name in _ANY_PROXY if (error := _why_unusable(os.environ.get(name)))]
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
-def _hide_proxies_that_end_every_request() -> None:
-    for name in _ANY_PROXY:
-        if name in os.environ:
-            try:
-                # With a SOCKS proxy or an address that is none, Prefect's client fails before it looks at NO_PROXY.
-                httpx.HTTPTransport(proxy=_address(os.environ[name])).close()
-            except (ImportError, ValueError, httpx.InvalidURL) as error:
-                notice(f"{name} is not used in this run: {' '.join(str(error).split())}")
-                del os.environ[name]
+def _why_unusable(proxy: str | None) -> str | None:
+    if proxy:
+        try:
+            # With a SOCKS proxy, or an address that is none, Prefect's client fails before it looks at NO_PROXY.
+            httpx.HTTPTransport(proxy=proxy if "://" in proxy else f"http://{proxy}").close()
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            return " ".join(str(error).split())
+    return None
 
 
-def _address(proxy: str) -> str | None:
-    return (proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+def _hidden(name: str, why: str) -> str:
+    del os.environ[name]
+    return f"{name} is not used in this run: {why}"
 
 
 @contextlib.contextmanager

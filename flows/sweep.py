@@ -12,6 +12,7 @@ from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
 from flows.session import Session, open_session
@@ -22,7 +23,7 @@ from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 
 @flow(name="sweep")
 def sweep(
-    config: RunConfig,
+    config: Config,
     taus: list[float],
     alphas: list[float],
     encoder: Literal["text", "vision", "both"] = "both",
@@ -34,7 +35,7 @@ def sweep(
     """Measure every tau with every alpha; activations and scores are made once.
 
     Args:
-        config: the run's settings; what is not swept stays as it is there.
+        config: the run's settings, or the path of their file; what is not swept stays as it is there.
         taus: shares left unedited, above 0 and below 1.
         alphas: factors of the selected weights.
         encoder: whose tau and alpha are swept: text, vision or both.

@@ -30,6 +30,7 @@ from flows.surroundings import (
     require_a_home,
     server_environment,
 )
+from tasks.lineage.progress import notice
 
 if TYPE_CHECKING:
     from prefect.context import SettingsContext
@@ -130,14 +131,37 @@ def prefect_api() -> Iterator[Callable[[], None]]:
         SpecError: the configured server does not answer, or refuses this user.
     """
     require_a_home()
-    with loopback_reached_directly():
+    with loopback_reached_directly() as told:
         url = configured_url()
         if url:
             require_answer(url)
-            yield lambda: None
+            yield lambda: _tell(told)
             return
-        with TemporaryServer() as server, _own_settings(server):
-            yield server.wait
+        with TemporaryServer() as server, _own_settings(server), _no_events():
+
+            def wait() -> None:
+                _tell(told)
+                server.wait()
+
+            yield wait
+
+
+@contextmanager
+def _no_events() -> Iterator[None]:
+    """Nothing is sent beside the runs themselves: what is still on its way when the server ends keeps a process for minutes."""
+    from prefect.events.clients import NullEventsClient
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.set_client_override(NullEventsClient)
+    try:
+        yield
+    finally:
+        EventsWorker.set_client_override(None)
+
+
+def _tell(texts: list[str]) -> None:
+    for text in texts:
+        notice(text)
 
 
 def _own_settings(server: TemporaryServer) -> "SettingsContext":

@@ -20,8 +20,8 @@ def in_prefect(start: Callable[[], RunResult], store: str) -> RunResult:
         import flows.make_safe  # noqa: F401
         from flows.commands.display import progress_shown
 
-        wait_for_server()
         with progress_shown():
+            wait_for_server()
             return start()
 
 
