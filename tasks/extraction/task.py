@@ -71,15 +71,7 @@ def extract_set(
     maker = PartMaker(
         loaded.files, encoder, observer, config.precision, config.batch_size, config.max_bad_fraction, n_planned, label
     )
-    recipe = Recipe(
-        kind=kind,
-        settings={
-            "samples": [len(plan.keys) for plan in plans],
-            "contents": [plan.shard.content for plan in plans],
-        },
-        inputs={"parts": [part.ref for part in parts], "shards": [plan.shard.sha256 for plan in plans]},
-        **coded(gather_parts),
-    )
+    recipe = _set_recipe(kind, plans, parts)
 
     def write(build: Build) -> None:
         with stage(label, n_planned, "samples"):
@@ -88,6 +80,18 @@ def extract_set(
     made = make_set(store, recipe, write, context, label)
     _report_skipped(store, made.ref, label, n_planned, config.max_bad_fraction)
     return made
+
+
+def _set_recipe(kind: str, plans: Sequence[ShardPlan], parts: Sequence[Part]) -> Recipe:
+    return Recipe(
+        kind=kind,
+        settings={
+            "samples": [len(plan.keys) for plan in plans],
+            "contents": [plan.shard.content for plan in plans],
+        },
+        inputs={"parts": [part.ref for part in parts], "shards": [plan.shard.sha256 for plan in plans]},
+        **coded(gather_parts),
+    )
 
 
 # NO_CACHE: the store is the one cache. Prefect's TASK_SOURCE hashes this wrapper only,
