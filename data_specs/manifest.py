@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue
 from data_specs.spec import Spec
 
 KIND_PATTERN = r"^[a-z0-9_]+(\.[a-z0-9_]+)*$"
+PART = ".part"  # ends the kind of one shard's share in an artifact
 VERSION_PATTERN = r"^[0-9a-f]{64}$"
 
 

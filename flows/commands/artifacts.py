@@ -1,11 +1,13 @@
 """`uwm artifacts list`, `show` and `verify`."""
 
+from collections import Counter
 from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_specs.errors import ArtifactError
+from data_specs.manifest import PART
 from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
 
@@ -29,6 +31,7 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
         typer.echo(f"there is no store in {opened.root} yet", err=True)
     surveyed = opened.survey()
     table = Table("kind", "version", "made", "files", "size, MB")
+    parts: Counter[str] = Counter()
     for item in surveyed.found:
         ref, manifest = item.ref, item.manifest
         entry: dict[str, str | int | None] = {"kind": ref.kind, "version": ref.version, "path": str(item.folder)}
@@ -39,9 +42,14 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
             size = sum(file.size_bytes for file in manifest.files)
             made = manifest.circumstances.ended[:19]
             entry |= {"made": made, "files": len(manifest.files), "size_bytes": size}
-            table.add_row(ref.kind, ref.version[:16], made, str(len(manifest.files)), f"{size / 1e6:.1f}")
+            if ref.kind.endswith(PART):
+                parts[ref.kind] += 1
+            else:
+                table.add_row(ref.kind, ref.version[:16], made, str(len(manifest.files)), f"{size / 1e6:.1f}")
         if json:
             typer.echo(dumps(entry))
+    for kind, n in sorted(parts.items()):
+        table.add_row(kind, f"{n} parts", "", "", "")
     if not json:
         output.print(table)
     _report(surveyed)

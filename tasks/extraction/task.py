@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from data_specs.errors import PipelineError
-from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.manifest import PART, ArtifactRef, Recipe
 from data_specs.run_config import Encoder, RunConfig
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import ObserverOf, Part, PartMaker
@@ -120,7 +120,7 @@ def _part(
 ) -> Part:
     architecture, shard = loaded.architecture, plan.shard
     recipe = Recipe(
-        kind=f"{kind}.part",
+        kind=kind + PART,
         settings={
             "architecture": {"model_cfg": architecture.model_cfg, "preprocess_cfg": architecture.preprocess_cfg},
             "tokenizer": architecture.tokenizer_name,
