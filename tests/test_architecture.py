@@ -88,7 +88,7 @@ def test_prefect_is_worn_by_flows_and_task_modules_only():
 
 
 def test_no_import_is_hidden_from_the_digest_of_the_source():
-    # source_digest follows absolute import statements of modules; what it cannot see could change unnoticed.
+    # code_of follows absolute import statements of modules; what it cannot see could change unnoticed.
     for name, tree in TREES.items():
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level], name
         assert "import_module" not in ast.unparse(tree), name

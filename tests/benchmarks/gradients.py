@@ -75,7 +75,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.parts import Parts
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import pair_gradients
-from tasks.scoring.gradients.gradient_fold import GradientFold, sum_gradients
+from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading

@@ -20,7 +20,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.parts import Parts
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import pair_gradients
-from tasks.scoring.gradients.gradient_fold import GradientFold, sum_gradients
+from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients
 from tasks.scoring.scorer import BatchMembers
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
 from tasks.scoring.scorers.gradient_unsafe import preference_loss

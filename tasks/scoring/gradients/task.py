@@ -23,7 +23,7 @@ from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.scoring.gradients.embedding_gradients import PairGradient, pair_gradients
-from tasks.scoring.gradients.gradient_fold import GradientFold, sum_gradients, sums_file
+from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients, sums_file
 from tasks.scoring.layer_scores import write_layer_scores
 from tasks.scoring.scorer import BatchMembers, GradientScorer
 from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
