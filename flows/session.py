@@ -119,7 +119,7 @@ class Session:
                 name: ArtifactPlace(version=made.ref.version, path=str(made.path)) for name, made in self._made.items()
             },
             metrics=self.metrics,
-            computed=len(self._computed),
+            computed=len(self._computed | self.store.published),
             reused=len({made.ref for made in self._made.values()} - self._computed),
             seconds={name: round(seconds, 3) for name, seconds in self._seconds.items()},
         )

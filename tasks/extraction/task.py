@@ -83,9 +83,14 @@ def extract_set(
 
 
 def _set_recipe(kind: str, plans: Sequence[ShardPlan], parts: Sequence[Part]) -> Recipe:
+    # What all parts share stands in the set, too, where a reader looks for it.
+    shared = dict(parts[0].recipe.settings) if parts else {}
+    for of_one in ("samples", "content"):
+        shared.pop(of_one, None)
     return Recipe(
         kind=kind,
         settings={
+            **shared,
             "samples": [len(plan.keys) for plan in plans],
             "contents": [plan.shard.content for plan in plans],
         },

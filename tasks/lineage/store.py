@@ -61,6 +61,7 @@ class Store:
         self.root = open_root(root)
         # Checked or made by this process's user of the store: hashed once is enough for a run.
         self._sound: set[ArtifactRef] = set()
+        self.published: set[ArtifactRef] = set()
 
     def path(self, ref: ArtifactRef) -> Path:
         """The folder of an artifact, there or not."""
@@ -121,6 +122,7 @@ class Store:
             raise
         self._publish(ref, build, context, started)
         self._sound.add(ref)
+        self.published.add(ref)
         return Made(ref, self.path(ref), reused=False)
 
     def _publish(self, ref: ArtifactRef, build: Build, context: RunContext, started: str) -> None:
