@@ -84,7 +84,7 @@ def test_prefect_is_worn_by_flows_and_task_modules_only():
     worn = {name for name, tree in TREES.items() if any(dotted.split(".")[0] == "prefect" for dotted in imports(tree))}
     wrong = [name for name in worn if not name.startswith("flows/") and not name.endswith("/task.py")]
     assert wrong == []
-    assert {"tasks/scoring/task.py", "flows/make_safe.py"} <= worn
+    assert {"tasks/scoring/task.py", "flows/decorator.py"} <= worn
 
 
 def test_no_import_is_hidden_from_the_digest_of_the_source():
