@@ -19,7 +19,12 @@ _LOCK_SECONDS = 60
 def _end_with_parent(parent: int, folder: Path) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
-    shutil.rmtree(folder, ignore_errors=True)
+    # The server still writes in this moment, and could fill the folder again while it is emptied.
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.05)
     os._exit(0)
 
 

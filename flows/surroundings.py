@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ _NO_PROXY = ("no_proxy", "NO_PROXY")
 _ANY_PROXY = ("all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
 # What could make a server on this machine fail, and what it has no need of.
 _NOT_FOR_A_SERVER = {"PYTHONWARNINGS", "PYTHONINSPECT", "SSL_CERT_FILE", "SSL_CERT_DIR", *_ANY_PROXY}
+_OWN_FOLDER = Path(__file__).resolve().parent
 _CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 
 
@@ -55,8 +55,9 @@ def bare() -> Iterator[None]:
     os.environ.clear()
     os.environ.update({**without_prefect(before), **level, "DO_NOT_TRACK": "1"})
     try:
-        with temporary_folder() as folder, contextlib.chdir(folder):
-            os.environ["PREFECT_HOME"] = str(folder)
+        # Any folder without files of settings will do; a new one would stay behind if this process is killed now.
+        os.environ["PREFECT_HOME"] = str(_OWN_FOLDER)
+        with contextlib.chdir(_OWN_FOLDER):
             yield
     finally:
         os.environ.clear()
@@ -93,20 +94,6 @@ def _why_unusable(proxy: str | None) -> str | None:
 def _hidden(name: str, why: str) -> str:
     del os.environ[name]
     return f"{name} is not used in this run: {why}"
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for what lives no longer than the block.
-
-    Raises:
-        SpecError: no folder for temporary files can be written.
-    """
-    folder = new_folder()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def new_folder() -> Path:
