@@ -18,7 +18,7 @@ demo: $(READY)
 	$(RUN) uwm demo
 
 test: $(READY)
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(RUN) ruff check .
