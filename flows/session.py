@@ -31,7 +31,7 @@ class Session:
 
     def __init__(self, config: RunConfig, store: Path | str, device: str, workers: int | None) -> None:
         """Open `store`; `workers` None means as many as there are cores, at most 4."""
-        self.config, self.store = config, Store(store)
+        self.config, self.store = config, Store(store, hash_once=True)
         self._context = RunContext(
             device=str(resolve_device(device)),
             workers=min(4, os.cpu_count() or 1) if workers is None else workers,

@@ -51,15 +51,19 @@ class Build:
 class Store:
     """A folder of artifacts."""
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, hash_once: bool = False) -> None:
         """Open the store in `root`, which need not be there yet.
+
+        Args:
+            root: its folder.
+            hash_once: take what this object has checked or made for sound from then on, as within one run.
 
         Raises:
             SpecError: it is a URL, or no path at all.
             ArtifactError: something else than a folder is there.
         """
         self.root = open_root(root)
-        # Checked or made by this process's user of the store: hashed once is enough for a run.
+        self._hash_once = hash_once
         self._sound: set[ArtifactRef] = set()
         self.published: set[ArtifactRef] = set()
 
@@ -172,12 +176,12 @@ class Store:
         return read_manifest(self.path(ref), ref)
 
     def ensure(self, ref: ArtifactRef) -> Manifest:
-        """The manifest of an artifact that was checked, or made, by this object: hashed once is enough for a run.
+        """The manifest of an artifact that is sound; hashed once, where this object was asked to.
 
         Raises:
             ArtifactError: see `check`.
         """
-        return self.manifest(ref) if ref in self._sound else self.check(ref)
+        return self.manifest(ref) if self._hash_once and ref in self._sound else self.check(ref)
 
     def check(self, ref: ArtifactRef) -> Manifest:
         """Compare an artifact with its manifest: name, files, sizes, digests, recipe.

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from data_specs.errors import DataError, SpecError
+from data_specs.errors import ArtifactError, DataError, SpecError
 from data_specs.run_config import RunConfig
 from tasks.activations.capture import StatisticsObserver
 from tasks.activations.task import extract_activations
@@ -184,3 +184,22 @@ def test_the_observer_of_a_part_is_a_value(loaded):
     assert (
         observer(loaded.model).schemas().keys() == StatisticsObserver(loaded.model, "vision", LAYERS).schemas().keys()
     )
+
+
+def test_within_a_run_an_artifact_is_hashed_once_and_the_next_run_finds_what_changed(made, shards, monkeypatch):
+    from tasks.lineage import store as module
+
+    _, whole = made(shards[:2])
+    checked = []
+    describe = module.describe_files
+    monkeypatch.setattr(
+        module, "describe_files", lambda folder, names: checked.append(folder) or describe(folder, names)
+    )
+    store = Store(whole.path.parents[1], hash_once=True)
+    for _ in range(3):
+        store.ensure(whole.ref)
+    assert checked == [whole.path]
+    victim = next(whole.path.rglob("*.parquet"))
+    victim.write_bytes(victim.read_bytes() + b"x")
+    with pytest.raises(ArtifactError, match="changed since it was made"):
+        Store(store.root, hash_once=True).ensure(whole.ref)
