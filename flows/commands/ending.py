@@ -20,6 +20,8 @@ _NOTHING = "nothing was written"
 # `timeout` and `uv run` pass on a signal that the whole group was sent already.
 _SAME_SECONDS = 0.5
 _AGAIN_SECONDS = 0.02
+# A library's bare `except` may swallow the exception; cleaning up takes less than this.
+_INSIST_SECONDS = 10.0
 
 
 class Stopped(BaseException):
@@ -34,6 +36,7 @@ class Ending:
         self.signal: signal.Signals | None = None
         self.kept = _NOTHING
         self._told = 0.0
+        self.over = False
         self._lost = False
         self._before = sys.unraisablehook
         self._process = os.getpid()
@@ -48,6 +51,7 @@ class Ending:
             self._lost = False
             if self.signal is None:
                 self.signal, self._told = signal.Signals(number), time.monotonic()
+                self._raise_again(_INSIST_SECONDS)
             raise Stopped
         elif time.monotonic() - self._told > _SAME_SECONDS:
             os._exit(128 + number)
@@ -58,10 +62,18 @@ class Ending:
             self._before(error)
         elif issubclass(error.exc_type, Stopped):
             # Raised within a finalizer, which swallows it; a moment later it is not.
-            self._lost = True
-            again = threading.Timer(_AGAIN_SECONDS, os.kill, (self._process, self.signal))
-            again.daemon = True
-            again.start()
+            self._raise_again(_AGAIN_SECONDS)
+
+    def _raise_again(self, seconds: float) -> None:
+        def tell() -> None:
+            if self.signal is not None and not self.over:
+                self._lost = True
+                os.kill(self._process, self.signal)
+                self._raise_again(_INSIST_SECONDS)
+
+        again = threading.Timer(seconds, tell)
+        again.daemon = True
+        again.start()
 
     @property
     def status(self) -> int:

@@ -59,6 +59,7 @@ def main() -> None:
         try:
             _run(arguments, debug, ending)
         except BaseException as error:
+            ending.over = True
             # Whatever the exception that stopped the work has become on its way.
             if ending.signal is None and not isinstance(error, KeyboardInterrupt):
                 raise

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tasks.shards.copies import Copies
-from tests.flows.small_run import UWM, change_run, environment, write_run
+from tests.flows.small_run import ROOT, UWM, change_run, environment, write_run
 from tests.tasks.shard_files import write_tar
 
 NOTHING = "nothing was written"
@@ -211,3 +211,29 @@ def test_copies_that_another_process_holds_stay(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["fetched-1"]
     held.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_a_library_swallows_is_raised_again(tmp_path):
+    script = """
+import time
+from flows.commands import ending, main
+ending._INSIST_SECONDS = 0.7
+
+def swallowing(arguments, debug, told):
+    print("ready", flush=True)
+    try:
+        time.sleep(60)
+    except:
+        pass
+    time.sleep(60)
+
+main._run = swallowing
+main.main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, f"interrupted; {NOTHING}\n")
