@@ -37,22 +37,20 @@ class Ending:
         self.kept = _NOTHING
         self._told = 0.0
         self.over = False
-        self._lost = False
         self._before = sys.unraisablehook
         self._process = os.getpid()
 
-    def hear(self, number: int, _frame: FrameType | None) -> None:
+    def hear(self, number: int, frame: FrameType | None) -> None:
         """End the work by an exception; a second signal ends the process at once."""
         if os.getpid() != self._process:
             # A worker that was just forked. Ctrl-C reaches its parent, too, which ends it.
             if number != signal.SIGINT:
                 os._exit(128 + number)
-        elif self.signal is None or self._lost:
-            self._lost = False
-            if self.signal is None:
-                self.signal, self._told = signal.Signals(number), time.monotonic()
-                self._raise_again(_INSIST_SECONDS)
-            raise Stopped
+        elif self.signal is None:
+            self.signal, self._told = signal.Signals(number), time.monotonic()
+            # The kernel's timer and no thread: a thread's start takes locks that the interrupted code may hold.
+            signal.signal(signal.SIGALRM, self._insist)
+            self._insist(number, frame)
         elif time.monotonic() - self._told > _SAME_SECONDS:
             os._exit(128 + number)
 
@@ -62,18 +60,24 @@ class Ending:
             self._before(error)
         elif issubclass(error.exc_type, Stopped):
             # Raised within a finalizer, which swallows it; a moment later it is not.
-            self._raise_again(_AGAIN_SECONDS)
+            _ring_in(_AGAIN_SECONDS)
 
-    def _raise_again(self, seconds: float) -> None:
-        def tell() -> None:
-            if self.signal is not None and not self.over:
-                self._lost = True
-                os.kill(self._process, self.signal)
-                self._raise_again(_INSIST_SECONDS)
+    def _insist(self, _number: int, frame: FrameType | None) -> None:
+        if self.over or os.getpid() != self._process:
+            return
+        if self._within_hook(frame):
+            # What is raised here is swallowed without a word.
+            _ring_in(_AGAIN_SECONDS)
+            return
+        _ring_in(_INSIST_SECONDS)
+        raise Stopped
 
-        again = threading.Timer(seconds, tell)
-        again.daemon = True
-        again.start()
+    def _within_hook(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code is Ending.unraisable.__code__:
+                return True
+            frame = frame.f_back
+        return False
 
     @property
     def status(self) -> int:
@@ -85,6 +89,10 @@ class Ending:
 
 
 _endings: list[Ending] = []
+
+
+def _ring_in(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 @contextmanager

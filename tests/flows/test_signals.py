@@ -162,7 +162,7 @@ def test_a_second_signal_ends_at_once_but_the_same_one_twice_does_not():
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.6)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 143
+    assert process.wait(timeout=50) == 143
 
 
 SWALLOWED = """
@@ -187,7 +187,32 @@ def test_a_signal_that_a_finalizer_swallows_is_not_lost():
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=5) == ("", "")
+    assert process.communicate(timeout=50) == ("", "")
+    assert process.returncode == 143
+
+
+SLOW_HOOK = SWALLOWED.replace(
+    "with signals_heard() as ending:",
+    """from flows.commands import ending as module
+slow = [True]
+def ring_in(seconds, ring=module._ring_in):
+    ring(seconds)
+    if seconds == module._AGAIN_SECONDS and slow:
+        slow.clear()
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+module._ring_in, module._INSIST_SECONDS = ring_in, 1000
+with signals_heard() as ending:""",
+)
+
+
+def test_a_signal_is_not_lost_where_it_comes_again_within_the_hook_itself():
+    command = [sys.executable, "-c", SLOW_HOOK]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=50) == ("", "")
     assert process.returncode == 143
 
 
@@ -200,7 +225,7 @@ def test_a_signal_that_was_ignored_stays_so():
     assert process.stdout.readline() == "cleaning\n"
     time.sleep(0.6)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 143
+    assert process.wait(timeout=50) == 143
 
 
 def test_copies_that_another_process_holds_stay(tmp_path):
