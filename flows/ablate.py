@@ -11,7 +11,7 @@ from flows.measure import EvaluationSets, measure_edit, measure_original, select
 from flows.parameters import Config
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
-from tasks.experiments.ablation_points import AblationPlan, ablation_points
+from tasks.experiments.ablation_points import AblationPlan, ablation_points, with_largest_limit
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 from tasks.lineage.progress import notice
 
@@ -37,18 +37,17 @@ def ablate(
         Artifact `ablation`, and everything that it is made of.
     """
     plan = ablation_points(config, axes)
-    # Calibration data are read once, as many as the largest point needs; some points need none.
-    limits = [point.limit for point in plan.points if "limit" in point.axes] or [config.calibration.limit]
-    largest = None if None in limits else max(limit for limit in limits if limit is not None)
-    shared = config.model_copy(
-        update={"calibration": config.calibration.model_copy(update={"limit": largest}), "methods": {}}
-    )
-    with open_session(shared, store, device, workers) as session:
-        measured, left_out = _measure_points(session, plan)
-        with session.timed("ablation"):
-            asked = Plan(kind="ablation", name=config.name, left_out=left_out)
-            session.keep("ablation", write_experiment(asked, measured, session.store, session.context))
+    with open_session(with_largest_limit(plan, config), store, device, workers) as session:
+        steps_of_ablate(session, plan)
         return session.result()
+
+
+def steps_of_ablate(session: Session, plan: AblationPlan) -> None:
+    """Measure all points and set them side by side."""
+    measured, left_out = _measure_points(session, plan)
+    with session.timed("ablation"):
+        asked = Plan(kind="ablation", name=session.config.name, left_out=left_out)
+        session.keep("ablation", write_experiment(asked, measured, session.store, session.context))
 
 
 def _measure_points(session: Session, plan: AblationPlan) -> tuple[list[MeasuredModel], list[LeftOut]]:

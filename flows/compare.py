@@ -52,30 +52,32 @@ def compare(
     Returns:
         Artifacts `comparison` and `report`, and everything that they are made of.
     """
-    names = [config.name for config in configs]
-    _require_own_names(configs)
     with ExitStack() as stack:
         sessions = [stack.enter_context(open_session(config, store, device, workers)) for config in configs]
-        for session in sessions:
-            for way in _methods(session.config).values():
-                require_inputs(session, way)
-        _require_same_pairs(sessions)
-        models: list[MeasuredModel] = []
-        paper: list[Row] = []
-        for session in sessions:
-            found, rows = compare_methods(
-                session, controls, prefix=f"{session.config.name} " if len(configs) > 1 else ""
-            )
-            known = [item.evaluation for item in models if item.role == ORIGINAL]
-            models += [item for item in found if item.role != ORIGINAL or item.evaluation not in known]
-            paper += [row for row in rows if row.name not in {other.name for other in paper}]
-        first = sessions[0]
-        with first.timed("comparison"):
-            plan = Plan(kind="comparison", name=" and ".join(names), paper=paper)
-            comparison = first.keep("comparison", write_experiment(plan, models, first.store, first.context))
-        method = _method_names(first.config)[0]
-        report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, experiments=[comparison])
-        return _together([session.result() for session in sessions], names)
+        steps_of_compare(sessions, controls)
+        return _together([session.result() for session in sessions], [config.name for config in configs])
+
+
+def steps_of_compare(sessions: Sequence[Session], controls: Controls) -> None:
+    """Measure the methods of several runs, set them side by side, and report on the first."""
+    _require_own_names([session.config for session in sessions])
+    for session in sessions:
+        for way in _methods(session.config).values():
+            require_inputs(session, way)
+    _require_same_pairs(sessions)
+    models: list[MeasuredModel] = []
+    paper: list[Row] = []
+    for session in sessions:
+        found, rows = compare_methods(session, controls, prefix=f"{session.config.name} " if len(sessions) > 1 else "")
+        known = [item.evaluation for item in models if item.role == ORIGINAL]
+        models += [item for item in found if item.role != ORIGINAL or item.evaluation not in known]
+        paper += [row for row in rows if row.name not in {other.name for other in paper}]
+    first = sessions[0]
+    with first.timed("comparison"):
+        plan = Plan(kind="comparison", name=" and ".join(session.config.name for session in sessions), paper=paper)
+        comparison = first.keep("comparison", write_experiment(plan, models, first.store, first.context))
+    method = _method_names(first.config)[0]
+    report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, experiments=[comparison])
 
 
 def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -> tuple[list[MeasuredModel], list[Row]]:
@@ -124,6 +126,8 @@ def _control(
 
 def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[Row]:
     config, folder = session.config, session.store.path(original)
+    if not session.store.holds(original):  # a plan
+        return []
     tags = {figure.tag for figure in read_by_tag(folder) if figure.tag is not None}
     rows = []
     for method in (None, *methods.values()):

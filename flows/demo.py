@@ -3,7 +3,7 @@
 from data_specs.run_result import RunResult
 from flows.compare import compare_methods
 from flows.decorator import flow
-from flows.make_safe import steps_of_make_safe
+from flows.make_safe import steps_of_edit
 from flows.measure import EvaluationSets, control_edit, measure_edit
 from flows.report import report_of
 from flows.session import Session, open_session
@@ -34,7 +34,7 @@ def demo(store: str = "store", workers: int | None = None) -> RunResult:
     with open_session(config, store, device, workers) as session:
         session.keep("demo_data", data)
         session.keep("demo_model", model)
-        steps_of_make_safe(session)
+        steps_of_edit(session)
         _experiments(session)
         result = session.result()
         return result.model_copy(update={"metrics": {name: result.metrics[name] for name in MODELS}})

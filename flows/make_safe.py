@@ -26,11 +26,16 @@ def make_safe(config: Config, store: str = "store", device: str = "auto", worker
     """
     with open_session(config, store, device, workers) as session:
         steps_of_make_safe(session)
-        report_of(session, {"original": "original", "edited": "edited"})
         return session.result()
 
 
 def steps_of_make_safe(session: Session) -> None:
+    """Score, edit, measure and report."""
+    steps_of_edit(session)
+    report_of(session, {"original": "original", "edited": "edited"})
+
+
+def steps_of_edit(session: Session) -> None:
     """Score, edit and measure: `scores`, `edit`, `model`, `evaluation.original` and `evaluation.edited`."""
     # The evaluation set is checked before hours go into calibration.
     sets = EvaluationSets(session)

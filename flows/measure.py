@@ -1,7 +1,6 @@
 """Measuring models: embeddings, evaluation, and the difference from the original."""
 
 from data_specs.errors import ArtifactError
-from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from data_specs.samples import CLASS_SUFFIX
@@ -49,8 +48,7 @@ def measure(
         made = evaluate_model(
             measured, embeddings, labelled_sets, session.store, session.context, seed=session.config.seed
         )
-        session.metrics[name] = read_metrics(made.path)
-        return session.keep(f"evaluation.{name}", made)
+        return session.keep_measured(name, made)
 
 
 def measure_original(session: Session, sets: EvaluationSets, name: str = "original") -> ArtifactRef:

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from data_specs.evaluation_files import read_intervals
+from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
 from data_specs.wording import one_line
 from tasks.lineage.circumstances import now
@@ -76,6 +78,23 @@ def recorded(store: Store, settings: dict[str, Any]) -> Iterator[RunRecord]:
         record.write("interrupted", error)
         raise
     record.write("completed")
+
+
+def last_run(root: Path, name: str) -> LastRun | None:
+    """The last run of a name in the store at `root` that came to its end."""
+    for path in sorted((root / RUNS).glob("*.json"), reverse=True):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["status"] == "completed" and content["settings"]["name"] == name:
+                spent = datetime.fromisoformat(content["ended"]) - datetime.fromisoformat(content["started"])
+                return LastRun(
+                    id=content["id"],
+                    started=content["started"],
+                    seconds=spent.total_seconds(),
+                    computed=content["computed"],
+                    reused=content["reused"],
+                )
+    return None
 
 
 def _outcome(result: RunResult) -> dict[str, Any]:

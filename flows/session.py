@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect.runtime import flow_run
 
 from data_specs.config_file import require_absolute
+from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
@@ -29,9 +30,9 @@ from tasks.shards.location import expand_locations, is_elsewhere
 class Session:
     """One run in one process."""
 
-    def __init__(self, config: RunConfig, store: Path | str, device: str, workers: int | None) -> None:
-        """Open `store`; `workers` None means as many as there are cores, at most 4."""
-        self.config, self.store = config, Store(store, hash_once=True)
+    def __init__(self, config: RunConfig, store: Store, device: str, workers: int | None) -> None:
+        """Work in `store`; `workers` None means as many as there are cores, at most 4."""
+        self.config, self.store = config, store
         self._context = RunContext(
             device=str(resolve_device(device)),
             workers=min(4, os.cpu_count() or 1) if workers is None else workers,
@@ -92,6 +93,11 @@ class Session:
             self._computed.add(made.ref)
         return made.ref
 
+    def keep_measured(self, name: str, made: Made) -> ArtifactRef:
+        """Put an evaluation on the account as `evaluation.NAME`, and its metrics."""
+        self.metrics[name] = read_metrics(made.path)
+        return self.keep(f"evaluation.{name}", made)
+
     def keep_as(self, name: str, kept: str) -> ArtifactRef:
         """Put an artifact of the account under another name, too."""
         self._made[name] = self._made[kept]
@@ -138,7 +144,7 @@ def open_session(config: RunConfig, store: Path | str, device: str, workers: int
         SpecError: the settings name relative paths, or the store or device is none.
     """
     require_absolute(config)
-    session = Session(config, store, device, workers)
+    session = Session(config, Store(store, hash_once=True), device, workers)
     with recorded(session.store, config.model_dump(mode="json")) as record:
         try:
             yield session

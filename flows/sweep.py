@@ -48,22 +48,28 @@ def sweep(
     Returns:
         Artifacts `sweep`, `report`, and `edit` and `model` of the chosen point.
     """
-    _require_measurable(choose or "", config)
     with open_session(config, store, device, workers) as session:
-        points = grid_points(taus, alphas)
-        for tau, alpha in points:
-            method_at(config, swept_encoders(encoder, config), tau, alpha)
-        made = sweep_of(session, points, encoder, choose)
-        chosen = read_experiment(session.store.path(made), "sweep").chosen
-        models = {"original": "original"}
-        if chosen is not None:
-            point = point_name(*points[chosen])
-            write_model(session, session.keep_as("edit", f"edit.{point}"), "model")
-            session.keep_as("evaluation.chosen", f"evaluation.{point}")
-            session.metrics["chosen"] = session.metrics[point]
-            models["chosen"] = point
-        report_of(session, models, experiments=[made])
+        steps_of_sweep(session, taus, alphas, encoder, choose)
         return session.result()
+
+
+def steps_of_sweep(session: Session, taus: list[float], alphas: list[float], encoder: str, choose: str | None) -> None:
+    """Measure all points, write the model of the one that is chosen, and report."""
+    config, points = session.config, grid_points(taus, alphas)
+    _require_measurable(choose or "", config)
+    for tau, alpha in points:
+        method_at(config, swept_encoders(encoder, config), tau, alpha)
+    made = sweep_of(session, points, encoder, choose)
+    models = {"original": "original"}
+    # A plan of a sweep that is not made yet knows no chosen point.
+    chosen = read_experiment(session.store.path(made), "sweep").chosen if session.store.holds(made) else None
+    if chosen is not None:
+        point = point_name(*points[chosen])
+        write_model(session, session.keep_as("edit", f"edit.{point}"), "model")
+        session.keep_as("evaluation.chosen", f"evaluation.{point}")
+        session.metrics["chosen"] = session.metrics[point]
+        models["chosen"] = point
+    report_of(session, models, experiments=[made])
 
 
 def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, choose: str | None) -> ArtifactRef:

@@ -111,8 +111,9 @@ class _Bars:
 class _Lines:
     """A line a finished stage, for a log file."""
 
-    def __init__(self) -> None:
+    def __init__(self, told_from: float) -> None:
         self._started: dict[str, tuple[float, str, int]] = {}
+        self._told_from = told_from
 
     def start(self, stage: str, total: int | None, unit: str) -> None:
         self._started[stage] = (time.perf_counter(), unit, 0)
@@ -124,7 +125,9 @@ class _Lines:
 
     def finish(self, stage: str) -> None:
         start, unit, done = self._started.pop(stage)
-        screen.print(_finished(stage, done, unit, time.perf_counter() - start), markup=False)
+        seconds = time.perf_counter() - start
+        if seconds >= self._told_from:
+            screen.print(_finished(stage, done, unit, seconds), markup=False)
 
     def notice(self, text: str) -> None:
         screen.print(text, markup=False)
@@ -136,10 +139,10 @@ def _finished(stage: str, done: int, unit: str, seconds: float) -> str:
 
 
 @contextmanager
-def progress_shown() -> Iterator[None]:
-    """Show progress on stderr for as long as the block lasts."""
+def progress_shown(*, told_from: float = 0.0) -> Iterator[None]:
+    """Show progress on stderr for as long as the block lasts; a log file is told stages of `told_from` seconds and more."""
     if not screen.is_terminal:
-        with listening(_Lines()):
+        with listening(_Lines(told_from)):
             yield
         return
     columns = (

@@ -1,15 +1,20 @@
 """`uwm sweep`, `uwm compare` and `uwm ablate`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data_specs.config_file import load_config
 from data_specs.run_result import RunResult
-from flows.commands.options import DEFAULT_STORE, ConfigArgument, DeviceOption, JsonOption, StoreOption, WorkersOption
-from flows.commands.start import finish, in_prefect
+from flows.commands.options import ConfigArgument, ExperimentOptions, grouped
+from flows.commands.start import run_or_plan
+
+if TYPE_CHECKING:
+    from flows.session import Session
 
 
 class SweptEncoder(StrEnum):
@@ -31,6 +36,7 @@ class ControlChoice(StrEnum):
 _VALUES = "values separated by commas"
 
 
+@grouped
 def sweep(
     config: ConfigArgument,
     tau: Annotated[
@@ -48,10 +54,7 @@ def sweep(
             help="Take the best GS within limits in points against the original, such as zero_shot>=-2,PS>=-1.",
         ),
     ] = None,
-    store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    json: JsonOption = False,
+    options: ExperimentOptions = ExperimentOptions(),  # noqa: B008  (frozen)
 ) -> None:
     """Measure a model edited with every tau and alpha."""
     from tasks.experiments.choice import parse_limits
@@ -66,21 +69,24 @@ def sweep(
     def start() -> RunResult:
         from flows.sweep import sweep as sweep_flow
 
-        result: RunResult = sweep_flow(settings, taus, alphas, encoder.value, choose, store, device, workers)
-        return result
+        where = options.store, options.device, options.workers
+        return sweep_flow(settings, taus, alphas, encoder.value, choose, *where)
 
-    finish(in_prefect(start, store), json)
+    def steps(sessions: "Sequence[Session]") -> None:
+        from flows.sweep import steps_of_sweep
+
+        steps_of_sweep(sessions[0], taus, alphas, encoder.value, choose)
+
+    run_or_plan(start, steps, [settings], options)
 
 
+@grouped
 def compare(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG.yaml...", help="Settings of one or several runs.")],
     controls: Annotated[
         ControlChoice, typer.Option("--controls", help="Which methods are given a random control of equal size.")
     ] = ControlChoice.EACH,
-    store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    json: JsonOption = False,
+    options: ExperimentOptions = ExperimentOptions(),  # noqa: B008  (frozen)
 ) -> None:
     """Measure several ways to edit on the same pairs: one table with controls and the paper's own figures."""
     settings = [load_config(path) for path in configs]
@@ -88,56 +94,61 @@ def compare(
     def start() -> RunResult:
         from flows.compare import compare as compare_flow
 
-        result: RunResult = compare_flow(settings, controls.value, store, device, workers)
-        return result
+        return compare_flow(settings, controls.value, options.store, options.device, options.workers)
 
-    finish(in_prefect(start, store), json)
+    def steps(sessions: "Sequence[Session]") -> None:
+        from flows.compare import steps_of_compare
+
+        steps_of_compare(sessions, controls.value)
+
+    run_or_plan(start, steps, settings, options)
 
 
-def ablate(
-    config: ConfigArgument,
-    scorer: Annotated[str | None, typer.Option("--scorer", metavar="VALUES", help=f"Scorers; {_VALUES}.")] = None,
+@dataclass(frozen=True)
+class Axes:
+    """Values of the settings that an ablation crosses; None for what stays as configured."""
+
+    scorer: Annotated[str | None, typer.Option("--scorer", metavar="VALUES", help=f"Scorers; {_VALUES}.")] = None
     aggregation: Annotated[
         str | None, typer.Option("--aggregation", metavar="VALUES", help="mean_of_ratios,ratio_of_means")
-    ] = None,
-    rule: Annotated[str | None, typer.Option("--rule", metavar="VALUES", help="score_mass,top_share")] = None,
+    ] = None
+    rule: Annotated[str | None, typer.Option("--rule", metavar="VALUES", help="score_mass,top_share")] = None
     weight_by_magnitude: Annotated[
         str | None, typer.Option("--weight-by-magnitude", metavar="VALUES", help="true,false")
-    ] = None,
+    ] = None
     layers: Annotated[
         str | None, typer.Option("--layers", metavar="VALUES", help="attention_output,mlp_output, or globs")
-    ] = None,
+    ] = None
     limit: Annotated[
         str | None, typer.Option("--limit", metavar="VALUES", help="Calibration samples, such as 512,8192,all.")
-    ] = None,
-    seed: Annotated[str | None, typer.Option("--seed", metavar="VALUES", help="Such as 0,1,2.")] = None,
-    store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    json: JsonOption = False,
+    ] = None
+    seed: Annotated[str | None, typer.Option("--seed", metavar="VALUES", help="Such as 0,1,2.")] = None
+
+
+@grouped
+def ablate(
+    config: ConfigArgument,
+    axes: Axes = Axes(),
+    options: ExperimentOptions = ExperimentOptions(),  # noqa: B008  (frozen)
 ) -> None:
     """Measure every combination of settings; without any, scorers, aggregations, rules and weighting by |W|."""
-    from tasks.experiments.ablation_points import DEFAULT_AXES, ablation_points
+    from tasks.experiments.ablation_points import DEFAULT_AXES, ablation_points, with_largest_limit
     from tasks.experiments.grid import parse_axis
 
     settings = load_config(config)
-    given = {
-        "scorer": scorer,
-        "aggregation": aggregation,
-        "rule": rule,
-        "weight_by_magnitude": weight_by_magnitude,
-        "layers": layers,
-        "limit": limit,
-        "seed": seed,
-    }
-    axes: dict[str, list[Any]] = {name: parse_axis(name, text) for name, text in given.items() if text is not None}
-    axes = axes or DEFAULT_AXES
-    ablation_points(settings, axes)
+    given = {item.name: getattr(axes, item.name) for item in fields(axes)}
+    crossed: dict[str, list[Any]] = {name: parse_axis(name, text) for name, text in given.items() if text is not None}
+    crossed = crossed or DEFAULT_AXES
+    points = ablation_points(settings, crossed)
 
     def start() -> RunResult:
         from flows.ablate import ablate as ablate_flow
 
-        result: RunResult = ablate_flow(settings, axes, store, device, workers)
-        return result
+        return ablate_flow(settings, crossed, options.store, options.device, options.workers)
 
-    finish(in_prefect(start, store), json)
+    def steps(sessions: "Sequence[Session]") -> None:
+        from flows.ablate import steps_of_ablate
+
+        steps_of_ablate(sessions[0], points)
+
+    run_or_plan(start, steps, [with_largest_limit(points, settings)], options)

@@ -18,7 +18,7 @@ _DEBUG = "--debug"
 def _commands() -> "typer.Typer":
     import typer
 
-    from flows.commands import artifacts, config, edit, experiments, export, run, shards
+    from flows.commands import artifacts, config, edit, experiments, export, plan, run, shards
 
     app = typer.Typer(
         name="uwm",
@@ -30,6 +30,7 @@ def _commands() -> "typer.Typer":
     )
     app.command("run")(run.run)
     app.command("demo")(run.demo)
+    app.command("plan")(plan.plan)
     app.command("config")(config.config)
     app.command("sweep")(experiments.sweep)
     app.command("compare")(experiments.compare)

@@ -1,7 +1,11 @@
 """Options that several commands share."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -33,3 +37,51 @@ WorkersOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run's settings.")]
 DEFAULT_STORE = "store"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out."""
+
+    store: StoreOption = DEFAULT_STORE
+    device: DeviceOption = "auto"
+    workers: WorkersOption = None
+    json: JsonOption = False
+
+
+@dataclass(frozen=True)
+class ExperimentOptions(RunOptions):
+    """How an experiment is carried out, or planned."""
+
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be made and what that takes; make nothing.")] = (
+        False
+    )
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take groups of options, each a dataclass, whose fields are options of their own on the command line."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if inspect.isclass(hint) and is_dataclass(hint)}
+    taken: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in groups:
+            taken.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        own = get_type_hints(groups[name], include_extras=True)
+        taken += [
+            inspect.Parameter(
+                item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=own[item.name]
+            )
+            for item in fields(groups[name])
+        ]
+
+    @wraps(command)
+    def flat(**given: Any) -> None:
+        of_groups = {
+            name: group(**{item.name: given.pop(item.name) for item in fields(group)}) for name, group in groups.items()
+        }
+        command(**given, **of_groups)
+
+    flat.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in taken}
+    return flat

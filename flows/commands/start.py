@@ -1,12 +1,18 @@
 """How commands start flows, and how they end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from json import dumps
+from typing import TYPE_CHECKING
 
 import typer
 
+from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from flows.commands.ending import work_kept_in
+from flows.commands.options import ExperimentOptions
+
+if TYPE_CHECKING:
+    from flows.session import Session
 
 
 def in_prefect(start: Callable[[], RunResult], store: str) -> RunResult:
@@ -23,6 +29,21 @@ def in_prefect(start: Callable[[], RunResult], store: str) -> RunResult:
         with progress_shown():
             wait_for_server()
             return start()
+
+
+def run_or_plan(
+    start: Callable[[], RunResult],
+    steps: "Callable[[Sequence[Session]], None]",
+    configs: Sequence[RunConfig],
+    options: ExperimentOptions,
+) -> None:
+    """Run a flow to its end, or say what its steps would make of these settings."""
+    if not options.plan:
+        finish(in_prefect(start, options.store), options.json)
+        return
+    from flows.commands.plan import show_plan
+
+    show_plan(configs, options.store, options.device, steps, json=options.json)
 
 
 def finish(result: RunResult, json: bool) -> None:

@@ -4,9 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from data_specs.config_file import parse_config
 from data_specs.manifest import Recipe
 from data_specs.run_config import Encoder, RunConfig
@@ -19,6 +16,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import advance, stage
 from tasks.lineage.store import Build, Made, Store
+from tasks.lineage.task import task
 
 N_TRAINING_PAIRS, N_CALIBRATION_PAIRS, N_TEST_PAIRS, N_LABELLED = 2_500, 768, 1_000, 300
 TAU_TEXT, TAU_VISION = 0.86, 0.98
@@ -38,7 +36,7 @@ SWEEP_LIMITS = "zero_shot>=-5"
 _ARCHITECTURE, _WEIGHTS = "model.json", "model.safetensors"
 
 
-@task(name="draw-demo-data", cache_policy=NO_CACHE)
+@task(name="draw-demo-data")
 def draw_data(store: Store, context: RunContext) -> Made:
     """Draw and pack calibration, test and zero-shot shards; returns the `demo_data` artifact."""
     recipe = Recipe(
@@ -58,7 +56,7 @@ def draw_data(store: Store, context: RunContext) -> Made:
     return store.materialise(recipe, write, context)
 
 
-@task(name="train-demo-model", cache_policy=NO_CACHE)
+@task(name="train-demo-model")
 def train_model(store: Store, context: RunContext) -> Made:
     """Train the tiny model on pictures of its own; returns the `demo_model` artifact."""
     recipe = Recipe(

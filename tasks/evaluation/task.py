@@ -7,8 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import JsonValue
 
 from data_specs.evaluation_files import (
@@ -41,6 +39,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
+from tasks.lineage.task import task
 
 CLASSES_FILE = "classes.parquet"
 
@@ -54,7 +53,7 @@ class LabelledSet:
     classes: ArtifactRef
 
 
-@task(name="embed-classes", task_run_name="embed-classes-{data_set.name}", cache_policy=NO_CACHE)
+@task(name="embed-classes", task_run_name="embed-classes-{data_set.name}")
 def embed_classes(data_set: DataSet, loaded: LoadedModel, config: RunConfig, store: Store, context: RunContext) -> Made:
     """Embed a zero-shot data set's class prompts; returns the `class_embeddings` artifact."""
     recipe = Recipe(
@@ -80,7 +79,7 @@ def embed_classes(data_set: DataSet, loaded: LoadedModel, config: RunConfig, sto
     return store.materialise(recipe, write, context)
 
 
-@task(name="evaluate-model", cache_policy=NO_CACHE)
+@task(name="evaluate-model")
 def evaluate_model(
     model: ArtifactRef | str,
     embeddings: Mapping[Encoder, ArtifactRef],
@@ -119,7 +118,7 @@ def evaluate_model(
         return store.materialise(recipe, write, context)
 
 
-@task(name="compare-evaluations", cache_policy=NO_CACHE)
+@task(name="compare-evaluations")
 def compare_evaluations(first: ArtifactRef, second: ArtifactRef, seed: int, store: Store, context: RunContext) -> Made:
     """Every figure's difference between two models on the same pairs; returns the `differences` artifact."""
     recipe = Recipe(

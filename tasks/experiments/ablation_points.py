@@ -174,3 +174,12 @@ def _label(decisive: Mapping[str, Any], varied: Sequence[str]) -> str:
     }
     parts = [words.get(axis, _shown)(value) for axis, value in decisive.items() if axis in varied]
     return ", ".join(parts) or "settings of the run"
+
+
+def with_largest_limit(plan: AblationPlan, config: RunConfig) -> RunConfig:
+    """Settings under which calibration data are read once, as many as the largest point needs; some points need none."""
+    limits = [point.limit for point in plan.points if "limit" in point.axes] or [config.calibration.limit]
+    largest = None if None in limits else max(limit for limit in limits if limit is not None)
+    return config.model_copy(
+        update={"calibration": config.calibration.model_copy(update={"limit": largest}), "methods": {}}
+    )

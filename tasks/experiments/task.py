@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import JsonValue
 
 from data_specs.evaluation_files import read_differences, read_figures, read_intervals, read_metrics
@@ -21,6 +19,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
+from tasks.lineage.task import task
 from tasks.tables.columns import experiment_csv, experiment_parquet
 from tasks.tables.documents import experiment_latex, experiment_markdown
 from tasks.tables.figure import sweep_figure
@@ -69,7 +68,7 @@ class Plan(Spec):
     limits: str | None = None
 
 
-@task(name="write-experiment", task_run_name="write-{plan.kind}", cache_policy=NO_CACHE)
+@task(name="write-experiment", task_run_name="write-{plan.kind}")
 def write_experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store, context: RunContext) -> Made:
     """Set models side by side, the original first; returns the `comparison`, `sweep` or `ablation` artifact."""
     recipe = Recipe(

@@ -6,12 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task
-
-from data_specs.errors import PipelineError
 from data_specs.manifest import PART, ArtifactRef, Recipe
 from data_specs.run_config import Encoder, RunConfig
 from tasks.encoders.loading import LoadedModel
@@ -19,16 +13,10 @@ from tasks.extraction.parts import ObserverOf, Part, PartMaker
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
-from tasks.lineage.disk import is_full
 from tasks.lineage.progress import notice, stage
 from tasks.lineage.store import Build, Made, Store
+from tasks.lineage.task import task
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
-
-
-def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again could help: not where the data or the settings are wrong, or the disk is full."""
-    error = state.data if isinstance(state.data, BaseException) else getattr(state.data, "result", None)
-    return not (isinstance(error, PipelineError | MemoryError) or (error is not None and is_full(error)))
 
 
 def extract_set(
@@ -78,7 +66,8 @@ def extract_set(
             gather_parts(build, maker.make(parts, plans, loaded, store, context), store, plans, config.max_bad_fraction)
 
     made = make_set(store, recipe, write, context, label)
-    _report_skipped(store, made.ref, label, n_planned, config.max_bad_fraction)
+    if store.holds(made.ref):  # in a plan it may not be
+        _report_skipped(store, made.ref, label, n_planned, config.max_bad_fraction)
     return made
 
 
@@ -99,15 +88,10 @@ def _set_recipe(kind: str, plans: Sequence[ShardPlan], parts: Sequence[Part]) ->
     )
 
 
-# NO_CACHE: the store is the one cache. Prefect's TASK_SOURCE hashes this wrapper only,
-# so a fix deeper down would be answered with old results.
 @task(
     name="read-shards",
     task_run_name="{label}",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=1,
-    retry_condition_fn=worth_retrying,
+    tried_again=True,
 )
 def make_set(store: Store, recipe: Recipe, write: Any, context: RunContext, label: str) -> Made:
     """Make or find a set; tried again, it goes on at the part where it was."""

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from data_specs.errors import NotSelectable
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.run_config import ENCODERS, RunConfig
@@ -15,6 +12,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
+from tasks.lineage.task import task
 from tasks.manipulation.control import random_control
 from tasks.manipulation.edit import Edit, apply_edit, positions
 from tasks.manipulation.edit_file import EDIT_FILE, write_edit
@@ -25,7 +23,7 @@ from tasks.selection.scores_table import layer_files, read_scores
 MODEL_FILE = "model.safetensors"
 
 
-@task(name="select-weights", cache_policy=NO_CACHE)
+@task(name="select-weights")
 def select_weights(
     scores: ArtifactRef, loaded: LoadedModel, config: RunConfig, store: Store, context: RunContext
 ) -> Made:
@@ -64,7 +62,7 @@ def select_weights(
         return store.materialise(recipe, write, context)
 
 
-@task(name="draw-control", cache_policy=NO_CACHE)
+@task(name="draw-control")
 def draw_control(edit: ArtifactRef, seed: int, loaded: LoadedModel, store: Store, context: RunContext) -> Made:
     """Draw as many weights of the same layers at random; returns an `edit` artifact."""
     recipe = Recipe(
@@ -81,7 +79,7 @@ def draw_control(edit: ArtifactRef, seed: int, loaded: LoadedModel, store: Store
     return store.materialise(recipe, write, context)
 
 
-@task(name="edit-model", cache_policy=NO_CACHE)
+@task(name="edit-model")
 def edit_model(edit: ArtifactRef, loaded: LoadedModel, store: Store, context: RunContext) -> Made:
     """Apply an edit; returns the `model` artifact, a complete open_clip checkpoint."""
     recipe = Recipe(

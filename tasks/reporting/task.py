@@ -4,9 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from data_specs.errors import DataError, SpecError
 from data_specs.gallery import CAPTION_CHARS, GalleryMember
 from data_specs.manifest import ArtifactRef, Recipe, Source
@@ -18,6 +15,7 @@ from tasks.lineage.code import coded
 from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import advance, stage
 from tasks.lineage.store import Build, Made, Store
+from tasks.lineage.task import task
 from tasks.reporting.content import build_report
 from tasks.reporting.gallery import Member, Retrieval, compose, retrieve
 from tasks.reporting.html import render_report, template_digest
@@ -33,7 +31,7 @@ _SUMMARY = "layer_summary.parquet"
 _THUMBNAILS = "thumbnails"
 
 
-@task(name="write-report", cache_policy=NO_CACHE)
+@task(name="write-report")
 def write_report(
     name: str,
     metrics: Mapping[str, Mapping[str, float]],
@@ -82,7 +80,7 @@ def write_report(
         return store.materialise(recipe, write, context)
 
 
-@task(name="write-gallery", cache_policy=NO_CACHE)
+@task(name="write-gallery")
 def write_gallery(
     embeddings: Mapping[str, Mapping[Encoder, ArtifactRef]],
     shards: Sequence[Shard],

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import JsonValue
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
+from tasks.lineage.task import task
 from tasks.scoring.aggregate import LayerStatistics, first_rows
 from tasks.scoring.layer_scores import LayerScorer, aggregate_layer, write_layer_scores
 from tasks.scoring.scorer import ActivationScorer, WeightScorer
@@ -29,7 +28,7 @@ from tasks.shards.plan import ShardPlan
 SUMMARY = "layer_summary.parquet"
 
 
-@task(name="score-by-activations", task_run_name="score-{encoder}", cache_policy=NO_CACHE)
+@task(name="score-by-activations", task_run_name="score-{encoder}")
 def score_by_activations(
     encoder: Encoder,
     chosen: EncoderConfig,
@@ -66,7 +65,7 @@ def score_by_activations(
     return store.materialise(recipe, write, context)
 
 
-@task(name="score-by-weights", task_run_name="score-{encoder}", cache_policy=NO_CACHE)
+@task(name="score-by-weights", task_run_name="score-{encoder}")
 def score_by_weights(
     encoder: Encoder,
     chosen: EncoderConfig,
@@ -129,7 +128,7 @@ def _write(
         )
 
 
-@task(name="summarise-scores", cache_policy=NO_CACHE)
+@task(name="summarise-scores")
 def summarise_scores(
     layer_scores: Mapping[Encoder, ArtifactRef],
     asked: Mapping[Encoder, Sequence[tuple[Rule, float]]],

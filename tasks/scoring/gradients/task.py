@@ -5,8 +5,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from torch import Tensor
 
 from data_specs.manifest import ArtifactRef, Recipe, Source
@@ -17,11 +15,11 @@ from tasks.encoders.architecture import build_model
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.shard_pass import ShardPass, input_stream
-from tasks.extraction.task import worth_retrying
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
+from tasks.lineage.task import task
 from tasks.scoring.gradients.embedding_gradients import PairGradient, pair_gradients
 from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients, sums_file
 from tasks.scoring.layer_scores import write_layer_scores
@@ -75,10 +73,7 @@ def score_by_gradients(
 @task(
     name="differentiate-shards",
     task_run_name="{label}",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=1,
-    retry_condition_fn=worth_retrying,
+    tried_again=True,
 )
 def differentiate_shards(store: Store, recipe: Recipe, write: Any, context: RunContext, label: str) -> Made:
     """Run the encoder forward and backward over all shards; tried again, it goes on at the shard where it was."""

@@ -1,0 +1,125 @@
+"""What a run would make, found out by its own steps on a store that makes nothing."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from data_specs.config_file import require_absolute
+from data_specs.evaluation_files import read_metrics
+from data_specs.families import encoder_of
+from data_specs.manifest import ArtifactRef
+from data_specs.plan import PlannedArtifact, RunPlan
+from data_specs.run_config import ENCODERS, Encoder, RunConfig
+from flows.record import last_run
+from flows.session import Session
+from tasks.encoders.loading import LoadedModel
+from tasks.lineage.planned import Planned, PlannedStore
+from tasks.lineage.store import Made
+from tasks.planning.pace import Paces
+from tasks.planning.work import Work, work_of
+
+
+class PlanSession(Session):
+    """A run that goes through its steps without making anything."""
+
+    store: PlannedStore
+
+    def keep_measured(self, name: str, made: Made) -> ArtifactRef:
+        """Put an evaluation on the account; its metrics only where it is there."""
+        self.metrics[name] = read_metrics(made.path) if made.reused else {}
+        return self.keep(f"evaluation.{name}", made)
+
+    @contextmanager
+    def edited_in_place(self, edit: ArtifactRef) -> Iterator[LoadedModel]:
+        """The model with an edit; where that is not made yet, one whose changed encoders have digests of their own."""
+        if self.store.holds(edit):
+            with super().edited_in_place(edit) as loaded:
+                yield loaded
+            return
+        original = self.original()
+        encoders = _edited(self.store.planned, edit)
+        changed = {name: f"{edit.version} of {name}" for name in original.digests if encoder_of(name) in encoders}
+        loaded = replace(original, digests={**original.digests, **changed})
+        for encoder in encoders:
+            self.store.unknown(loaded.encoder_digest(encoder))
+        self.store.unknown(loaded.digest)
+        yield loaded
+
+    def roles(self) -> dict[ArtifactRef, str]:
+        """The first name of each artifact on the account."""
+        return {made.ref: name for name, made in reversed(self._made.items())}
+
+
+def plan_of(
+    configs: Sequence[RunConfig], store: str, device: str, steps: Callable[[Sequence[Session]], None]
+) -> RunPlan:
+    """Take the steps of runs without making anything.
+
+    Args:
+        configs: of the runs, one but for a comparison.
+        store: folder of the artifact store; it need not be there, and nothing is written to it.
+        device: on which they would run.
+        steps: what the runs would do.
+
+    Returns:
+        What they would find and make, in their order.
+
+    Raises:
+        PipelineError: as the run would before it makes anything: settings, model or shards are wrong.
+    """
+    planned = PlannedStore(store)
+    sessions = []
+    for config in configs:
+        require_absolute(config)
+        sessions.append(PlanSession(config, planned, device, 0))
+    try:
+        steps(sessions)
+        return _plan(planned, sessions)
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def _plan(store: PlannedStore, sessions: Sequence[PlanSession]) -> RunPlan:
+    first, name = sessions[0], " and ".join(session.config.name for session in sessions)
+    paces = Paces(store, first.context.device)
+    rows = []
+    for ref, item in store.planned.items():
+        owner, role = next(((one, one.roles()[ref]) for one in sessions if ref in one.roles()), (first, ref.kind))
+        behind = "" if owner is first else f"{owner.config.name}."
+        work = work_of(item, store.planned, owner.original())
+        rows.append(_row(ref, item, behind + role, work, None if item.there else paces.seconds(item.recipe, work)))
+    return RunPlan(
+        name=name,
+        store=str(store.root),
+        device=first.context.device,
+        artifacts=rows,
+        last_run=last_run(store.root, name),
+    )
+
+
+def _row(ref: ArtifactRef, item: Planned, role: str, work: Work, seconds: float | None) -> PlannedArtifact:
+    parts = item.recipe.inputs.get("parts")
+    n_parts = len(parts) if isinstance(parts, list) else None
+    return PlannedArtifact(
+        role=role,
+        kind=ref.kind,
+        version=ref.version if item.certain else None,
+        there=item.there,
+        parts=n_parts,
+        parts_there=None if n_parts is None else n_parts - len(item.missing),
+        images=work.images,
+        texts=work.texts,
+        gradients=work.gradients,
+        size_bytes=work.size_bytes,
+        seconds=seconds,
+    )
+
+
+def _edited(planned: Mapping[ArtifactRef, Planned], edit: ArtifactRef) -> set[Encoder]:
+    """The encoders that an edit changes, which its recipe or that of the edit it is a control of says."""
+    recipe = planned[edit].recipe
+    copied = recipe.inputs.get("edit")
+    if isinstance(copied, ArtifactRef):
+        return _edited(planned, copied)
+    return {encoder for encoder in ENCODERS if encoder in recipe.settings}

@@ -1,0 +1,59 @@
+"""A store that makes nothing: what is asked of it and is not there is put on a list."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_specs.manifest import ArtifactRef, Recipe
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.digest import recipe_ref
+from tasks.lineage.store import Build, Made, Store
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An artifact that a run would use or make.
+
+    `certain` is False where something that is not made yet decides its version; `missing` are the
+    places, among the parts that its recipe names, of those that are not there.
+    """
+
+    recipe: Recipe
+    there: bool
+    certain: bool
+    missing: list[int] = field(default_factory=list)
+
+
+class PlannedStore(Store):
+    """Takes the steps of a run for what they would ask for; since a version is its recipe's digest, nothing need be made."""
+
+    def __init__(self, root: Path | str) -> None:
+        """Look into the store in `root`, which need not be there."""
+        super().__init__(root)
+        self.planned: dict[ArtifactRef, Planned] = {}
+        self._open: set[ArtifactRef | str] = set()
+
+    def materialise(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
+        """The artifact of a recipe, whether it is there or not; `write` is never called."""
+        ref = recipe_ref(recipe)
+        there = self.holds(ref)
+        if ref not in self.planned:
+            certain = not any(item in self._open for given in recipe.inputs.values() for item in _listed(given))
+            parts = recipe.inputs.get("parts", [])
+            missing = [place for place, part in enumerate(_listed(parts)) if not there and not self._has(part)]
+            self.planned[ref] = Planned(recipe, there, certain, missing)
+            if not certain:
+                self._open.add(ref)
+        return Made(ref, self.path(ref), reused=there)
+
+    def unknown(self, what: str) -> str:
+        """A stand-in for the digest of something that is not made yet; what depends on it has no certain version."""
+        self._open.add(what)
+        return what
+
+    def _has(self, part: ArtifactRef | str) -> bool:
+        return isinstance(part, ArtifactRef) and self.holds(part)
+
+
+def _listed(given: ArtifactRef | str | list[ArtifactRef] | list[str]) -> list[ArtifactRef | str]:
+    return [*given] if isinstance(given, list) else [given]

@@ -1,0 +1,136 @@
+"""How much it takes to make an artifact: samples through the model, and bytes on the disk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from data_specs.manifest import ArtifactRef
+from tasks.encoders.loading import LoadedModel
+from tasks.lineage.planned import Planned
+
+_FLOAT = 4
+# Beside the vectors of a row: pair id, content, tag and counts, compressed.
+_ROW = 24
+_EVALUATED_PAIR = 110
+_SELECTED_WEIGHT = 12  # its place and its value
+_FILE = 1_500  # schema and statistics of a Parquet file
+_SMALL = 6_000  # tables, texts and figures
+_PAGE = 1_000_000  # a report with its pictures
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left to do for some artifacts.
+
+    `images` and `texts` go forward through an encoder, `gradients` are samples that go forward and
+    backward; `size_bytes` is about what will be written.
+    """
+
+    images: int = 0
+    texts: int = 0
+    gradients: int = 0
+    size_bytes: int = 0
+
+    @property
+    def samples(self) -> int:
+        """All that goes through the model."""
+        return self.images + self.texts + self.gradients
+
+
+def work_of(planned: Planned, known: Mapping[ArtifactRef, Planned], loaded: LoadedModel) -> Work:
+    """What making an artifact takes where what it is made of is there.
+
+    Args:
+        planned: the artifact; nothing is left to do where it is there.
+        known: all artifacts of the plan, through which an edit leads back to its layers.
+        loaded: the model.
+
+    Returns:
+        Exact numbers of samples where none is bad; bytes as they are before compression, about.
+    """
+    if planned.there:
+        return Work()
+    kind, settings = planned.recipe.kind, planned.recipe.settings
+    stage, _, encoder = kind.partition(".")
+    state = loaded.model.state_dict()
+    if "parts" in planned.recipe.inputs:
+        return _extraction(stage, encoder, settings, planned.missing, loaded, state)
+    if stage == "class_embeddings":
+        n_classes = len(_list(settings["class_names"]))
+        texts = n_classes * len(_list(settings["templates"]))
+        return Work(texts=texts, size_bytes=_FILE + n_classes * (_width(loaded) * _FLOAT + _ROW))
+    if stage == "layer_scores":
+        layers = [str(name) for name in _list(settings["layers"])]
+        size = sum(_FILE + _weight(state, name).numel() * _FLOAT for name in layers)
+        of_shards = settings["samples"] if "batch_pairs" in settings else None
+        n_samples = sum(of_shards[encoder].values()) if isinstance(of_shards, dict) else 0  # type: ignore[union-attr, arg-type]
+        return Work(gradients=int(n_samples), size_bytes=size)
+    return Work(size_bytes=_size(stage, planned, known, state))
+
+
+def _extraction(
+    stage: str,
+    encoder: str,
+    settings: Mapping[str, Any],
+    missing: list[int],
+    loaded: LoadedModel,
+    state: Mapping[str, Tensor],
+) -> Work:
+    # A pair has two members for each encoder.
+    rows = [settings["samples"][place] * (2 if settings["contents"][place] is None else 1) for place in missing]
+    n_rows = sum(rows)
+    widths = [_width(loaded)]
+    if stage == "activations":
+        # The norm and the deviation of each channel.
+        widths = [2 * _weight(state, str(name)).shape[1] for name in settings["layers"]]
+    size = sum(n_rows * (width * _FLOAT + _ROW) + len(rows) * _FILE for width in widths)
+    return Work(images=n_rows if encoder == "vision" else 0, texts=n_rows if encoder == "text" else 0, size_bytes=size)
+
+
+def _size(stage: str, planned: Planned, known: Mapping[ArtifactRef, Planned], state: Mapping[str, Tensor]) -> int:
+    if stage == "model":
+        return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if stage == "edit":
+        return _SMALL + int(_selected(planned, known, state) * _SELECTED_WEIGHT)
+    if stage == "evaluation":
+        return 5 * _SMALL + _pairs(planned, known) * _EVALUATED_PAIR
+    return _PAGE if stage in ("report", "gallery") else _SMALL
+
+
+def _selected(planned: Planned, known: Mapping[ArtifactRef, Planned], state: Mapping[str, Tensor]) -> float:
+    """Weights that an edit changes: the share 1 - tau, where the rule is not by shares at most about that."""
+    inputs, settings = planned.recipe.inputs, planned.recipe.settings
+    copied = inputs.get("edit")
+    if isinstance(copied, ArtifactRef):
+        return _selected(known[copied], known, state) if copied in known else 0.0
+    scores = inputs.get("scores")
+    if not (isinstance(scores, ArtifactRef) and scores in known):
+        return 0.0
+    found = 0.0
+    for role, ref in known[scores].recipe.inputs.items():
+        chosen = settings.get(role.removeprefix("layer_scores."))
+        if isinstance(ref, ArtifactRef) and ref in known and isinstance(chosen, dict):
+            layers = _list(known[ref].recipe.settings["layers"])
+            found += sum(_weight(state, str(name)).numel() for name in layers) * (1 - float(str(chosen["tau"])))
+    return found
+
+
+def _pairs(planned: Planned, known: Mapping[ArtifactRef, Planned]) -> int:
+    embedded = planned.recipe.inputs["embeddings.text"]
+    if not (isinstance(embedded, ArtifactRef) and embedded in known):
+        return 0
+    return sum(int(str(n)) for n in _list(known[embedded].recipe.settings["samples"]))
+
+
+def _weight(state: Mapping[str, Tensor], layer: str) -> Tensor:
+    return state[f"{layer}.weight"]
+
+
+def _width(loaded: LoadedModel) -> int:
+    return int(loaded.architecture.model_cfg["embed_dim"])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
