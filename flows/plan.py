@@ -39,11 +39,8 @@ class PlanSession(Session):
         original = self.original()
         encoders = _edited(self.store.planned, edit)
         changed = {name: f"{edit.version} of {name}" for name in original.digests if encoder_of(name) in encoders}
-        loaded = replace(original, digests={**original.digests, **changed})
-        for encoder in encoders:
-            self.store.unknown(loaded.encoder_digest(encoder))
-        self.store.unknown(loaded.digest)
-        yield loaded
+        with self.store.guessing():
+            yield replace(original, digests={**original.digests, **changed})
 
     def roles(self) -> dict[ArtifactRef, str]:
         """The first name of each artifact on the account."""

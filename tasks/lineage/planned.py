@@ -1,6 +1,7 @@
 """A store that makes nothing: what is asked of it and is not there is put on a list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,14 +32,16 @@ class PlannedStore(Store):
         """Look into the store in `root`, which need not be there."""
         super().__init__(root)
         self.planned: dict[ArtifactRef, Planned] = {}
-        self._open: set[ArtifactRef | str] = set()
+        self._open: set[ArtifactRef] = set()
+        self._guessing = False
 
     def materialise(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
         """The artifact of a recipe, whether it is there or not; `write` is never called."""
         ref = recipe_ref(recipe)
         there = self.holds(ref)
         if ref not in self.planned:
-            certain = not any(item in self._open for given in recipe.inputs.values() for item in _listed(given))
+            used = [item for given in recipe.inputs.values() for item in _listed(given)]
+            certain = not (self._guessing or any(item in self._open for item in used))
             parts = recipe.inputs.get("parts", [])
             missing = [place for place, part in enumerate(_listed(parts)) if not there and not self._has(part)]
             self.planned[ref] = Planned(recipe, there, certain, missing)
@@ -46,10 +49,14 @@ class PlannedStore(Store):
                 self._open.add(ref)
         return Made(ref, self.path(ref), reused=there)
 
-    def unknown(self, what: str) -> str:
-        """A stand-in for the digest of something that is not made yet; what depends on it has no certain version."""
-        self._open.add(what)
-        return what
+    @contextmanager
+    def guessing(self) -> Iterator[None]:
+        """For as long as the block lasts, what is asked for the first time follows from something that is not made yet."""
+        self._guessing = True
+        try:
+            yield
+        finally:
+            self._guessing = False
 
     def _has(self, part: ArtifactRef | str) -> bool:
         return isinstance(part, ArtifactRef) and self.holds(part)

@@ -1,7 +1,7 @@
 """How much it takes to make an artifact: samples through the model, and bytes on the disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -15,9 +15,11 @@ _FLOAT = 4
 _ROW = 24
 _EVALUATED_PAIR = 110
 _SELECTED_WEIGHT = 12  # its place and its value
-_FILE = 1_500  # schema and statistics of a Parquet file
-_SMALL = 6_000  # tables, texts and figures
-_PAGE = 1_000_000  # a report with its pictures
+# Sizes that hardly depend on the run, as they are in the tests' small one.
+_FILE = 900  # schema and statistics of a Parquet file
+_MANIFEST = 4_000
+_SIZES = {"scores": 5_000, "evaluation": 9_000, "differences": 4_000, "gallery": 80_000, "report": 190_000}
+_TABLES = 20_000  # of an experiment
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ def work_of(planned: Planned, known: Mapping[ArtifactRef, Planned], loaded: Load
     """
     if planned.there:
         return Work()
+    work = _without_manifest(planned, known, loaded)
+    return replace(work, size_bytes=work.size_bytes + _MANIFEST)
+
+
+def _without_manifest(planned: Planned, known: Mapping[ArtifactRef, Planned], loaded: LoadedModel) -> Work:
     kind, settings = planned.recipe.kind, planned.recipe.settings
     stage, _, encoder = kind.partition(".")
     state = loaded.model.state_dict()
@@ -85,7 +92,7 @@ def _extraction(
     if stage == "activations":
         # The norm and the deviation of each channel.
         widths = [2 * _weight(state, str(name)).shape[1] for name in settings["layers"]]
-    size = sum(n_rows * (width * _FLOAT + _ROW) + len(rows) * _FILE for width in widths)
+    size = len(rows) * _MANIFEST + sum(n_rows * (width * _FLOAT + _ROW) + len(rows) * _FILE for width in widths)
     return Work(images=n_rows if encoder == "vision" else 0, texts=n_rows if encoder == "text" else 0, size_bytes=size)
 
 
@@ -93,10 +100,9 @@ def _size(stage: str, planned: Planned, known: Mapping[ArtifactRef, Planned], st
     if stage == "model":
         return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if stage == "edit":
-        return _SMALL + int(_selected(planned, known, state) * _SELECTED_WEIGHT)
-    if stage == "evaluation":
-        return 5 * _SMALL + _pairs(planned, known) * _EVALUATED_PAIR
-    return _PAGE if stage in ("report", "gallery") else _SMALL
+        return int(_selected(planned, known, state) * _SELECTED_WEIGHT)
+    of_pairs = _pairs(planned, known) * _EVALUATED_PAIR if stage == "evaluation" else 0
+    return _SIZES.get(stage, _TABLES) + of_pairs
 
 
 def _selected(planned: Planned, known: Mapping[ArtifactRef, Planned], state: Mapping[str, Tensor]) -> float:
