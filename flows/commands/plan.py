@@ -9,6 +9,7 @@ import typer
 from data_specs.config_file import load_config
 from data_specs.run_config import RunConfig
 from flows.commands.options import DEFAULT_STORE, ConfigArgument, DeviceOption, JsonOption, StoreOption
+from flows.commands.start import imported_quickly
 
 if TYPE_CHECKING:
     from flows.session import Session
@@ -33,9 +34,10 @@ def show_plan(
     configs: Sequence[RunConfig], store: str, device: str, steps: "Callable[[Sequence[Session]], None]", *, json: bool
 ) -> None:
     """Print what the steps of some runs would find and make; no server is started for it."""
-    from flows.commands.display import output, progress_shown
-    from flows.commands.plan_table import plan_lines, plan_table
-    from flows.plan import plan_of
+    with imported_quickly():
+        from flows.commands.display import output, progress_shown
+        from flows.commands.plan_table import plan_lines, plan_table
+        from flows.plan import plan_of
 
     with progress_shown(told_from=_TOLD_SECONDS):
         found = plan_of(configs, store, device, steps)

@@ -22,7 +22,7 @@ def run(
         result: RunResult = make_safe(settings, store, device, workers)
         return result
 
-    finish(in_prefect(start, store), json)
+    finish(in_prefect(start, store, [settings]), json)
 
 
 def demo(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:

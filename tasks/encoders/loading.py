@@ -110,6 +110,19 @@ def _load(config: ModelConfig) -> LoadedModel:
     return load_weights(architecture, weights.state, source=str(path))
 
 
+def require_model_files(config: ModelConfig) -> None:
+    """Refuse a model whose files are not there, before anything is started; a hub is not asked.
+
+    Raises:
+        SpecError: the architecture is unknown, or the weights are no file, folder or published tag.
+    """
+    if config.architecture.startswith(HUB):
+        return
+    describe_architecture(config)
+    if config.weights is not None and not is_folder_of_weights(config.weights) and not _is_published(config):
+        _find_weights(config)
+
+
 def stated_quick_gelu(config: ModelConfig, architecture: Architecture) -> bool | None:
     """Whether a loaded model runs with QuickGELU, where the settings or what they name say so.
 

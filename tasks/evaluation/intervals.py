@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
-from scipy.stats import binomtest
 
 Counts = NDArray[np.int64]
 Shares = NDArray[np.float64]
@@ -148,11 +146,15 @@ def mcnemar_p(n_gained: int, n_lost: int) -> float:
     Returns:
         0 to 1; 1 where nothing changed.
     """
+    from scipy.stats import binomtest  # a second to import, which what is there already need not wait for
+
     changed = n_gained + n_lost
     return float(binomtest(min(n_gained, n_lost), changed, 0.5).pvalue) if changed else 1.0
 
 
 def _corrected(draws: Scores, estimate: float, acceleration: float) -> Scores:
+    from scipy.special import ndtr, ndtri
+
     below = np.mean(draws < estimate - _SAME) + np.mean(np.abs(draws - estimate) <= _SAME) / 2
     bias = ndtri(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
     shifted = bias + ndtri(_TAILS)
@@ -204,6 +206,8 @@ def _bounds_without_variation(values: Shares, sizes: Counts, *, least: int) -> I
         if not n_groups:
             return 0.0
         n = n_groups * int(sizes[movable].min())
+        from scipy.stats import binomtest
+
         unseen = 1 - binomtest(n, n).proportion_ci(confidence_level=LEVEL, method="exact").low
         return float(span.max() * unseen * n_groups / len(span))
 

@@ -22,15 +22,21 @@ from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
 from tasks.tables.columns import experiment_csv, experiment_parquet
 from tasks.tables.documents import experiment_latex, experiment_markdown
-from tasks.tables.figure import sweep_figure
 from tasks.tables.kinds import KINDS
+
+
+def _figure(experiment: Experiment) -> str:
+    from tasks.tables.figure import sweep_figure  # brings matplotlib, which only a sweep needs
+
+    return sweep_figure(experiment)
+
 
 _TEXTS: dict[str, Callable[[Experiment], str]] = {
     "json": experiment_json,
     "csv": experiment_csv,
     "md": experiment_markdown,
     "tex": experiment_latex,
-    "svg": sweep_figure,
+    "svg": _figure,
 }
 
 

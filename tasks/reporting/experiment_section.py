@@ -12,8 +12,7 @@ from data_specs.experiment_files import experiment_file, read_experiment
 from data_specs.metrics import ZERO_SHOT, find_metric
 from data_specs.reading import needed
 from tasks.tables.cells import NOT_MEASURED, Cell, cell, notes
-from tasks.tables.figure import PANELS
-from tasks.tables.kinds import KINDS
+from tasks.tables.kinds import KINDS, PANELS
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from data_specs.errors import DataError
 from data_specs.experiment import Experiment, Row
 from data_specs.metrics import ZERO_SHOT
+from tasks.tables.kinds import PANELS
 
-PANELS: tuple[str, ...] = ("Vs-Ts", "Txt_s", "Img_s", "GS", ZERO_SHOT)
 _TITLES = {"Vs-Ts": "Vs-Ts, R@1", ZERO_SHOT: "zero-shot accuracy"}
 _MAX_COLUMNS = 3
 _PANEL_INCHES = (3.1, 2.45)
