@@ -3,23 +3,36 @@
 from pathlib import Path
 
 from data_specs.run_config import RunConfig
-from tasks.encoders.loading import require_model_files
-from tasks.evaluation.zero_shot import open_data_set
+from tasks.encoders.reference import require_weights_path
 from tasks.shards.location import expand_locations, is_elsewhere, local_copy
 
 
-def require_files(config: RunConfig) -> None:
-    """Refuse settings that name files which are not there; what lies elsewhere is not fetched.
+def require_paths(config: RunConfig) -> None:
+    """Refuse settings that name files which are not there, without a heavy import; what lies elsewhere is not fetched.
 
     Raises:
-        SpecError: the model is not there, or a shard is named twice.
-        DataError: a shard or a zero-shot data set is not there.
+        SpecError: the weights are not there, or a shard is named twice.
+        DataError: a shard is not there.
     """
-    require_model_files(config.model)
-    for item in config.evaluation.zero_shot:
-        open_data_set(item)
+    require_weights_path(config.model.weights)
     calibration = config.calibration
-    for patterns in (config.evaluation.shards, calibration.shards, calibration.safe, calibration.unsafe):
+    for patterns in (calibration.shards, calibration.safe, calibration.unsafe, config.evaluation.shards):
         for location in expand_locations(patterns or []):
             if not is_elsewhere(location):
                 local_copy(location, Path())
+
+
+def require_known(config: RunConfig) -> None:
+    """Refuse a model that open_clip does not know, and zero-shot data sets that are incomplete.
+
+    Raises:
+        SpecError: architecture, weights' tag or tokenizer are unknown.
+        DataError: a zero-shot data set is not there.
+    """
+    # Only here: they bring torch and open_clip.
+    from tasks.encoders.loading import require_model_files
+    from tasks.evaluation.zero_shot import open_data_set
+
+    require_model_files(config.model)
+    for item in config.evaluation.zero_shot:
+        open_data_set(item)

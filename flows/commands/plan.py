@@ -34,6 +34,10 @@ def show_plan(
     configs: Sequence[RunConfig], store: str, device: str, steps: "Callable[[Sequence[Session]], None]", *, json: bool
 ) -> None:
     """Print what the steps of some runs would find and make; no server is started for it."""
+    from flows.readiness import require_paths
+
+    for config in configs:
+        require_paths(config)
     with imported_quickly():
         from flows.commands.display import output, progress_shown
         from flows.commands.plan_table import plan_lines, plan_table

@@ -22,6 +22,10 @@ def in_prefect(start: Callable[[], RunResult], store: str, configs: Sequence[Run
 
     Settings that name what is not there are refused without waiting for the server.
     """
+    from flows.readiness import require_known, require_paths
+
+    for config in configs:
+        require_paths(config)
     from flows.temporary_server import prefect_api
 
     with work_kept_in(store), prefect_api() as wait_for_server:
@@ -31,10 +35,9 @@ def in_prefect(start: Callable[[], RunResult], store: str, configs: Sequence[Run
 
             import flows.make_safe  # noqa: F401
             from flows.commands.display import progress_shown
-            from flows.readiness import require_files
 
         for config in configs:
-            require_files(config)
+            require_known(config)
         with progress_shown():
             wait_for_server()
             return start()

@@ -1,5 +1,6 @@
 """A model named by value: which files it is of, and what comes out of them."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,16 @@ class ModelFiles:
                     f" {self.digest[:12]}; give every worker the same files"
                 )
             yield loaded
+
+
+def require_weights_path(weights: str | None) -> None:
+    """Refuse weights that are a path at which nothing lies; a published tag holds no slash.
+
+    Raises:
+        SpecError: nothing is there.
+    """
+    if weights is not None and "/" in weights and not os.path.exists(weights):  # noqa: PTH110  (never raises)
+        raise SpecError(f"model.weights {weights!r} is no file, no folder and no pretrained tag")
 
 
 @cache
