@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks import extraction, gradients, memory, metrics, scoring, selection, small_shards, sweep
+from tests.benchmarks import extraction, gradients, memory, metrics, scoring, selection, small_shards, start_up, sweep
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "extract_over_forward": extraction.extract_over_forward,
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "peak_memory_16x_over_1x_pairs": memory.peak_memory_16x_over_1x_pairs,
     "sweep_point_over_evaluation": sweep.sweep_point_over_evaluation,
     "small_shards_over_large": small_shards.small_shards_over_large,
+    "start_up_over_imports": start_up.start_up_over_imports,
     "gradient_scorer_memory_4x_over_1x_pairs": gradients.gradient_scorer_memory_4x_over_1x_pairs,
 }
 
