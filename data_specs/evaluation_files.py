@@ -16,6 +16,7 @@ METRICS_FILE = "metrics.json"
 SIMILARITIES_FILE = "similarities.parquet"
 OUTCOMES_FILE = "outcomes.parquet"
 INTERVALS_FILE = "intervals.json"
+CHANCE_FILE = "chance.json"
 BY_TAG_FILE = "by_tag.parquet"
 ZERO_SHOT_FILE = "zero_shot.json"
 ZERO_SHOT_OUTCOMES_FILE = "zero_shot_outcomes.parquet"
@@ -74,6 +75,13 @@ def read_figures(artifact: Path) -> dict[str, float]:
 def read_intervals(artifact: Path) -> dict[str, tuple[float, float]]:
     """Low and high of each figure's 95 % interval."""
     return {name: (low, high) for name, (low, high) in _read_json(artifact / INTERVALS_FILE).items()}
+
+
+def read_chance(artifact: Path) -> dict[str, float]:
+    """What random answers give, by figure; empty of an evaluation that was made before this was written down."""
+    path = artifact / CHANCE_FILE
+    levels: dict[str, float] = _read_json(path) if path.exists() else {}
+    return levels
 
 
 def read_by_tag(artifact: Path) -> list[TagFigure]:

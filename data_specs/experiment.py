@@ -1,7 +1,7 @@
 """An experiment: models that were measured on the same pairs, one row each."""
 
-from collections.abc import Iterable
-from typing import Final, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, Self, TypeVar
 
 from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
@@ -10,6 +10,8 @@ from data_specs.spec import Spec
 
 Kind = Literal["comparison", "sweep", "ablation"]
 Role = Literal["original", "method", "control", "paper"]
+
+T = TypeVar("T")
 
 ORIGINAL: Final = "original"
 PAPER_COLUMNS: tuple[str, ...] = tuple(name for name, metric in METRICS.items() if metric.main)
@@ -27,6 +29,20 @@ def comparison_columns(measured: Iterable[str]) -> list[str]:
         *(name for name, metric in METRICS.items() if metric.main and name in names),
         *(name for name in names if name.startswith(f"{ZERO_SHOT}.") and name.endswith(".acc1")),
     ]
+
+
+def holm_adjusted(tests: Mapping[T, float]) -> dict[T, float]:
+    """p of several tests, adjusted so that one below 0.05 among all of them is luck in 5 % of cases.
+
+    Source: Holm 1979: of m tests the k-th smallest p is multiplied by m - k + 1, and no adjusted p is
+    below one of a smaller p.
+    """
+    adjusted: dict[T, float] = {}
+    highest = 0.0
+    for rank, (name, p) in enumerate(sorted(tests.items(), key=lambda item: item[1])):
+        highest = max(highest, min(1.0, p * (len(tests) - rank)))
+        adjusted[name] = highest
+    return adjusted
 
 
 class LeftOut(Spec):
@@ -106,20 +122,12 @@ class Experiment(Spec):
 
     @property
     def adjusted_p_values(self) -> dict[tuple[int, str], float]:
-        """p by row position and column, adjusted over all tests of the table.
-
-        Source: Holm 1979: of m tests the k-th smallest p is multiplied by m - k + 1, and no
-        adjusted p is below one of a smaller p.
-        """
-        tests = [
-            (p, position, column)
-            for position, row in enumerate(self.rows)
-            for column, p in row.p_values.items()
-            if column in self.columns
-        ]
-        adjusted: dict[tuple[int, str], float] = {}
-        highest = 0.0
-        for rank, (p, position, column) in enumerate(sorted(tests)):
-            highest = max(highest, min(1.0, p * (len(tests) - rank)))
-            adjusted[position, column] = highest
-        return adjusted
+        """p by row position and column, adjusted over all tests of the table."""
+        return holm_adjusted(
+            {
+                (position, column): p
+                for position, row in enumerate(self.rows)
+                for column, p in row.p_values.items()
+                if column in self.columns
+            }
+        )

@@ -170,12 +170,27 @@ def find_metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def chance_level(name: str, counts: Mapping[str, int]) -> float | None:
-    """What random answers give for a figure of one set; `counts` holds n_pairs, or n_classes of the data set."""
+def chance_levels(names: Iterable[str], n_pairs: int, n_classes: Mapping[str, int]) -> dict[str, float]:
+    """What random answers give for each figure of an evaluation, in the figure's unit, where anybody can say.
+
+    Args:
+        names: of figures, those of single data sets as `zero_shot.cifar10.acc1`.
+        n_pairs: among which retrievals rank.
+        n_classes: of each zero-shot data set.
+    """
+    found = {name: _chance(name, n_pairs, n_classes) for name in names}
+    return {name: level for name, level in found.items() if level is not None}
+
+
+def _chance(name: str, n_pairs: int, n_classes: Mapping[str, int]) -> float | None:
     row = find_metric(name)
-    n_pairs = counts.get("n_pairs")
-    among = {"pairs": n_pairs, "members": n_pairs and 2 * n_pairs, "classes": counts.get("n_classes")}
-    return row.chance_level(among[row.ranked] if row.ranked else None)
+    if row.ranked == "classes":
+        data_set = name.removeprefix(f"{ZERO_SHOT}.").rpartition(".")[0]
+        counts = [n_classes[data_set]] if data_set in n_classes else list(n_classes.values())
+        levels = [level for n in counts if (level := row.chance_level(n)) is not None]
+        # The figure of all data sets is the mean of theirs.
+        return sum(levels) / len(levels) if levels else None
+    return row.chance_level({"pairs": n_pairs, "members": 2 * n_pairs}[row.ranked] if row.ranked else None)
 
 
 def describe_metric(name: str) -> str:

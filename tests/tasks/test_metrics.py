@@ -15,7 +15,7 @@ from scipy.stats import bootstrap
 from data_specs.errors import DataError, SpecError
 from data_specs.evaluation_files import read_by_tag, read_figures, read_intervals
 from data_specs.experiment import Experiment, Row, comparison_columns
-from data_specs.metrics import METRICS, Metric, chance_level, find_metric, metric_names, tag_metric_names
+from data_specs.metrics import METRICS, Metric, chance_levels, find_metric, metric_names, tag_metric_names
 from data_specs.schemas import outcomes_schema
 from tasks.evaluation.differences import differences
 from tasks.evaluation.intervals import generator, mean_interval
@@ -61,7 +61,8 @@ def evaluation(folder, model, scores):
     tags = pa.array([TAGS[i % len(TAGS)] for i in range(len(scores))], pa.string())
     rows = pa.table({"caption_id": captions["caption_id"], "tag": tags, "toxicity": scores})
     pq.write_table(rows.cast(outcomes_schema("caption")), place / "caption_outcomes.parquet")
-    write_measures(place, {name: list(found) for name, found in zero_shot(made).items()}, 0)
+    n_classes = {name: 10 if "acc5" in found else 4 for name, found in zero_shot(made).items()}
+    write_measures(place, n_classes, 0)
     return place
 
 
@@ -222,22 +223,28 @@ def test_the_catalogue_lists_it_last_and_gives_it_by_tag():
 
 
 @pytest.mark.parametrize(
-    ("name", "counts", "expected"),
+    ("name", "n_classes", "expected"),
     [
         ("P_t_s", {}, 50),
         ("PS", {}, 100 / 3),
         ("GS", {}, 100 / 12),
-        ("Ts-Vs", {"n_pairs": 200}, 0.5),
-        ("Tu-Vus@5", {"n_pairs": 200}, 1.25),
-        ("Ts-Vs@20", {"n_pairs": 10}, 100),
-        ("zero_shot.toys.acc5", {"n_classes": 20}, 25),
-        ("zero_shot.toys.mean_per_class_recall", {"n_classes": 20}, 5),
+        ("Ts-Vs", {}, 0.5),
+        ("Tu-Vus@5", {}, 1.25),
+        ("Ts-Vs@20", {}, 10),
+        ("zero_shot.toys.acc5", {"toys": 20, "pets": 4}, 25),
+        ("zero_shot.toys.mean_per_class_recall", {"toys": 20}, 5),
+        ("zero_shot", {"toys": 20, "pets": 4}, 15),
         ("zero_shot", {}, None),
-        ("toxicity", {"n_pairs": 9}, None),
+        ("toxicity", {}, None),
     ],
 )
-def test_chance_levels_are_those_of_random_answers(name, counts, expected):
-    assert chance_level(name, counts) == (None if expected is None else pytest.approx(expected))
+def test_chance_levels_are_those_of_random_answers(name, n_classes, expected):
+    levels = chance_levels([name], 200, n_classes)
+    assert levels == ({} if expected is None else {name: pytest.approx(expected)})
+
+
+def test_a_retrieval_among_few_is_right_by_chance_in_all_cases():
+    assert chance_levels(["Ts-Vs@20"], 10, {}) == {"Ts-Vs@20": 100}
 
 
 def test_chance_levels_of_preferences_are_the_shares_among_all_orders_of_four_cosines():
