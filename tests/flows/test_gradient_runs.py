@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.small_run import UWM, Finished, Here, completed, environment, file_digests, write_run
+from tests.cases.small_run import UWM, Finished, Here, completed, environment, file_digests, write_run
 
 ENCODERS = ("text", "vision")
 N_SHARDS = 8

@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from data_specs.config_file import load_config
-from tests.flows.small_run import ROOT, change_run, kinds, write_run
+from tests.cases.places import ROOT
+from tests.cases.small_run import change_run, kinds, write_run
 
 PREFECT = [sys.executable, "-m", "prefect"]
 # What a run waits on when it must still be there to be cancelled or killed.

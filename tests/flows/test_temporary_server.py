@@ -16,7 +16,7 @@ import flows.temporary_server
 from data_specs.errors import PipelineError, SpecError
 from flows.surroundings import loopback_reached_directly, server_environment
 from flows.temporary_server import TemporaryServer, last_error, prefect_api
-from tests.flows.small_run import UWM, artifacts, environment, write_run
+from tests.cases.small_run import UWM, artifacts, environment, write_run
 
 NOWHERE = "http://127.0.0.1:9"
 # Each ended a run, or took it elsewhere.
