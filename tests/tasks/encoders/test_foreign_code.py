@@ -192,7 +192,7 @@ def test_no_file_of_a_model_ever_runs_code_or_asks_for_leave(world):
     settings = json.dumps({name: model for name, (model, _) in cases.items()})
     done = subprocess.run(
         [sys.executable, "-c", RUN, settings],
-        input=ANSWER * 50, capture_output=True, text=True, env=environment, cwd=home, timeout=120, check=False,
+        input=ANSWER * 50, capture_output=True, text=True, env=environment, cwd=home, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     outcomes, left = json.loads(done.stdout.splitlines()[-1])

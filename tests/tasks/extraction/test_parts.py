@@ -160,7 +160,7 @@ def test_a_part_is_a_small_value_that_another_process_makes_to_the_same_bytes(tm
         input=sent,
         capture_output=True,
         cwd=ROOT,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()

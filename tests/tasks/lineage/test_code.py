@@ -141,7 +141,7 @@ def found(tmp_path_factory):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     changes = json.dumps([[name, *change[:3]] for name, change in CHANGES.items()])
     command = [sys.executable, "-c", SCRIPT]
-    done = subprocess.run(command, cwd=folder, input=changes, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=folder, input=changes, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

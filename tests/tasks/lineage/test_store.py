@@ -230,7 +230,7 @@ def start(store, log, mode):
 def test_processes_that_ask_for_the_same_recipe_at_once_make_it_once(store, tmp_path):
     log = tmp_path / "log"
     processes = [start(store, log, "slow") for _ in range(3)]
-    answers = [process.communicate(timeout=60)[0].split() for process in processes]
+    answers = [process.communicate(timeout=600)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert sorted(reused for reused, _ in answers) == ["False", "True", "True"]
     assert len({version for _, version in answers}) == 1
@@ -240,7 +240,7 @@ def test_processes_that_ask_for_the_same_recipe_at_once_make_it_once(store, tmp_
 def test_a_process_killed_with_sigkill_leaves_nothing_visible_and_the_next_goes_on(store, tmp_path):
     log = tmp_path / "log"
     killed = start(store, log, "kill")
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=600)
     assert killed.returncode == -9
     assert visible(store) == []
     made = store.materialise(Recipe(kind="scores", code="x"), lambda build: finish_part(build, log), CONTEXT)

@@ -9,6 +9,7 @@ import pytest
 from tests.cases.places import ROOT
 
 
+
 def _may_mount():
     done = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False)
     return done.returncode == 0
@@ -104,7 +105,7 @@ except ArtifactError as error:
 def in_own_mounts(script, *arguments):
     command = ["unshare", "-m", sys.executable, "-c", script, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -28,7 +28,7 @@ class Tab:
     def call(self, method, **parameters):
         number = next(self._numbers)
         self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while (answer := json.loads(self._connection.recv(timeout=30))).get("id") != number:
+        while (answer := json.loads(self._connection.recv(timeout=600))).get("id") != number:
             pass
         assert "error" not in answer, answer
         return answer["result"]
@@ -61,7 +61,7 @@ def browsing(page, profile):
     command = [BROWSER, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", page.as_uri()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     # A browser that says nothing would be waited for without end.
-    patience = threading.Timer(60, process.kill)
+    patience = threading.Timer(300, process.kill)
     patience.start()
     try:
         said, address = [], None
@@ -78,7 +78,7 @@ def browsing(page, profile):
             target = next(item["targetId"] for item in targets if item["type"] == "page")
         with connect(f"{address.split('/devtools')[0]}/devtools/page/{target}", max_size=None) as connection:
             tab = Tab(connection)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while tab.value("document.readyState + location.protocol") != "completefile:":
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -86,7 +86,7 @@ def browsing(page, profile):
     finally:
         patience.cancel()
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=600)
         process.stderr.close()
 
 

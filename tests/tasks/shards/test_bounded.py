@@ -34,7 +34,8 @@ from tests.cases.shard_files import (
     write_tar,
 )
 
-SECONDS = 10
+# Of this process's own: other programs take none of it.
+SECONDS = 60
 
 
 def chunk(kind, data=b""):
@@ -43,9 +44,9 @@ def chunk(kind, data=b""):
 
 def checked(path):
     """The account of one shard, taken in bounded time."""
-    start = time.monotonic()
+    start = time.process_time()
     (census,) = take_census([str(path)], path.parent)
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     return census
 
 

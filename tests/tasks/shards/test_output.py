@@ -115,7 +115,7 @@ def test_two_packs_to_the_same_names_at_once_are_refused(tmp_path):
         yield from text_rows(1)
         other = context.Process(target=_pack_expecting_refusal, args=(out, answers))
         other.start()
-        assert "another process packs shards such as" in answers.get(timeout=20)
+        assert "another process packs shards such as" in answers.get(timeout=600)
         other.join()
         yield from text_rows(1, "b")
 
