@@ -4,7 +4,7 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-from tests.support import ROOT
+from tests.cases.places import ROOT
 
 SHARED_STAGES = ("lineage", "encoders", "shards", "extraction", "embeddings", "selection", "tables")
 LAYERS = ("data_specs", "tasks", "flows")
@@ -133,6 +133,24 @@ def test_sql_reads_rows_and_never_a_path():
 def test_every_module_says_in_one_line_what_it_is():
     first = {name: (ast.get_docstring(tree) or "").splitlines()[:1] for name, tree in TREES.items()}
     assert [name for name, line in first.items() if not line or not line[0].endswith((".", ":"))] == []
+
+
+def test_tests_lie_in_folders_named_like_what_they_test():
+    packages = {Path(name).parent for name in TREES} - {Path("tasks")}  # a test of several stages lies in tests/
+    tests = [path.relative_to(ROOT / "tests") for path in sources("tests") if path.name.startswith("test_")]
+    assert [path.as_posix() for path in tests if path.parent not in {*packages, Path()}] == []
+    stages = {name.split("/")[1] for name, _ in stage_files()}
+    assert stages == {path.parts[1] for path in tests if path.parts[0] == "tasks"}
+
+
+def test_no_module_imports_a_module_of_tests_and_what_they_share_is_in_one_place():
+    shared = ("tests/cases/", "tests/benchmarks/")
+    for path in sources("tests"):
+        name, imported = relative(path), imports(ast.parse(path.read_bytes()))
+        assert not [dotted for dotted in imported if ".test_" in dotted], name
+        is_test = path.name.startswith("test_") or path.name in ("__init__.py", "conftest.py")
+        assert is_test or name.startswith(shared), f"{name}: what tests share lies in tests/cases/"
+        assert not (path.name.startswith("test_") and name.startswith(shared)), name
 
 
 def test_tests_read_nothing_outside_the_repository():

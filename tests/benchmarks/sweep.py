@@ -24,7 +24,7 @@ from flows.session import open_session
 from flows.temporary_server import prefect_api
 from tasks.experiments.grid import method_at
 from tests.benchmarks.timing import median_by_turns, ratio
-from tests.flows.small_run import write_run
+from tests.cases.small_run import write_run
 
 _PAIRS = 256
 _MODEL = {

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 from scipy.stats import binomtest
 
-from tests.flows.small_run import Finished, Here, artifacts, change_run, completed, kinds, write_model, write_run
+from tests.cases.small_run import Finished, Here, artifacts, change_run, completed, kinds, write_model, write_run
 
 SCORERS = ["uwm", "unsafe_only", "difference", "gradient_unsafe", "gradient_safe_clip", "magnitude", "random"]
 LAYERS = {

@@ -10,7 +10,7 @@ from data_specs.config_file import load_config
 from data_specs.errors import DataError
 from flows.session import open_session
 from tasks.lineage.store import Store
-from tests.flows.small_run import write_run
+from tests.cases.small_run import write_run
 
 
 def records(store):
