@@ -11,7 +11,7 @@ from flows.commands.ending import work_kept_in
 
 def in_prefect(start: Callable[[], RunResult], store: str) -> RunResult:
     """Run a flow against the configured Prefect server or a temporary one, with progress on the screen."""
-    from flows.temporary_server import prefect_api
+    from flows.server.temporary import prefect_api
 
     with work_kept_in(store), prefect_api() as wait_for_server:
         # The server starts in its own process while the heavy libraries are imported in this one.
