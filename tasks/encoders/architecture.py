@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from data_specs.errors import SpecError
-from data_specs.run_config import ModelConfig
+from data_specs.run_config import Encoder, ModelConfig
 from tasks.encoders.foreign_code import nothing_runs_or_asks, require_data_only, write_text_tower
 from tasks.encoders.hub import HUB, first_line, hub_calls
 from tasks.encoders.model_json import CONFIG, read_json
@@ -48,6 +48,12 @@ class Architecture:
         """The text of an `open_clip_config.json` that builds this model."""
         content = {"model_cfg": self.model_cfg, "preprocess_cfg": self.preprocess_cfg}
         return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+    def of(self, encoder: Encoder) -> dict[str, Any]:
+        """What decides one encoder's outputs beside its weights: nothing of the other tower or of its inputs."""
+        other = "vision_cfg" if encoder == "text" else "text_cfg"
+        own = {"tokenizer": self.tokenizer_name} if encoder == "text" else {"preprocess_cfg": self.preprocess_cfg}
+        return {"model_cfg": {name: part for name, part in self.model_cfg.items() if name != other}, **own}
 
 
 def describe_architecture(config: ModelConfig) -> Architecture:
