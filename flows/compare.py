@@ -1,7 +1,6 @@
 """A comparison: several ways to edit, their controls and the paper's own figures on the same pairs."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any, Literal
 
 from data_specs.errors import DataError, NotSelectable, SpecError
@@ -21,9 +20,10 @@ from flows.measure import (
     selected_edit,
 )
 from flows.parameters import Config
+from flows.record import together
 from flows.report import report_of
 from flows.scores import require_inputs, scores_of
-from flows.session import Session, open_session
+from flows.session import Session, open_sessions
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 
 Controls = Literal["each", "first", "none"]
@@ -54,8 +54,7 @@ def compare(
     """
     names = [config.name for config in configs]
     _require_own_names(configs)
-    with ExitStack() as stack:
-        sessions = [stack.enter_context(open_session(config, store, device, workers)) for config in configs]
+    with open_sessions(configs, store, device, workers) as sessions:
         for session in sessions:
             for way in _methods(session.config).values():
                 require_inputs(session, way)
@@ -75,7 +74,7 @@ def compare(
             comparison = first.keep("comparison", write_experiment(plan, models, first.store, first.context))
         method = _method_names(first.config)[0]
         report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, experiments=[comparison])
-        return _together([session.result() for session in sessions], names)
+        return together([session.result() for session in sessions])
 
 
 def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -> tuple[list[MeasuredModel], list[Row]]:
@@ -165,22 +164,3 @@ def _require_same_pairs(sessions: Sequence[Session]) -> None:
             difference_of(session, first[1], original, f"{ORIGINAL}s")
         except DataError as error:
             raise DataError(f"{first[0].config.name} and {session.config.name}: {error}") from error
-
-
-def _together(results: Sequence[RunResult], names: Sequence[str]) -> RunResult:
-    """One account of several: artifacts and metrics of all but the first run behind the run's name."""
-    first, *others = results
-    artifacts, metrics, seconds = dict(first.artifacts), dict(first.metrics), dict(first.seconds)
-    for name, result in zip(names[1:], others, strict=True):
-        artifacts |= {f"{name}.{role}": place for role, place in result.artifacts.items()}
-        metrics |= {f"{name}.{model}": values for model, values in result.metrics.items()}
-        seconds |= {stage: seconds.get(stage, 0.0) + spent for stage, spent in result.seconds.items()}
-    return first.model_copy(
-        update={
-            "artifacts": artifacts,
-            "metrics": metrics,
-            "seconds": seconds,
-            "computed": sum(result.computed for result in results),
-            "reused": sum(result.reused for result in results),
-        }
-    )
