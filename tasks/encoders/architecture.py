@@ -16,7 +16,7 @@ from torch import nn
 from data_specs.errors import SpecError
 from data_specs.run_config import Encoder, ModelConfig
 from tasks.encoders.foreign_code import nothing_runs_or_asks, require_data_only, write_text_tower
-from tasks.encoders.hub import HUB, first_line, hub_calls
+from tasks.encoders.hub import HUB, hub_calls, said_by_library
 from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.tokenizer import Tokenizer, build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
 from tasks.encoders.tokens import PADDING_ID
@@ -142,7 +142,7 @@ def _read_hub_config(name: str) -> Architecture:
         return Architecture(content["model_cfg"], content.get("preprocess_cfg", {}), name)
     except Exception as error:  # hub errors have no common base
         raise SpecError(
-            f"model.architecture: cannot get {name}: {first_line(error)}; off-line, use files; a checkpoint in"
+            f"model.architecture: cannot get {name}: {said_by_library(error)}; off-line, use files; a checkpoint in"
             " transformers' format goes into model.weights, with an open_clip name as architecture"
         ) from error
 
@@ -187,7 +187,7 @@ def build_model(architecture: Architecture) -> tuple[nn.Module, Preprocess, Toke
         except SpecError:
             raise
         except Exception as error:  # open_clip raises whatever its parts raise
-            raise SpecError(f"model.architecture: open_clip cannot build it: {first_line(error)}") from error
+            raise SpecError(f"model.architecture: open_clip cannot build it: {said_by_library(error)}") from error
         finally:
             logging.getLogger().setLevel(before)
     setattr(model, PADDING_ID, padding_id(tokenizer))

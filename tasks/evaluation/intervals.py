@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import binomtest
 
+from data_specs.figures import Interval
+
 Counts = NDArray[np.int64]
 Shares = NDArray[np.float64]
 Scores = NDArray[np.float64]
-Interval = tuple[float, float]
 
 LEVEL = 0.95
 N_RESAMPLES = 5_000
