@@ -122,20 +122,11 @@ def _control(
 
 
 def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[Row]:
-    config, folder = session.config, session.store.path(original)
+    folder = session.store.path(original)
     tags = {figure.tag for figure in read_by_tag(folder) if figure.tag is not None}
     rows = []
     for method in (None, *methods.values()):
-        found = paper_row(
-            config.model.architecture,
-            config.model.weights,
-            method,
-            calibration=config.calibration,
-            seed=config.seed,
-            n_test_pairs=int(read_metrics(folder)["n_pairs"]),
-            tags=tags,
-            zero_shot=config.evaluation.zero_shot,
-        )
+        found = paper_row(session.config, method, n_test_pairs=int(read_metrics(folder)["n_pairs"]), tags=tags)
         if found is not None:
             rows.append(Row(name=found[0], role="paper", values=found[1]))
     return rows
