@@ -27,7 +27,7 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def api_url(prefect_home: str) -> Iterator[str]:
     """A real server process; its address goes to child processes."""
-    from flows.temporary_server import TemporaryServer
+    from flows.server.temporary import TemporaryServer
 
     server = TemporaryServer()
     server.wait()

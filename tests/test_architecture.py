@@ -10,6 +10,12 @@ SHARED_STAGES = ("lineage", "encoders", "shards", "extraction", "embeddings", "s
 LAYERS = ("data_specs", "tasks", "flows")
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50
+MAX_PARAMETERS = 8
+MORE_PARAMETERS = {
+    ("tasks/extraction/task.py", "extract_set"),
+    ("flows/commands/experiments.py", "sweep"),
+    ("flows/commands/experiments.py", "ablate"),
+}
 
 
 def sources(*folders):
@@ -36,6 +42,18 @@ def imports(tree):
 
 def functions(tree):
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def top_names(tree):
+    """Public names of functions, classes and constants that a module defines, each once."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
 
 
 def stage_files():
@@ -80,11 +98,10 @@ def test_stages_do_not_import_each_other_in_a_circle():
     assert imported["lineage"] == set()
 
 
-def test_prefect_is_worn_by_flows_and_task_modules_only():
+def test_prefect_is_worn_by_flows_and_by_the_one_decorator_of_tasks():
     worn = {name for name, tree in TREES.items() if any(dotted.split(".")[0] == "prefect" for dotted in imports(tree))}
-    wrong = [name for name in worn if not name.startswith("flows/") and not name.endswith("/task.py")]
-    assert wrong == []
-    assert {"tasks/scoring/task.py", "flows/decorator.py"} <= worn
+    assert {name for name in worn if not name.startswith("flows/")} == {"tasks/lineage/task.py"}
+    assert "flows/decorator.py" in worn
 
 
 def test_no_import_is_hidden_from_the_digest_of_the_source():
@@ -106,6 +123,28 @@ def test_files_and_functions_are_short():
             if (n_lines := function.end_lineno - function.lineno + 1) >= MAX_FUNCTION_LINES:
                 long.append((relative(path), function.name, n_lines))
     assert long == []
+
+
+def test_functions_take_few_parameters():
+    many = set()
+    for name, tree in TREES.items():
+        for function in functions(tree):
+            given = function.args
+            named = [item.arg for item in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+            if len([item for item in named if item not in ("self", "cls")]) > MAX_PARAMETERS:
+                many.add((name, function.name))
+    assert many - MORE_PARAMETERS == set()
+
+
+def test_a_public_name_is_defined_once():
+    # A command is called as the flow that it starts.
+    places = defaultdict(list)
+    for name, tree in TREES.items():
+        if not name.startswith("flows/commands/"):
+            for defined in top_names(tree):
+                places[defined].append(name)
+    assert {defined: names for defined, names in places.items() if len(names) > 1} == {}
+    assert {"Recipe", "KINDS", "read_pairs"} <= places.keys()
 
 
 def test_no_print_and_no_assert_in_the_product():

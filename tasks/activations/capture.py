@@ -23,7 +23,7 @@ def partition(encoder: Encoder, layer: str) -> str:
 
 
 @dataclass(frozen=True)
-class LayerStatistics:
+class CallStatistics:
     """One call of one layer: norm and std [rows, in] float32, and the tokens each row was taken over."""
 
     norm: Tensor
@@ -42,7 +42,7 @@ class StatisticsObserver:
         self._encoder: Encoder = encoder
         self._model = model
         self._targets = target_layers(model, encoder, layers)
-        self._seen: dict[str, list[LayerStatistics]] = {}
+        self._seen: dict[str, list[CallStatistics]] = {}
         self._mask: Tensor | None = None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -90,7 +90,7 @@ class StatisticsObserver:
             made[partition(self._encoder, name)] = pa.RecordBatch.from_arrays(columns, schema=schema)
         return made
 
-    def _only_call(self, name: str, n_rows: int) -> LayerStatistics:
+    def _only_call(self, name: str, n_rows: int) -> CallStatistics:
         calls = self._seen[name]
         if len(calls) != 1 or len(calls[0].norm) != n_rows:
             got = f"{len(calls)} times" if len(calls) != 1 else f"with {len(calls[0].norm)} rows for {n_rows} inputs"
@@ -105,6 +105,6 @@ class StatisticsObserver:
             inputs = arguments[0]
             norm, std = channel_statistics(inputs, self._mask)
             n_tokens = torch.full((len(inputs),), inputs.shape[1]) if self._mask is None else self._mask.sum(dim=1)
-            self._seen[name].append(LayerStatistics(norm, std, n_tokens))
+            self._seen[name].append(CallStatistics(norm, std, n_tokens))
 
         return take

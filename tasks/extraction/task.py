@@ -107,12 +107,11 @@ def _part(
     settings: dict[str, Any],
     code: dict[str, Any],
 ) -> Part:
-    architecture, shard = loaded.architecture, plan.shard
+    shard = plan.shard
     recipe = Recipe(
         kind=kind + PART,
         settings={
-            "architecture": {"model_cfg": architecture.model_cfg, "preprocess_cfg": architecture.preprocess_cfg},
-            "tokenizer": architecture.tokenizer_name,
+            **loaded.architecture.of(encoder),
             "precision": config.precision,
             "batch_size": config.batch_size,
             "samples": len(plan.keys),

@@ -119,7 +119,7 @@ def artifact_files(folder: Path, ref: ArtifactRef) -> list[str]:
     return sorted(found)
 
 
-def shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """A file's name without control characters."""
     return name if name.isprintable() else ascii(name)
 
@@ -136,5 +136,5 @@ def _require_plain(path: Path, label: str, name: str) -> None:
     kind = stat.S_IFMT(path.lstat().st_mode)
     if kind != stat.S_IFREG:
         raise ArtifactError(
-            f"{label}: file {shown(name)} in {path.parent} is {_KINDS.get(kind, 'a device')}, expected a plain file; {REMEDY}"
+            f"{label}: file {shown_name(name)} in {path.parent} is {_KINDS.get(kind, 'a device')}, expected a plain file; {REMEDY}"
         )

@@ -16,7 +16,7 @@ from filelock import FileLock
 from data_specs.errors import ArtifactError, MachineError, PipelineError
 from data_specs.manifest import ArtifactRef, FileEntry, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
-from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown
+from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown_name
 from tasks.lineage.digest import describe_files, recipe_ref
 from tasks.lineage.disk import disk_of, is_full, refusal
 from tasks.lineage.listing import Survey, survey
@@ -200,9 +200,9 @@ class Store:
         listed = {entry.path: entry for entry in manifest.files}
         present = set(artifact_files(folder, ref))
         for name in sorted(listed.keys() - present):
-            raise ArtifactError(f"{label}: file {shown(name)} is missing from {folder}; {REMEDY}")
+            raise ArtifactError(f"{label}: file {shown_name(name)} is missing from {folder}; {REMEDY}")
         for name in sorted(present - listed.keys()):
-            raise ArtifactError(f"{label}: file {shown(name)} in {folder} is not in its manifest; {REMEDY}")
+            raise ArtifactError(f"{label}: file {shown_name(name)} in {folder} is not in its manifest; {REMEDY}")
         try:
             described = describe_files(folder, listed)
         except OSError as error:
@@ -211,7 +211,7 @@ class Store:
             expected = listed[found.path]
             if found != expected:
                 raise ArtifactError(
-                    f"{label}: file {shown(found.path)} changed since it was made: sha256 {found.sha256[:12]} of"
+                    f"{label}: file {shown_name(found.path)} changed since it was made: sha256 {found.sha256[:12]} of"
                     f" {found.size_bytes} bytes, expected {expected.sha256[:12]} of {expected.size_bytes}; {REMEDY}"
                 )
         self._sound.add(ref)

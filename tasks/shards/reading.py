@@ -16,11 +16,10 @@ from webdataset.tariterators import group_by_keys
 from data_specs.errors import DataError, MachineError, PipelineError
 from data_specs.run_config import Content, Encoder
 from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, BadReason, member_names, needed_contents
-from data_specs.wording import shown
+from data_specs.wording import first_line, shown
 from tasks.lineage.progress import notice
 from tasks.shards.batch import Batch
 from tasks.shards.decoding import Undecodable, decode_caption, decode_image, sample_tag
-from tasks.shards.images import first_line
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import BadSample, ShardPlan
 from tasks.shards.tar import FILE, UNREADABLE, Tar, split_name

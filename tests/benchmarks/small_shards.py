@@ -23,7 +23,7 @@ _N_PAIRS = 2000
 
 def small_shards_over_large() -> dict[str, Any]:
     """500 shards of 4 pairs over 5 of 400, captions of a text tower of 4 layers of width 256."""
-    from flows.temporary_server import TemporaryServer
+    from flows.server.temporary import TemporaryServer
 
     server = TemporaryServer()
     server.wait()

@@ -60,7 +60,7 @@ class Bench:
     def shards(self, kind, *names, **settings):
         sources = [Source(location=name, sha256=text_sha256(name), size_bytes=1) for name in names]
         inputs = {"shards": [source.sha256 for source in sources], "encoder": text_sha256(kind)}
-        return self.make(kind, {"tokenizer": self.tokenizer} | settings, inputs, sources=sources)
+        return self.make(kind, settings, inputs, sources=sources)
 
     def layer_scores(self, encoder, scorer):
         settings = {"scorer": scorer, "aggregation": "mean_of_ratios", "weight_by_magnitude": encoder == "text"}
@@ -75,7 +75,8 @@ class Bench:
             save_file(self.state, build.folder / "model.safetensors")
             (build.folder / "open_clip_config.json").write_text(config)
 
-        recipe = Recipe(kind="model", inputs={"edit": edit, "model": BASE}, code="code")
+        settings = {"tokenizer": self.tokenizer}
+        recipe = Recipe(kind="model", settings=settings, inputs={"edit": edit, "model": BASE}, code="code")
         return self.store.materialise(recipe, write, RunContext()).ref
 
     def evaluate(self, model, metrics, shard="test-0.tar", code=0, **files):

@@ -5,7 +5,7 @@ import json
 from data_specs.experiment import Experiment
 from data_specs.experiment_files import experiment_json
 from tasks.lineage.store import Store
-from tasks.reporting.task import write_gallery, write_report
+from tasks.reporting.task import Reported, write_gallery, write_report
 from tests.cases.report_files import (
     CONTEXT,
     drawn_shards,
@@ -90,14 +90,11 @@ def full_report(folder):
     """A report with every section; its file, and the metrics that it shows."""
     store = Store(folder / "store")
     metrics, evaluations = inputs(store)
-    made = write_report.fn(
-        "nightly",
-        metrics,
+    reported = Reported(
         evaluations,
         put_scores(store),
-        store,
-        CONTEXT,
         experiments=[put_experiment(store, comparison()), put_experiment(store, sweep(), sweep_svg=SVG)],
         gallery=gallery(store, folder),
     )
+    made = write_report.fn("nightly", reported, store, CONTEXT)
     return made.path / "report.html", metrics

@@ -108,6 +108,7 @@ def put_evaluation(store, metrics, tags, **settings):
 
     def write(folder):
         intervals = {name: [value - 1.5, value + 1.5] for name, value in metrics.items() if name != "n_pairs"}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
         (folder / "intervals.json").write_text(json.dumps(intervals))
         rows = [
             {"tag": tag, "n_pairs": n, "metric": name, "value": metrics[name] / 2 + row, "low": 0.25, "high": 99.75}

@@ -56,7 +56,7 @@ def write_run(folder: Path, *, calibration: int = 24, test: int = 12, per_shard:
     write_model(folder / "model.safetensors")
     (folder / "model.json").write_text(json.dumps(MODEL), encoding="utf-8")
     for name, n_pairs in (("calibration", calibration), ("test", test)):
-        _write_shards(folder, name, n_pairs, per_shard)
+        write_shards(folder, name, n_pairs, per_shard)
     settings = {
         "name": "small",
         "model": {"architecture": "model.json", "weights": "model.safetensors"},
@@ -88,7 +88,8 @@ def write_model(path: Path, seed: int = 0) -> None:
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
-def _write_shards(folder: Path, name: str, n_pairs: int, per_shard: int) -> None:
+def write_shards(folder: Path, name: str, n_pairs: int, per_shard: int) -> None:
+    """Shards NAME-000000.tar and so on of drawn pairs, in `folder`."""
     lines = []
     for i in range(n_pairs):
         row = {"key": f"{name}{i:04d}", "tag": "odd" if i % 2 else "even"}

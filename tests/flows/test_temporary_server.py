@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import flows.temporary_server
+import flows.server.temporary
 from data_specs.errors import PipelineError, SpecError
-from flows.surroundings import loopback_reached_directly, server_environment
-from flows.temporary_server import TemporaryServer, last_error, prefect_api
+from flows.server.surroundings import loopback_reached_directly, server_environment
+from flows.server.temporary import TemporaryServer, last_error, prefect_api
 from tests.cases.processes import alive, wait_for
 from tests.cases.small_run import UWM, artifacts, environment, write_run
 
@@ -128,7 +128,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, temporary: Path, mo
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nowhere/x.db"
         }
 
-    monkeypatch.setattr(flows.temporary_server, "server_environment", broken)
+    monkeypatch.setattr(flows.server.temporary, "server_environment", broken)
     with pytest.raises(PipelineError, match=r"ended with status .* unable to open database file"):
         TemporaryServer().wait()
     assert list(temporary.iterdir()) == []
@@ -187,7 +187,7 @@ def test_a_notebook_cell_in_another_folder_gets_the_result_and_a_quiet_screen(
 
 
 def test_a_killed_process_takes_its_server_and_the_folder_along(tmp_path: Path, temporary: Path) -> None:
-    code = "import time; from flows.temporary_server import TemporaryServer as S; s = S(); print(s._process.pid, flush=True)"
+    code = "import time; from flows.server.temporary import TemporaryServer as S; s = S(); print(s._process.pid, flush=True)"
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}; time.sleep(1000)"], env=environment(), stdout=subprocess.PIPE, text=True
     ) as parent:

@@ -22,14 +22,14 @@ from tasks.evaluation.intervals import generator, mean_interval
 from tasks.evaluation.measures import write_measures
 from tasks.experiments.choice import choose_point, parse_limits
 from tasks.lineage.store import Store
-from tasks.reporting.task import write_report
+from tasks.reporting.task import Reported, write_report
 from tasks.tables.cells import cell, notes
 from tasks.tables.columns import experiment_csv, experiment_parquet
 from tasks.tables.documents import experiment_latex, experiment_markdown
 from tasks.tables.terminal import experiment_table
 from tests.cases.evaluations import evaluated
-from tests.cases.report_cases import inputs, text_of
-from tests.cases.report_files import CONTEXT, Page, put_scores
+from tests.cases.report_cases import text_of
+from tests.cases.report_files import CONTEXT, Page, put_evaluation, put_scores
 
 TOXICITY = Metric(
     name="toxicity",
@@ -209,9 +209,11 @@ def test_a_terminal_shows_it_with_its_unit_and_direction(kind):
 
 def test_the_report_colours_its_fall_as_better(tmp_path):
     store = Store(tmp_path / "store")
-    metrics, evaluations = inputs(store, ("original", "edited"))
-    metrics["original"]["toxicity"], metrics["edited"]["toxicity"] = 0.12, 0.0404
-    page = Page(text_of(write_report.fn("r", metrics, evaluations, put_scores(store), store, CONTEXT)))
+    evaluations = {
+        name: put_evaluation(store, {"n_pairs": 9, **dict.fromkeys(metric_names(), 50.0), "toxicity": mean}, ())
+        for name, mean in (("original", 0.12), ("edited", 0.0404))
+    }
+    page = Page(text_of(write_report.fn("r", Reported(evaluations, put_scores(store)), store, CONTEXT)))
     (row,) = [row for row in page.table("Metrics") if row[0] == "toxicity"]
     assert row[3] == "-0.0796"
     (fall,) = [item for item in page.all("td") if item.text == "-0.0796"]

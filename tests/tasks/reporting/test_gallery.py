@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_specs.errors import DataError
 from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.reporting import gallery
-from tasks.reporting.gallery import Member, best_candidates, pick, retrieve
+from tasks.reporting.gallery import PairMember, best_candidates, pick, retrieve
 from tests.cases.report_files import random_unit
 
 
@@ -85,7 +85,7 @@ def test_shown_answers_and_counts_of_changes_equal_the_naive_ones():
             firsts[name] = [naive_best(query, candidates, 1)[0][0] for query in queries]
             for query in kind.queries:
                 order, cosines = naive_best(queries[query.member.pair], candidates, 5)
-                expected = [Member(at % n, other, "safe" if at < n else "unsafe") for at in order]
+                expected = [PairMember(at % n, other, "safe" if at < n else "unsafe") for at in order]
                 assert [member for member, _ in query.answers[name]] == expected
                 assert np.allclose([value for _, value in query.answers[name]], cosines, rtol=0, atol=1e-11)
         changed = [row for row in range(n) if firsts["original"][row] != firsts["edited"][row]]

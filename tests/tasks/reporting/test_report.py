@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tasks.lineage.store import Store
-from tasks.reporting.task import write_report
+from tasks.reporting.task import Reported, write_report
 from tests.cases.report_cases import SVG, comparison, full_report, gallery, inputs, put_experiment, sweep, text_of
 from tests.cases.report_files import CONTEXT, HOSTILE, Page, put_scores
 
@@ -32,22 +32,19 @@ def hostile_page(store, folder):
     """A page whose every free text is hostile: run, models, tags, keys, captions, layers, settings."""
     models = (*HOSTILE[:2], "edited")
     tags = [*HOSTILE, None]
-    metrics, evaluations = inputs(store, models, [(tag, 3) for tag in tags])
+    _, evaluations = inputs(store, models, [(tag, 3) for tag in tags])
     captions = [(text, text[::-1] + text) for text in HOSTILE]
     keys = ["a<b>c", '"><img src=y>', "d&e;", "f'g", "h`i"]
-    return write_report.fn(
-        HOSTILE[3],
-        metrics,
+    reported = Reported(
         evaluations,
         put_scores(store, (HOSTILE[0], HOSTILE[1])),
-        store,
-        CONTEXT,
         experiments=[
             put_experiment(store, comparison(HOSTILE[:4])),
             put_experiment(store, sweep(limits=[HOSTILE[0]], encoders=[HOSTILE[1]]), sweep_svg=SVG),
         ],
         gallery=gallery(store, folder, models, tags, sizes=(5,), captions=captions, keys=keys),
     )
+    return write_report.fn(HOSTILE[3], reported, store, CONTEXT)
 
 
 # Every element that the page may have, with its attributes.
@@ -94,21 +91,17 @@ def test_no_text_of_any_kind_can_turn_the_text_around_it(tmp_path, store):
         f"\u202e{name}\u2066"
         for name in ("run", "model", "layer", "limit", "encoder", "first", "second", "third", "last")
     ]
-    metrics, evaluations = inputs(store, (turned[1], turned[2], "edited"), [(turned[0], 3), (None, 1)])
-    made = write_report.fn(
-        turned[0],
-        metrics,
+    _, evaluations = inputs(store, (turned[1], turned[2], "edited"), [(turned[0], 3), (None, 1)])
+    reported = Reported(
         evaluations,
         put_scores(store, (turned[2],)),
-        store,
-        CONTEXT,
         experiments=[
             put_experiment(store, comparison(turned[5:])),
             put_experiment(store, sweep(limits=[turned[3]], encoders=[turned[4]]), sweep_svg=SVG),
         ],
         gallery=gallery(store, tmp_path, (turned[1], turned[2]), [turned[0]], keys=[turned[1]], captions=[turned[:2]]),
     )
-    page = Page(text_of(made))
+    page = Page(text_of(write_report.fn(turned[0], reported, store, CONTEXT)))
     for element in page.elements:
         assert not {"\u202e", "\u2066"} & set("".join(map(str, element.attributes.values()))), element
         inner = [item.text for item in page.elements if element in item.around and item.tag == "bdi"]

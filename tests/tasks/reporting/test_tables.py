@@ -1,5 +1,6 @@
 import base64
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +13,7 @@ from tasks.lineage.store import Store
 from tasks.reporting import html
 from tasks.reporting.content import verdict
 from tasks.reporting.experiment_section import in_words, sweep_verdict
-from tasks.reporting.task import write_report
+from tasks.reporting.task import Reported, write_report
 from tests.cases.evaluations import evaluated
 from tests.cases.report_cases import (
     COLUMNS,
@@ -113,8 +114,8 @@ def test_a_sweep_without_a_chosen_point_says_so():
 
 
 def test_sections_that_were_not_asked_for_are_left_out(store):
-    metrics, evaluations = inputs(store)
-    page = Page(text_of(write_report.fn("plain", metrics, evaluations, put_scores(store), store, CONTEXT)))
+    _, evaluations = inputs(store)
+    page = Page(text_of(write_report.fn("plain", Reported(evaluations, put_scores(store)), store, CONTEXT)))
     headings = [item.text for item in page.all("h2")]
     assert headings == [
         "Metrics", "Before and after", "Per tag", "Selected weights per layer", "Where the numbers come from",
@@ -122,14 +123,14 @@ def test_sections_that_were_not_asked_for_are_left_out(store):
 
 
 def test_tags_that_are_empty_are_told_from_pairs_without_one(store):
-    metrics, evaluations = inputs(store, tags=[("", 3), (None, 4)])
-    page = Page(text_of(write_report.fn("plain", metrics, evaluations, put_scores(store), store, CONTEXT)))
+    _, evaluations = inputs(store, tags=[("", 3), (None, 4)])
+    page = Page(text_of(write_report.fn("plain", Reported(evaluations, put_scores(store)), store, CONTEXT)))
     assert [row[0] for row in page.table("SafeGround per tag") if len(row) == 8] == ["tag", "empty tag", "no tag"]
 
 
 def test_without_any_tag_there_is_no_table_of_tags(store):
-    metrics, evaluations = inputs(store, tags=[(None, 4)])
-    page = Page(text_of(write_report.fn("plain", metrics, evaluations, put_scores(store), store, CONTEXT)))
+    _, evaluations = inputs(store, tags=[(None, 4)])
+    page = Page(text_of(write_report.fn("plain", Reported(evaluations, put_scores(store)), store, CONTEXT)))
     assert "Per tag" not in [item.text for item in page.all("h2")]
 
 
@@ -138,8 +139,8 @@ def test_a_report_reads_evaluations_as_the_pipeline_writes_them(tmp_path, store)
     metrics = {name: json.loads((item.path / "metrics.json").read_text()) for name, item in made.items()}
     evaluations = {name: item.ref for name, item in made.items()}
     changed = compare_evaluations.fn(*evaluations.values(), 0, store, CONTEXT)
-    settings = {"differences": {"edited": changed.ref}}
-    page = Page(text_of(write_report.fn("real", metrics, evaluations, put_scores(store), store, CONTEXT, **settings)))
+    reported = Reported(evaluations, put_scores(store), {"edited": changed.ref})
+    page = Page(text_of(write_report.fn("real", reported, store, CONTEXT)))
     rows = {row[0]: row for row in page.table("Metrics")}
     for at, item in enumerate(made.values(), start=1):
         intervals = json.loads((item.path / "intervals.json").read_text())
@@ -159,30 +160,29 @@ def test_a_report_reads_evaluations_as_the_pipeline_writes_them(tmp_path, store)
 
 
 def test_inputs_and_templates_are_part_of_a_reports_version(store, monkeypatch):
-    metrics, evaluations = inputs(store)
-    arguments = ("plain", metrics, evaluations, put_scores(store), store, CONTEXT)
-    plain = write_report.fn(*arguments)
-    assert write_report.fn(*arguments).reused
+    _, evaluations = inputs(store)
+    reported = Reported(evaluations, put_scores(store))
+    plain = write_report.fn("plain", reported, store, CONTEXT)
+    assert write_report.fn("plain", reported, store, CONTEXT).reused
     compared = put_experiment(store, comparison())
-    with_comparison = write_report.fn(*arguments, experiments=[compared])
+    with_comparison = write_report.fn("plain", replace(reported, experiments=[compared]), store, CONTEXT)
     assert with_comparison.ref.version != plain.ref.version
     assert store.manifest(with_comparison.ref).recipe.inputs["comparison"] == compared
     assert compared.version in text_of(with_comparison)
     texts = html._templates()
     monkeypatch.setattr(html, "_templates", lambda: {**texts, "tags.html": texts["tags.html"] + "<p>more</p>"})
-    assert write_report.fn(*arguments).ref.version != plain.ref.version
+    assert write_report.fn("plain", reported, store, CONTEXT).ref.version != plain.ref.version
 
 
 def test_a_missing_or_wrong_file_is_named(store):
-    metrics, evaluations = inputs(store)
-    arguments = ("plain", metrics, evaluations, put_scores(store), store, CONTEXT)
+    _, evaluations = inputs(store)
     (store.path(evaluations["edited"]) / "intervals.json").unlink()
     with pytest.raises(ArtifactError, match=r"intervals.json is needed, but there is none in .*evaluation"):
-        write_report.fn(*arguments)
-    metrics, evaluations = inputs(store, ("original", "other"))
+        write_report.fn("plain", Reported(evaluations, put_scores(store)), store, CONTEXT)
+    _, evaluations = inputs(store, ("original", "other"))
     wrong = put(store, "sweep", lambda folder: (folder / "sweep.json").write_text('{"name": "s"}'))
     with pytest.raises(ArtifactError, match=r"sweep.json is no sweep: n_pairs: Field required; remove"):
-        write_report.fn("plain", metrics, evaluations, put_scores(store), store, CONTEXT, experiments=[wrong])
+        write_report.fn("plain", Reported(evaluations, put_scores(store), experiments=[wrong]), store, CONTEXT)
 
 
 def test_settings_are_told_in_words():

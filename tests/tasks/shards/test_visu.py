@@ -4,7 +4,7 @@ import tarfile
 import pytest
 
 from data_specs.errors import DataError, SpecError
-from tasks.shards.visu import import_visu, read_pairs
+from tasks.shards.visu import import_visu, read_visu
 from tests.cases.shard_files import caption_of, caption_tensor, image_bytes, inspected, picture, pixels, read_all
 
 TAGS = ("hate", "violence", "nudity")
@@ -194,9 +194,9 @@ def test_texts_that_make_no_sense_are_refused_by_entry(tmp_path, content, text):
     path = tmp_path / "ViSU-Text_train.json"
     path.write_text(content)
     with pytest.raises(DataError, match=text):
-        read_pairs(path)
+        read_visu(path)
 
 
 def test_numbers_may_be_given_as_text(tmp_path):
-    pair = read_pairs(write_texts(tmp_path, [entry(7) | {"incremental_id": "7", "coco_id": "1007"}]))[0]
+    pair = read_visu(write_texts(tmp_path, [entry(7) | {"incremental_id": "7", "coco_id": "1007"}]))[0]
     assert (pair.pair_id, pair.coco_name) == ("7", "000000001007.jpg")

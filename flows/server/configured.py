@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from data_specs.errors import SpecError
-from flows.surroundings import bare
+from flows.server.surroundings import bare
 
 if TYPE_CHECKING:
     from prefect.settings import Settings

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 from data_specs.errors import PipelineError
-from flows.configured_server import configured_url, require_answer
-from flows.surroundings import (
+from flows.server.configured import configured_url, require_answer
+from flows.server.surroundings import (
     bare,
     cache_folder,
     loopback_reached_directly,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from prefect.context import SettingsContext
 
 _STARTUP_SECONDS = 120
-_PROCESS = Path(__file__).with_name("server_process.py")
+_PROCESS = Path(__file__).with_name("process.py")
 _ERROR_LINE = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Timeout|Denied)\b.*|^Killed.*|^MemoryError.*"
 )
