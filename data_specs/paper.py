@@ -11,12 +11,11 @@ from pydantic import Field
 
 from data_specs.experiment import zero_shot_column
 from data_specs.metrics import ZERO_SHOT
-from data_specs.run_config import GRADIENT_SCORERS, CalibrationConfig, EncoderConfig, MethodConfig, ZeroShotConfig
+from data_specs.run_config import GRADIENT_SCORERS, HUB, CalibrationConfig, EncoderConfig, MethodConfig, ZeroShotConfig
 from data_specs.spec import Spec
 from data_specs.zero_shot_presets import find_preset
 
 ORIGINAL = "original"
-_HUB = "hf-hub:"
 
 
 class PaperModel(Spec):
@@ -110,8 +109,8 @@ def _model(paper: PaperResults, architecture: str, weights: str | None) -> str |
 
 def _same_weights(weights: str, known: Sequence[str]) -> bool:
     # A clone or download of a hub repository is a folder of the repository's name.
-    folders = [name.rsplit("/", 1)[1] for name in known if name.startswith(_HUB)]
-    return weights in known or (not weights.startswith(_HUB) and PurePath(weights).name in folders)
+    folders = [name.rsplit("/", 1)[1] for name in known if name.startswith(HUB)]
+    return weights in known or (not weights.startswith(HUB) and PurePath(weights).name in folders)
 
 
 def _method(paper: PaperResults, method: MethodConfig, calibration: CalibrationConfig, seed: int) -> str | None:

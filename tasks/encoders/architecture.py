@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from data_specs.errors import SpecError
-from data_specs.run_config import ModelConfig
+from data_specs.run_config import HUB, ModelConfig
 from tasks.encoders.foreign_code import nothing_runs_or_asks, require_data_only, write_text_tower
-from tasks.encoders.hub import HUB, first_line, hub_calls
+from tasks.encoders.hub import error_line, hub_calls
 from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.tokenizer import Tokenizer, build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
 from tasks.encoders.tokens import PADDING_ID
@@ -136,7 +136,7 @@ def _read_hub_config(name: str) -> Architecture:
         return Architecture(content["model_cfg"], content.get("preprocess_cfg", {}), name)
     except Exception as error:  # hub errors have no common base
         raise SpecError(
-            f"model.architecture: cannot get {name}: {first_line(error)}; off-line, use files; a checkpoint in"
+            f"model.architecture: cannot get {name}: {error_line(error)}; off-line, use files; a checkpoint in"
             " transformers' format goes into model.weights, with an open_clip name as architecture"
         ) from error
 
@@ -181,7 +181,7 @@ def build_model(architecture: Architecture) -> tuple[nn.Module, Preprocess, Toke
         except SpecError:
             raise
         except Exception as error:  # open_clip raises whatever its parts raise
-            raise SpecError(f"model.architecture: open_clip cannot build it: {first_line(error)}") from error
+            raise SpecError(f"model.architecture: open_clip cannot build it: {error_line(error)}") from error
         finally:
             logging.getLogger().setLevel(before)
     setattr(model, PADDING_ID, padding_id(tokenizer))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import fsspec
 import httpx
 
+from data_specs.wording import first_line
 from tasks.lineage.disk import behind
 
 CONNECT_SECONDS = 10.0
@@ -115,7 +116,7 @@ def _pump(source: Source, got: "queue.Queue[bytes | BaseException | None]", ende
     except Unfetchable as error:
         put(error)
     except BaseException as error:  # each transport raises its own
-        put(Unfetchable(_first_line(error)))
+        put(Unfetchable(_said(error)))
 
 
 class Web:
@@ -178,15 +179,13 @@ def _as_unfetchable(error: Exception, url: str) -> Unfetchable:
     secure = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if secure is not None:
         return Unfetchable(
-            f"no secure connection ({_first_line(secure)}); check the address, or set SSL_CERT_FILE to the"
+            f"no secure connection ({_said(secure)}); check the address, or set SSL_CERT_FILE to the"
             " certificates of your network"
         )
     for types, kind, text in _REASONS:
         if isinstance(error, types):
-            return kind(
-                text.format(why=_first_line(error), connect=f"{CONNECT_SECONDS:g}", patience=f"{PATIENCE_SECONDS:g}")
-            )
-    return Unfetchable(_first_line(error))
+            return kind(text.format(why=_said(error), connect=f"{CONNECT_SECONDS:g}", patience=f"{PATIENCE_SECONDS:g}"))
+    return Unfetchable(_said(error))
 
 
 # The first that fits.
@@ -227,12 +226,12 @@ class Filesystem:
                     n_bytes += len(chunk)
                     yield chunk
         except ImportError as error:
-            how = "`uv sync --extra s3`" if self._scheme in ("s3", "s3a") else f"({_first_line(error)})"
+            how = "`uv sync --extra s3`" if self._scheme in ("s3", "s3a") else f"({_said(error)})"
             raise Unfetchable(f"{self._scheme}:// needs packages that are not installed: {how}") from error
         except FileNotFoundError as error:
             raise Unfetchable("there is no such file; check the address") from error
         except PermissionError as error:
-            raise Unfetchable(f"access is refused ({_first_line(error)}); check the credentials") from error
+            raise Unfetchable(f"access is refused ({_said(error)}); check the credentials") from error
         except ValueError as error:
             if "Protocol not known" not in str(error):
                 raise
@@ -253,6 +252,5 @@ class Filesystem:
         self._ended.set()
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__)[:_LONGEST_REASON]
+def _said(error: BaseException) -> str:
+    return first_line(error)[:_LONGEST_REASON]

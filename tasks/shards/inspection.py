@@ -9,8 +9,8 @@ from pathlib import Path
 from data_specs.errors import DataError
 from data_specs.run_config import Content
 from data_specs.samples import LARGEST_MEMBER_BYTES, LONGEST_KEY_BYTES, BadReason
+from data_specs.wording import first_line
 from tasks.lineage.digest import file_sha256
-from tasks.shards.images import first_line
 from tasks.shards.location import local_copy
 from tasks.shards.tar import FILE, FOLDER, LINKS, SPARSE_FILE, UNREADABLE, Member, Tar, split_name
 from tasks.shards.tar_headers import ReadError
