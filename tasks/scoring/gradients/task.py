@@ -1,12 +1,10 @@
 """Gradient scores of one encoder's layers as an artifact."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from torch import Tensor
 
 from data_specs.manifest import ArtifactRef, Recipe, Source
@@ -17,7 +15,7 @@ from tasks.encoders.architecture import build_model
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.shard_pass import ShardPass, input_stream
-from tasks.extraction.task import worth_retrying
+from tasks.extraction.task import read_shards
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
@@ -69,20 +67,7 @@ def score_by_gradients(
             for plan in own
         )
 
-    return differentiate_shards(store, recipe, write, context, label)
-
-
-@task(
-    name="differentiate-shards",
-    task_run_name="{label}",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=1,
-    retry_condition_fn=worth_retrying,
-)
-def differentiate_shards(store: Store, recipe: Recipe, write: Any, context: RunContext, label: str) -> Made:
-    """Run the encoder forward and backward over all shards; tried again, it goes on at the shard where it was."""
-    return store.materialise(recipe, write, context)
+    return read_shards(partial(store.materialise, recipe, write, context), label)
 
 
 def _recipe(
