@@ -11,11 +11,17 @@ from pydantic import Field
 
 from data_specs.experiment import ORIGINAL, zero_shot_column
 from data_specs.metrics import ZERO_SHOT
-from data_specs.run_config import GRADIENT_SCORERS, EncoderConfig, MethodConfig, ModelConfig, RunConfig, ZeroShotConfig
+from data_specs.run_config import (
+    GRADIENT_SCORERS,
+    HUB,
+    EncoderConfig,
+    MethodConfig,
+    ModelConfig,
+    RunConfig,
+    ZeroShotConfig,
+)
 from data_specs.spec import Spec
 from data_specs.zero_shot_presets import find_preset
-
-_HUB = "hf-hub:"
 
 
 class PaperModel(Spec):
@@ -99,8 +105,8 @@ def _model(paper: PaperResults, config: ModelConfig) -> str | None:
 
 def _same_weights(weights: str, known: Sequence[str]) -> bool:
     # A clone or download of a hub repository is a folder of the repository's name.
-    folders = [name.rsplit("/", 1)[1] for name in known if name.startswith(_HUB)]
-    return weights in known or (not weights.startswith(_HUB) and PurePath(weights).name in folders)
+    folders = [name.rsplit("/", 1)[1] for name in known if name.startswith(HUB)]
+    return weights in known or (not weights.startswith(HUB) and PurePath(weights).name in folders)
 
 
 def _method_name(paper: PaperResults, method: MethodConfig, config: RunConfig) -> str | None:

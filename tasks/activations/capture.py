@@ -10,16 +10,11 @@ from torch import Tensor, nn
 
 from data_specs.errors import SpecError
 from data_specs.run_config import Encoder
-from data_specs.schemas import activation_stats_schema
+from data_specs.schemas import activation_stats_schema, layer_folder
 from tasks.activations.statistics import channel_statistics
 from tasks.encoders.layers import target_layers
 from tasks.extraction.columns import vector_column
 from tasks.extraction.shard_pass import require_finite
-
-
-def partition(encoder: Encoder, layer: str) -> str:
-    """The hive folder of one layer."""
-    return f"encoder={encoder}/layer={layer}"
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,10 @@ class StatisticsObserver:
         self._encoder: Encoder = encoder
         self._model = model
         self._targets = target_layers(model, encoder, layers)
+        self._schemas = {
+            layer_folder(encoder, name): activation_stats_schema(layer.in_features)
+            for name, layer in self._targets.items()
+        }
         self._seen: dict[str, list[CallStatistics]] = {}
         self._mask: Tensor | None = None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
@@ -63,10 +62,7 @@ class StatisticsObserver:
 
     def schemas(self) -> dict[str, pa.Schema]:
         """A folder for each layer."""
-        return {
-            partition(self._encoder, name): activation_stats_schema(layer.in_features)
-            for name, layer in self._targets.items()
-        }
+        return self._schemas
 
     def rows(self, identity: dict[str, pa.Array], embeddings: Tensor) -> dict[str, pa.RecordBatch]:
         """A row a sample and side, for every layer.
@@ -76,7 +72,7 @@ class StatisticsObserver:
             NotFinite: a statistic is NaN or infinite.
         """
         made = {}
-        for name, layer in self._targets.items():
+        for name, (folder, schema) in zip(self._targets, self._schemas.items(), strict=True):
             found = self._only_call(name, len(embeddings))
             norm, std = found.norm.cpu(), found.std.cpu()
             require_finite(norm + std, f"the statistics of layer {name}")
@@ -86,8 +82,7 @@ class StatisticsObserver:
                 vector_column(norm),
                 vector_column(std),
             ]
-            schema = activation_stats_schema(layer.in_features)
-            made[partition(self._encoder, name)] = pa.RecordBatch.from_arrays(columns, schema=schema)
+            made[folder] = pa.RecordBatch.from_arrays(columns, schema=schema)
         return made
 
     def _only_call(self, name: str, n_rows: int) -> CallStatistics:

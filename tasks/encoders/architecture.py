@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from data_specs.errors import SpecError
-from data_specs.run_config import Encoder, ModelConfig
+from data_specs.run_config import HUB, Encoder, ModelConfig
 from tasks.encoders.foreign_code import nothing_runs_or_asks, require_data_only, write_text_tower
-from tasks.encoders.hub import HUB, hub_calls, said_by_library
+from tasks.encoders.hub import hub_calls, said_by_library
 from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.tokenizer import Tokenizer, build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
 from tasks.encoders.tokens import PADDING_ID

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from data_specs.errors import SpecError
+from data_specs.run_config import HUB
 from data_specs.wording import first_line
 
-HUB = "hf-hub:"
 _TIMEOUT_SECONDS = 5
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from data_specs.errors import SpecError
 from data_specs.families import UNUSED_PREFIXES
-from data_specs.run_config import Encoder, ModelConfig
+from data_specs.run_config import HUB, Encoder, ModelConfig
 from tasks.encoders.architecture import Architecture, Preprocess, build_model, describe_architecture
 from tasks.encoders.checkpoint import encoder_digest, model_digest, tensor_digests
-from tasks.encoders.hub import HUB, hub_calls, said_by_library
+from tasks.encoders.hub import hub_calls, said_by_library
 from tasks.encoders.layers import target_layers
 from tasks.encoders.model_json import read_json
 from tasks.encoders.reference import ModelFiles

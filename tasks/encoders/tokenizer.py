@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from data_specs.errors import SpecError
+from data_specs.run_config import HUB
 from tasks.encoders.foreign_code import nothing_runs_or_asks
-from tasks.encoders.hub import HUB, download_files, said_by_library
+from tasks.encoders.hub import download_files, said_by_library
 from tasks.encoders.model_json import read_json
 from tasks.lineage.digest import digest_of, file_sha256
 

@@ -42,7 +42,7 @@ def select_weights(
         weights = _weights(loaded)
         layers = {}
         for layer, (encoder, path) in layer_files(store.path(scores)).items():
-            chosen = encoders[encoder]  # type: ignore[index]
+            chosen = encoders[encoder]
             try:
                 selection = select(read_scores(path), chosen.rule, chosen.tau)
             except NotSelectable as error:

@@ -10,10 +10,11 @@ import pytest
 from data_specs.errors import ArtifactError, DataError, SpecError
 from data_specs.run_config import RunConfig
 from tasks.activations.capture import StatisticsObserver
-from tasks.activations.task import extract_activations
+from tasks.activations.task import statistics_of
 from tasks.encoders.loading import load_model
 from tasks.encoders.reference import ModelFiles
 from tasks.extraction.parts import Part, PartMaker
+from tasks.extraction.sets import extract_set
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tasks.shards.inspection import inspect_shard
@@ -70,14 +71,8 @@ def made(tmp_path, monkeypatch, loaded, model):
     def extract(shards, limit=None):
         computed.clear()
         plans = plan_reading(shards, "vision", limit)
-        from tasks.extraction import task
-
-        monkeypatch.setattr(
-            task, "make_set", lambda store, recipe, write, context, label: store.materialise(recipe, write, context)
-        )
-        item = extract_activations(
-            "vision", LAYERS, plans, loaded, config_of(model), Store(tmp_path / "store"), RunContext()
-        )
+        what = statistics_of("vision", LAYERS, loaded)
+        item = extract_set(what, plans, loaded, config_of(model), Store(tmp_path / "store"), RunContext())
         return [*computed], item
 
     return extract
@@ -118,7 +113,7 @@ def test_a_set_has_the_rows_of_its_parts_without_a_second_copy(made, shards):
 
 
 def planned(model, loaded, shards, store):
-    """The first shard's part and its maker, as `extract_activations` hands them out."""
+    """The first shard's part and its maker, as `extract_set` hands them out."""
     caught = []
 
     class Caught(Exception):
@@ -130,14 +125,9 @@ def planned(model, loaded, shards, store):
 
     plans = plan_reading(shards[:1], "vision", None)
     with pytest.MonkeyPatch.context() as patch:
-        from tasks.extraction import task
-
         patch.setattr(PartMaker, "make", make)
-        patch.setattr(
-            task, "make_set", lambda store, recipe, write, context, label: store.materialise(recipe, write, context)
-        )
         with pytest.raises(Caught):
-            extract_activations("vision", LAYERS, plans, loaded, config_of(model), store, RunContext())
+            extract_set(statistics_of("vision", LAYERS, loaded), plans, loaded, config_of(model), store, RunContext())
     return caught[0]
 
 

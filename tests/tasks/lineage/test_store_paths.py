@@ -77,7 +77,6 @@ def test_rows_carry_their_place(tmp_path):
             for stop in range(start + 1, 8):
                 window = read_window(file, start, stop, ("x",))
                 assert window.column("x").to_pylist() == list(range(10 + start, 10 + stop))
-                assert window.column("row_number").to_pylist() == list(range(start, stop))
 
 
 def test_duckdb_can_open_no_file(tmp_path):
