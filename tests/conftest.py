@@ -1,9 +1,16 @@
-"""One Prefect server for all tests that need one, with a home of its own."""
+"""One Prefect server for all tests that need one, with a home of its own; these tests are slow."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        if "prefect_home" in item.fixturenames:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

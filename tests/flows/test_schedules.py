@@ -25,6 +25,8 @@ from data_specs.config_file import load_config
 from tests.cases.places import ROOT
 from tests.cases.small_run import change_run, kinds, write_run
 
+pytestmark = pytest.mark.slow
+
 PREFECT = [sys.executable, "-m", "prefect"]
 # What a run waits on when it must still be there to be cancelled or killed.
 ENDLESS = {"calibration": {"shards": ["pipe:sleep 600"]}}

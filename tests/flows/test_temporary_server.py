@@ -16,6 +16,8 @@ from flows.temporary_server import TemporaryServer, last_error, prefect_api
 from tests.cases.processes import alive, wait_for
 from tests.cases.small_run import UWM, artifacts, environment, write_run
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = "http://127.0.0.1:9"
 # Each ended a run, or took it elsewhere.
 PROXIES = {"HTTP_PROXY": NOWHERE, "https_proxy": "socks://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}

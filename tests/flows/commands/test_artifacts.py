@@ -12,6 +12,8 @@ from tasks.lineage.store import Build, Store
 from tests.cases.recipes import recipe_of
 from tests.cases.small_run import UWM, environment, uwm
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

@@ -200,6 +200,7 @@ def python(*arguments):
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_bad_data_ends_with_status_3_and_no_traceback(tmp_path):
     checked = python("-m", "flows.commands.main", "shards", "check", *broken_set(tmp_path), "--json")
     assert checked.returncode == 3
@@ -207,6 +208,7 @@ def test_bad_data_ends_with_status_3_and_no_traceback(tmp_path):
     assert "Traceback" not in checked.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_answers_before_heavy_libraries_are_imported():
     code = "import sys; from flows.commands import shards; print({'torch', 'webdataset', 'pyarrow', 'PIL'} & set(sys.modules))"
     assert python("-c", code).stdout == "set()\n"

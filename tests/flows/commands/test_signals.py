@@ -15,6 +15,8 @@ from tests.cases.processes import PATIENCE_SECONDS, alive, children, wait_for
 from tests.cases.shard_files import write_tar
 from tests.cases.small_run import UWM, change_run, environment, write_run
 
+pytestmark = pytest.mark.slow
+
 NOTHING = "nothing was written"
 
 

@@ -139,6 +139,7 @@ def test_no_caption_is_cut_off(pairs):
     assert longest <= MODEL_CONFIG["text_cfg"]["context_length"]
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_bits_twice_and_leaves_the_callers_random_state_alone(pairs):
     before, calls = torch.get_rng_state(), []
     first = train(pairs[:5], seed=0, steps=2, on_step=lambda done, steps: calls.append((done, steps)))

@@ -185,6 +185,7 @@ def world(tmp_path_factory):
     return cases.home, cases.marker, cases
 
 
+@pytest.mark.slow
 def test_no_file_of_a_model_ever_runs_code_or_asks_for_leave(world):
     home, marker, cases = world
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(home / "hub")}

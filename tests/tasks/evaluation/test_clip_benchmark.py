@@ -34,7 +34,7 @@ from tests.cases.models import TINY_CLIP, tiny_model
 from tests.cases.shard_files import image_bytes, pair, write_tar
 
 # CLIP_benchmark leaves the order of shards to webdataset, which warns that this is not said.
-pytestmark = pytest.mark.filterwarnings("ignore:WebDataset.shardshuffle:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:WebDataset.shardshuffle:UserWarning")]
 
 CPU = torch.device("cpu")
 FORMATS = (("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"))

@@ -44,9 +44,11 @@ TOXICITY = Metric(
 TAGS = ("hate", None, "war", "words only")
 
 
-@pytest.fixture(autouse=True)
-def catalogue(monkeypatch):
-    monkeypatch.setitem(METRICS, TOXICITY.name, TOXICITY)
+@pytest.fixture(scope="module", autouse=True)
+def catalogue():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METRICS, TOXICITY.name, TOXICITY)
+        yield
 
 
 def scores_of(seed, n=90):
@@ -69,9 +71,10 @@ def zero_shot(artifact):
     return json.loads((artifact / "zero_shot.json").read_text())
 
 
-@pytest.fixture
-def measured(tmp_path):
-    return [evaluation(tmp_path, model, scores_of(model)) for model in (1, 2)]
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measured")
+    return [evaluation(folder, model, scores_of(model)) for model in (1, 2)]
 
 
 def test_its_value_interval_and_figures_by_tag_follow_from_its_outcomes(measured):
@@ -121,7 +124,7 @@ def test_evaluations_of_other_captions_are_refused(measured, tmp_path):
         differences(measured[0], other, 0)
 
 
-@pytest.mark.parametrize("n", [30, 200])
+@pytest.mark.parametrize("n", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_known_mean_lies_in_95_percent_of_intervals(n):
     rng = np.random.default_rng(n)
     intervals = [mean_interval(rng.beta(2, 8, n), generator(0)) for _ in range(400)]

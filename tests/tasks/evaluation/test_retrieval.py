@@ -68,6 +68,7 @@ def test_recalls_of_small_sets_equal_the_definition(n, width, seed):
     assert retrieval(pairs) == naive_metrics(pairs)
 
 
+@pytest.mark.slow
 def test_recalls_of_a_large_set_equal_the_definition():
     base = whole_numbers(1100, 12, 0)
     pairs = pairs_of(*(base + whole_numbers(1100, 12, member, largest=1) for member in range(1, 5)))

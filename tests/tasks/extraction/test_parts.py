@@ -150,6 +150,7 @@ print(maker(part, Store(sys.argv[1]), RunContext()).path)
 """
 
 
+@pytest.mark.slow
 def test_a_part_is_a_small_value_that_another_process_makes_to_the_same_bytes(tmp_path, made, model, loaded, shards):
     _, here = made(shards[:1])
     part, maker = planned(model, loaded, shards, Store(tmp_path / "unused"))

@@ -146,17 +146,20 @@ def found(tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_renews_what_it_can_change_and_nothing_else(found, name):
     assert found[name].keys() == CHANGES[name][3]
 
 
+@pytest.mark.slow
 def test_a_change_is_told_by_its_file(found):
     (before, after) = found["a line of the statistics"]["activations"]
     assert before[0] == after[0] == "tasks.activations.statistics"
     assert before[1] != after[1]
 
 
+@pytest.mark.slow
 def test_the_same_source_has_the_same_digests_wherever_it_lies(tmp_path):
     from tasks.activations.capture import StatisticsObserver
 

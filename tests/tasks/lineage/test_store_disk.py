@@ -8,6 +8,7 @@ import pytest
 
 from tests.cases.places import ROOT
 
+pytestmark = pytest.mark.slow
 
 
 def _may_mount():

@@ -23,6 +23,7 @@ PATTERNS = ["run[1]", "run?", "run*", "[r]un1", "**", "r\\u[n]1"]
 NAMES = [COLUMNS, *PATTERNS, "-x", "~", "#1 %41", "s3:", "C:", "file::x", "{a,b}", "new\nline", 'it\'s "é"', "a\\b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [0, 1])
 def test_an_evaluation_is_the_same_in_a_folder_named_like_its_columns_or_like_a_pattern(tmp_path, model):
     # Other pairs under the same versions, as the pattern would find them.

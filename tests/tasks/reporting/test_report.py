@@ -77,6 +77,7 @@ def test_hostile_texts_are_escaped_everywhere(tmp_path, store):
     assert "<iframe" not in text
 
 
+@pytest.mark.slow
 def test_captions_and_tags_cannot_turn_the_text_around_them(tmp_path, store):
     page = Page(text_of(hostile_page(store, tmp_path)))
     turning = [element for element in page.elements if "\u202e" in element.text and element.tag == "bdi"]
@@ -87,6 +88,7 @@ def test_captions_and_tags_cannot_turn_the_text_around_them(tmp_path, store):
     assert {item.tag for item in leaves} == {"bdi"}
 
 
+@pytest.mark.slow
 def test_no_text_of_any_kind_can_turn_the_text_around_it(tmp_path, store):
     turned = [
         f"\u202e{name}\u2066"

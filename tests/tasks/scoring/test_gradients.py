@@ -167,6 +167,7 @@ def test_pieces_of_batches_across_shards_equal_whole_batches(tmp_path, loaded, s
         assert_close(scores[name].double(), total, rtol=2e-4, atol=2e-5 * float(total.max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", range(1, 7))
 def test_a_pass_that_was_cut_at_any_batch_goes_on_with_the_same_bits(tmp_path, loaded, shards, embedded, call):
     expected, counts = run(tmp_path / "whole", loaded, "text", shards, embedded)
@@ -189,6 +190,7 @@ def test_the_model_is_left_as_it_was(tmp_path, loaded, shards, embedded):
     assert all(value.grad is None for value in loaded.model.parameters())
 
 
+@pytest.mark.slow
 def test_workers_change_no_bit(tmp_path, loaded, shards, embedded):
     alone, _ = run(tmp_path / "0", loaded, "text", shards, embedded)
     shared, _ = run(tmp_path / "2", loaded, "text", shards, embedded, workers=2)

@@ -168,6 +168,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_table_of_large_pictures_does_not_lie_in_memory(tmp_path):
     noise = np.random.default_rng(0)
     schema = pa.schema([(name, pa.binary() if "image" in name else pa.string()) for name in COLUMNS])

@@ -14,6 +14,7 @@ from data_specs.errors import MachineError
 from tests.cases.places import ROOT
 from tests.cases.streams import large, stream_of
 
+pytestmark = pytest.mark.slow
 
 
 def killed_at(caption):
