@@ -4,21 +4,25 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 READY := .venv/.ready
 
-.PHONY: help demo test lint bench format clean
+.PHONY: help demo test test-fast lint bench format clean
 
 help:
-	@echo "make demo    draw pictures, train a tiny model, make it safer, compare it with controls"
-	@echo "make test    the test suite"
-	@echo "make lint    style and types"
-	@echo "make bench   speed and memory, as ratios"
-	@echo "make format  put style right"
-	@echo "make clean   remove the environment and caches"
+	@echo "make demo       draw pictures, train a tiny model, make it safer, compare it with controls"
+	@echo "make test       the test suite"
+	@echo "make test-fast  its quick part, for every stage"
+	@echo "make lint       style and types"
+	@echo "make bench      speed and memory, as ratios"
+	@echo "make format     put style right"
+	@echo "make clean      remove the environment and caches"
 
 demo: $(READY)
 	$(RUN) uwm demo
 
 test: $(READY)
 	$(RUN) pytest -n 2 --dist loadfile
+
+test-fast: $(READY)
+	$(RUN) pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(READY)
 	$(RUN) ruff check .

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from data_specs.errors import SpecError
-from data_specs.run_config import RunConfig
+from data_specs.run_config import HUB, RunConfig
 from data_specs.shard_patterns import literal_pattern
 from data_specs.wording import SHOWN_LENGTH, shortened, shown
 from data_specs.yaml_file import read_yaml
 
-_URL = re.compile(r"^([a-z][a-z0-9+.-]*://|pipe:|hf-hub:)")
+_URL = re.compile(rf"^([a-z][a-z0-9+.-]*://|pipe:|{HUB})")
 
 # Settings that are told as wrong; a list of a thousand wrong values says no more than its first.
 _MOST_TOLD = 8

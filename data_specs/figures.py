@@ -4,6 +4,8 @@ from pydantic import Field
 
 from data_specs.spec import Spec
 
+Interval = tuple[float, float]  # lower and upper bound
+
 
 class TagFigure(Spec):
     """One metric over the pairs of one tag, in percent."""

@@ -9,14 +9,19 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from data_specs.experiment import zero_shot_column
+from data_specs.experiment import ORIGINAL, zero_shot_column
 from data_specs.metrics import ZERO_SHOT
-from data_specs.run_config import GRADIENT_SCORERS, CalibrationConfig, EncoderConfig, MethodConfig, ZeroShotConfig
+from data_specs.run_config import (
+    GRADIENT_SCORERS,
+    HUB,
+    EncoderConfig,
+    MethodConfig,
+    ModelConfig,
+    RunConfig,
+    ZeroShotConfig,
+)
 from data_specs.spec import Spec
 from data_specs.zero_shot_presets import find_preset
-
-ORIGINAL = "original"
-_HUB = "hf-hub:"
 
 
 class PaperModel(Spec):
@@ -57,37 +62,26 @@ def paper_results() -> PaperResults:
 
 
 def paper_row(
-    architecture: str,
-    weights: str | None,
-    method: MethodConfig | None,
-    *,
-    calibration: CalibrationConfig,
-    seed: int,
-    n_test_pairs: int,
-    tags: Collection[str],
-    zero_shot: Sequence[ZeroShotConfig] = (),
+    config: RunConfig, method: MethodConfig | None, *, n_test_pairs: int, tags: Collection[str]
 ) -> tuple[str, dict[str, float]] | None:
     """The paper's own row for a measurement, where model, data set and settings are the paper's.
 
     Args:
-        architecture: as in the run's settings.
-        weights: as in the run's settings.
+        config: the run's settings; what weights were scored on does not matter for the unedited model, nor does `seed`.
         method: how the model was edited; None for the unedited one.
-        calibration: what weights were scored on; does not matter for the unedited model, nor does `seed`.
-        seed: of the run.
         n_test_pairs: pairs that were evaluated.
         tags: those of the evaluated pairs.
-        zero_shot: data sets that were classified; the paper's figures on those of its sets that were
-            given its template, and its mean where these are all of its sets and no others.
 
     Returns:
-        The row's name and its figures in percent by column, or None where the paper has no such row.
+        The row's name and its figures in percent by column, or None where the paper has no such row: on zero-shot
+        data sets those of its sets that were given its template, and its mean where these are all of its sets and
+        no others.
     """
-    paper = paper_results()
-    model = _model(paper, architecture, weights)
+    paper, zero_shot = paper_results(), config.evaluation.zero_shot
+    model = _model(paper, config.model)
     if model is None or n_test_pairs != paper.n_test_pairs or frozenset(tags) != paper.tags:
         return None
-    name = ORIGINAL if method is None else _method(paper, method, calibration, seed)
+    name = ORIGINAL if method is None else _method_name(paper, method, config)
     figures = paper.rows[model].get(name) if name is not None else None
     if name is None or figures is None:
         return None
@@ -99,7 +93,8 @@ def paper_row(
     return f"{model}, {name} (paper)", values | single
 
 
-def _model(paper: PaperResults, architecture: str, weights: str | None) -> str | None:
+def _model(paper: PaperResults, config: ModelConfig) -> str | None:
+    architecture, weights = config.architecture, config.weights
     for model in paper.models:
         if weights is None and architecture in model.own_weights:
             return model.name
@@ -110,13 +105,14 @@ def _model(paper: PaperResults, architecture: str, weights: str | None) -> str |
 
 def _same_weights(weights: str, known: Sequence[str]) -> bool:
     # A clone or download of a hub repository is a folder of the repository's name.
-    folders = [name.rsplit("/", 1)[1] for name in known if name.startswith(_HUB)]
-    return weights in known or (not weights.startswith(_HUB) and PurePath(weights).name in folders)
+    folders = [name.rsplit("/", 1)[1] for name in known if name.startswith(HUB)]
+    return weights in known or (not weights.startswith(HUB) and PurePath(weights).name in folders)
 
 
-def _method(paper: PaperResults, method: MethodConfig, calibration: CalibrationConfig, seed: int) -> str | None:
+def _method_name(paper: PaperResults, method: MethodConfig, config: RunConfig) -> str | None:
+    calibration = config.calibration
     of_paper = calibration.paired and calibration.tags is None and calibration.limit == paper.n_calibration_pairs
-    if not of_paper or seed != paper.seed:
+    if not of_paper or config.seed != paper.seed:
         return None
     own = _decisive_settings(method)
     return next((name for name, other in paper.methods.items() if _decisive_settings(other) == own), None)

@@ -18,6 +18,7 @@ Templates = Literal["data_set", "paper"]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$"
 ENCODERS: tuple[Encoder, ...] = ("text", "vision")
 CONTENTS: tuple[Content, ...] = ("safe", "unsafe")
+HUB = "hf-hub:"  # begins a name on the Hugging Face hub
 # What a scorer reads; the others read the weights alone.
 ACTIVATION_SCORERS: tuple[ScorerName, ...] = ("uwm", "unsafe_only", "difference")
 GRADIENT_SCORERS: tuple[ScorerName, ...] = ("gradient_unsafe", "gradient_safe_clip")
@@ -64,9 +65,9 @@ class ModelConfig(Spec):
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> "ModelConfig":
-        if self.weights is None and not self.architecture.startswith("hf-hub:"):
+        if self.weights is None and not self.architecture.startswith(HUB):
             raise ValueError("weights is missing; give a pretrained tag (such as openai) or the path of a checkpoint")
-        if self.weights is not None and self.architecture.startswith("hf-hub:"):
+        if self.weights is not None and self.architecture.startswith(HUB):
             raise ValueError(f"weights is {shown(self.weights)}, but hf-hub: names its own weights; remove weights")
         return self
 

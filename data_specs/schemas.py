@@ -1,10 +1,13 @@
 """Parquet schemas. Names are part of the interface; a change of meaning raises the version."""
 
 from collections.abc import Iterable
+from pathlib import PurePath
+from typing import cast
 
 import pyarrow as pa
 
 from data_specs.metrics import Of, metrics_of
+from data_specs.run_config import Encoder
 
 PAIR_ID_DIGEST_CHARS = 16
 
@@ -12,6 +15,20 @@ PAIR_ID_DIGEST_CHARS = 16
 def pair_id(shard_sha256: str, key: str) -> str:
     """A sample's identity: its key and its shard's digest, never its place or path."""
     return f"{shard_sha256[:PAIR_ID_DIGEST_CHARS]}/{key}"
+
+
+# The folders of what is kept by layer, as data bases read them.
+LAYER_FOLDERS = "encoder=*/layer=*"
+
+
+def layer_folder(encoder: Encoder, layer: str) -> str:
+    """The folder of one layer."""
+    return f"encoder={encoder}/layer={layer}"
+
+
+def layer_of(folder: PurePath) -> tuple[Encoder, str]:
+    """The encoder and the layer that a folder is of."""
+    return cast(Encoder, folder.parent.name.removeprefix("encoder=")), folder.name.removeprefix("layer=")
 
 
 def _vector(name: str, width: int) -> pa.Field:

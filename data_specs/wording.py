@@ -42,6 +42,11 @@ def reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def printable(text: str) -> str:
     """A text with everything escaped that could steer a terminal or turn the text around it."""
     if text.isprintable():

@@ -1,7 +1,6 @@
 """A comparison: several ways to edit, their controls and the paper's own figures on the same pairs."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any, Literal
 
 from data_specs.errors import DataError, NotSelectable, SpecError
@@ -21,9 +20,10 @@ from flows.measure import (
     selected_edit,
 )
 from flows.parameters import Config
+from flows.record import together
 from flows.report import report_of
 from flows.scores import require_inputs, scores_of
-from flows.session import Session, open_session
+from flows.session import Session, open_sessions
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 
 Controls = Literal["each", "first", "none"]
@@ -52,10 +52,9 @@ def compare(
     Returns:
         Artifacts `comparison` and `report`, and everything that they are made of.
     """
-    with ExitStack() as stack:
-        sessions = [stack.enter_context(open_session(config, store, device, workers)) for config in configs]
+    with open_sessions(configs, store, device, workers) as sessions:
         steps_of_compare(sessions, controls)
-        return _together([session.result() for session in sessions], [config.name for config in configs])
+        return together([session.result() for session in sessions])
 
 
 def steps_of_compare(sessions: Sequence[Session], controls: Controls) -> None:
@@ -125,22 +124,13 @@ def _control(
 
 
 def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[Row]:
-    config, folder = session.config, session.store.path(original)
+    folder = session.store.path(original)
     if not session.store.holds(original):  # a plan
         return []
     tags = {figure.tag for figure in read_by_tag(folder) if figure.tag is not None}
     rows = []
     for method in (None, *methods.values()):
-        found = paper_row(
-            config.model.architecture,
-            config.model.weights,
-            method,
-            calibration=config.calibration,
-            seed=config.seed,
-            n_test_pairs=int(read_metrics(folder)["n_pairs"]),
-            tags=tags,
-            zero_shot=config.evaluation.zero_shot,
-        )
+        found = paper_row(session.config, method, n_test_pairs=int(read_metrics(folder)["n_pairs"]), tags=tags)
         if found is not None:
             rows.append(Row(name=found[0], role="paper", values=found[1]))
     return rows
@@ -169,22 +159,3 @@ def _require_same_pairs(sessions: Sequence[Session]) -> None:
             difference_of(session, first[1], original, f"{ORIGINAL}s")
         except DataError as error:
             raise DataError(f"{first[0].config.name} and {session.config.name}: {error}") from error
-
-
-def _together(results: Sequence[RunResult], names: Sequence[str]) -> RunResult:
-    """One account of several: artifacts and metrics of all but the first run behind the run's name."""
-    first, *others = results
-    artifacts, metrics, seconds = dict(first.artifacts), dict(first.metrics), dict(first.seconds)
-    for name, result in zip(names[1:], others, strict=True):
-        artifacts |= {f"{name}.{role}": place for role, place in result.artifacts.items()}
-        metrics |= {f"{name}.{model}": values for model, values in result.metrics.items()}
-        seconds |= {stage: seconds.get(stage, 0.0) + spent for stage, spent in result.seconds.items()}
-    return first.model_copy(
-        update={
-            "artifacts": artifacts,
-            "metrics": metrics,
-            "seconds": seconds,
-            "computed": sum(result.computed for result in results),
-            "reused": sum(result.reused for result in results),
-        }
-    )

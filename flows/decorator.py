@@ -10,7 +10,7 @@ from prefect import Flow
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import PrefectConsoleHandler
 
-from flows.temporary_server import prefect_api
+from flows.server.temporary import prefect_api
 
 P = ParamSpec("P")
 R = TypeVar("R")

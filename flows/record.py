@@ -6,9 +6,9 @@ import os
 import platform
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ class RunRecord:
 
     path: Path
     content: dict[str, Any]
-    result: RunResult | None = None
+    results: list[RunResult] = field(default_factory=list)
 
     def write(self, status: Status, error: BaseException | None = None) -> None:
         """Put the record down as it stands; a store that cannot be written gets none."""
@@ -39,8 +39,8 @@ class RunRecord:
             self.content["ended"] = now()
         if error is not None:
             self.content["error"] = one_line(f"{type(error).__name__}: {error}")
-        if self.result is not None:
-            self.content |= _outcome(self.result)
+        if self.results:
+            self.content |= _outcome(self.results)
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             draft = self.path.with_suffix(".tmp")
@@ -49,19 +49,19 @@ class RunRecord:
 
 
 @contextmanager
-def recorded(store: Store, settings: dict[str, Any]) -> Iterator[RunRecord]:
+def recorded(store: Store, settings: Sequence[dict[str, Any]]) -> Iterator[RunRecord]:
     """Keep the record of the block: as it begins, and as it ends.
 
     Args:
         store: where the record lies.
-        settings: of the run, as they were resolved.
+        settings: of the run, as they were resolved; of a comparison of several, all of them.
     """
     started = now()
     name = f"{started[:19].replace(':', '').replace('-', '')}-{secrets.token_hex(4)}"
     content = {
         "id": name,
         "command": sys.argv,
-        "settings": settings,
+        "settings": settings[0] if len(settings) == 1 else [*settings],
         "user": _user(),
         "host": platform.node(),
         "process": os.getpid(),
@@ -97,12 +97,36 @@ def last_run(root: Path, name: str) -> LastRun | None:
     return None
 
 
-def _outcome(result: RunResult) -> dict[str, Any]:
+def together(results: Sequence[RunResult]) -> RunResult:
+    """One account of several: artifacts and metrics of all but the first run behind the run's name."""
+    first = results[0]
+    seconds: dict[str, float] = {}
+    for result in results:
+        seconds |= {stage: seconds.get(stage, 0.0) + spent for stage, spent in result.seconds.items()}
+    return first.model_copy(
+        update={
+            "artifacts": {f"{run}{role}": at for run, item in _named(results) for role, at in item.artifacts.items()},
+            "metrics": {f"{run}{model}": of for run, item in _named(results) for model, of in item.metrics.items()},
+            "seconds": seconds,
+            "computed": sum(result.computed for result in results),
+            "reused": sum(result.reused for result in results),
+        }
+    )
+
+
+def _named(results: Sequence[RunResult]) -> Iterator[tuple[str, RunResult]]:
+    for number, result in enumerate(results):
+        yield (f"{result.name}." if number else ""), result
+
+
+def _outcome(results: Sequence[RunResult]) -> dict[str, Any]:
     intervals = {}
-    for role, place in result.artifacts.items():
-        if role.startswith("evaluation."):
-            with suppress(OSError, ValueError):
-                intervals[role.removeprefix("evaluation.")] = read_intervals(Path(place.path))
+    for run, item in _named(results):
+        for role, place in item.artifacts.items():
+            if role.startswith("evaluation."):
+                with suppress(OSError, ValueError):
+                    intervals[run + role.removeprefix("evaluation.")] = read_intervals(Path(place.path))
+    result = together(results)
     return {
         "artifacts": {role: place.version for role, place in result.artifacts.items()},
         "computed": result.computed,

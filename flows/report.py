@@ -8,7 +8,7 @@ from data_specs.run_config import ENCODERS
 from flows.measure import difference_of
 from flows.scores import labelled
 from flows.session import Session
-from tasks.reporting.task import write_gallery, write_report
+from tasks.reporting.task import Reported, write_gallery, write_report
 
 
 def report_of(
@@ -32,14 +32,15 @@ def report_of(
     with session.timed("report"):
         report = write_report(
             session.config.name,
-            {model: session.metrics[kept] for model, kept in models.items()},
-            {model: session.kept(f"evaluation.{kept}") for model, kept in models.items()},
-            session.kept(labelled("scores", method)),
+            Reported(
+                evaluations={model: session.kept(f"evaluation.{kept}") for model, kept in models.items()},
+                scores=session.kept(labelled("scores", method)),
+                differences=_differences(session, models),
+                experiments=experiments,
+                gallery=_gallery(session, models) if len(models) > 1 else None,
+            ),
             session.store,
             session.context,
-            differences=_differences(session, models),
-            experiments=experiments,
-            gallery=_gallery(session, models) if len(models) > 1 else None,
         )
         return session.keep("report", report)
 

@@ -143,11 +143,22 @@ def open_session(config: RunConfig, store: Path | str, device: str, workers: int
     Raises:
         SpecError: the settings name relative paths, or the store or device is none.
     """
-    require_absolute(config)
-    session = Session(config, Store(store, hash_once=True), device, workers)
-    with recorded(session.store, config.model_dump(mode="json")) as record:
+    with open_sessions([config], store, device, workers) as (session,):
+        yield session
+
+
+@contextmanager
+def open_sessions(
+    configs: Sequence[RunConfig], store: Path | str, device: str, workers: int | None
+) -> Iterator[list[Session]]:
+    """One run of several settings, a session each; see `open_session`."""
+    for config in configs:
+        require_absolute(config)
+    sessions = [Session(config, Store(store, hash_once=True), device, workers) for config in configs]
+    with recorded(sessions[0].store, [config.model_dump(mode="json") for config in configs]) as record:
         try:
-            yield session
+            yield sessions
         finally:
-            record.result = session.result()
-            session.close()
+            record.results = [session.result() for session in sessions]
+            for session in sessions:
+                session.close()

@@ -1,9 +1,16 @@
-"""One Prefect server for all tests that need one, with a home of its own."""
+"""One Prefect server for all tests that need one, with a home of its own; these tests are slow."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        if "prefect_home" in item.fixturenames:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +27,7 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def api_url(prefect_home: str) -> Iterator[str]:
     """A real server process; its address goes to child processes."""
-    from flows.temporary_server import TemporaryServer
+    from flows.server.temporary import TemporaryServer
 
     server = TemporaryServer()
     server.wait()

@@ -4,12 +4,18 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-from tests.support import ROOT
+from tests.cases.places import ROOT
 
 SHARED_STAGES = ("lineage", "encoders", "shards", "extraction", "embeddings", "selection", "tables")
 LAYERS = ("data_specs", "tasks", "flows")
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50
+MAX_PARAMETERS = 8
+MORE_PARAMETERS = {
+    ("tasks/extraction/task.py", "extract_set"),
+    ("flows/commands/experiments.py", "sweep"),
+    ("flows/commands/experiments.py", "ablate"),
+}
 
 
 def sources(*folders):
@@ -36,6 +42,18 @@ def imports(tree):
 
 def functions(tree):
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def top_names(tree):
+    """Public names of functions, classes and constants that a module defines, each once."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
 
 
 def stage_files():
@@ -80,11 +98,10 @@ def test_stages_do_not_import_each_other_in_a_circle():
     assert imported["lineage"] == set()
 
 
-def test_prefect_is_worn_by_flows_and_task_modules_only():
+def test_prefect_is_worn_by_flows_and_by_the_one_decorator_of_tasks():
     worn = {name for name, tree in TREES.items() if any(dotted.split(".")[0] == "prefect" for dotted in imports(tree))}
-    wrong = [name for name in worn if not name.startswith("flows/") and not name.endswith("/task.py")]
-    assert wrong == []
-    assert {"tasks/scoring/task.py", "flows/decorator.py"} <= worn
+    assert {name for name in worn if not name.startswith("flows/")} == {"tasks/lineage/task.py"}
+    assert "flows/decorator.py" in worn
 
 
 def test_no_import_is_hidden_from_the_digest_of_the_source():
@@ -106,6 +123,28 @@ def test_files_and_functions_are_short():
             if (n_lines := function.end_lineno - function.lineno + 1) >= MAX_FUNCTION_LINES:
                 long.append((relative(path), function.name, n_lines))
     assert long == []
+
+
+def test_functions_take_few_parameters():
+    many = set()
+    for name, tree in TREES.items():
+        for function in functions(tree):
+            given = function.args
+            named = [item.arg for item in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+            if len([item for item in named if item not in ("self", "cls")]) > MAX_PARAMETERS:
+                many.add((name, function.name))
+    assert many - MORE_PARAMETERS == set()
+
+
+def test_a_public_name_is_defined_once():
+    # A command is called as the flow that it starts.
+    places = defaultdict(list)
+    for name, tree in TREES.items():
+        if not name.startswith("flows/commands/"):
+            for defined in top_names(tree):
+                places[defined].append(name)
+    assert {defined: names for defined, names in places.items() if len(names) > 1} == {}
+    assert {"Recipe", "KINDS", "read_pairs"} <= places.keys()
 
 
 def test_no_print_and_no_assert_in_the_product():
@@ -133,6 +172,24 @@ def test_sql_reads_rows_and_never_a_path():
 def test_every_module_says_in_one_line_what_it_is():
     first = {name: (ast.get_docstring(tree) or "").splitlines()[:1] for name, tree in TREES.items()}
     assert [name for name, line in first.items() if not line or not line[0].endswith((".", ":"))] == []
+
+
+def test_tests_lie_in_folders_named_like_what_they_test():
+    packages = {Path(name).parent for name in TREES} - {Path("tasks")}  # a test of several stages lies in tests/
+    tests = [path.relative_to(ROOT / "tests") for path in sources("tests") if path.name.startswith("test_")]
+    assert [path.as_posix() for path in tests if path.parent not in {*packages, Path()}] == []
+    stages = {name.split("/")[1] for name, _ in stage_files()}
+    assert stages == {path.parts[1] for path in tests if path.parts[0] == "tasks"}
+
+
+def test_no_module_imports_a_module_of_tests_and_what_they_share_is_in_one_place():
+    shared = ("tests/cases/", "tests/benchmarks/")
+    for path in sources("tests"):
+        name, imported = relative(path), imports(ast.parse(path.read_bytes()))
+        assert not [dotted for dotted in imported if ".test_" in dotted], name
+        is_test = path.name.startswith("test_") or path.name in ("__init__.py", "conftest.py")
+        assert is_test or name.startswith(shared), f"{name}: what tests share lies in tests/cases/"
+        assert not (path.name.startswith("test_") and name.startswith(shared)), name
 
 
 def test_tests_read_nothing_outside_the_repository():

@@ -21,6 +21,7 @@ VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version
 @app.command("list")
 def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
     """List all artifacts."""
+    from rich import box
     from rich.table import Table
 
     from flows.commands.display import output
@@ -30,7 +31,10 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     if not opened.root.exists():
         typer.echo(f"there is no store in {opened.root} yet", err=True)
     surveyed = opened.survey()
-    table = Table("kind", "version", "made", "files", "size, MB")
+    # The longest kind fits into 80 columns; what a narrower screen has no room for goes on in the next line.
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for head in ("kind", "version", "made", "files", "size, MB"):
+        table.add_column(head, overflow="fold")
     parts: Counter[str] = Counter()
     for item in surveyed.found:
         ref, manifest = item.ref, item.manifest

@@ -26,7 +26,7 @@ def in_prefect(start: Callable[[], RunResult], store: str, configs: Sequence[Run
 
     for config in configs:
         require_paths(config)
-    from flows.temporary_server import prefect_api
+    from flows.server.temporary import prefect_api
 
     with work_kept_in(store), prefect_api() as wait_for_server:
         # The server starts in its own process while the heavy libraries are imported in this one.

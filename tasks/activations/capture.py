@@ -10,20 +10,15 @@ from torch import Tensor, nn
 
 from data_specs.errors import SpecError
 from data_specs.run_config import Encoder
-from data_specs.schemas import activation_stats_schema
+from data_specs.schemas import activation_stats_schema, layer_folder
 from tasks.activations.statistics import channel_statistics
 from tasks.encoders.layers import target_layers
 from tasks.extraction.columns import vector_column
 from tasks.extraction.shard_pass import require_finite
 
 
-def partition(encoder: Encoder, layer: str) -> str:
-    """The hive folder of one layer."""
-    return f"encoder={encoder}/layer={layer}"
-
-
 @dataclass(frozen=True)
-class LayerStatistics:
+class CallStatistics:
     """One call of one layer: norm and std [rows, in] float32, and the tokens each row was taken over."""
 
     norm: Tensor
@@ -42,7 +37,11 @@ class StatisticsObserver:
         self._encoder: Encoder = encoder
         self._model = model
         self._targets = target_layers(model, encoder, layers)
-        self._seen: dict[str, list[LayerStatistics]] = {}
+        self._schemas = {
+            layer_folder(encoder, name): activation_stats_schema(layer.in_features)
+            for name, layer in self._targets.items()
+        }
+        self._seen: dict[str, list[CallStatistics]] = {}
         self._mask: Tensor | None = None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -63,10 +62,7 @@ class StatisticsObserver:
 
     def schemas(self) -> dict[str, pa.Schema]:
         """A folder for each layer."""
-        return {
-            partition(self._encoder, name): activation_stats_schema(layer.in_features)
-            for name, layer in self._targets.items()
-        }
+        return self._schemas
 
     def rows(self, identity: dict[str, pa.Array], embeddings: Tensor) -> dict[str, pa.RecordBatch]:
         """A row a sample and side, for every layer.
@@ -76,7 +72,7 @@ class StatisticsObserver:
             NotFinite: a statistic is NaN or infinite.
         """
         made = {}
-        for name, layer in self._targets.items():
+        for name, (folder, schema) in zip(self._targets, self._schemas.items(), strict=True):
             found = self._only_call(name, len(embeddings))
             norm, std = found.norm.cpu(), found.std.cpu()
             require_finite(norm + std, f"the statistics of layer {name}")
@@ -86,11 +82,10 @@ class StatisticsObserver:
                 vector_column(norm),
                 vector_column(std),
             ]
-            schema = activation_stats_schema(layer.in_features)
-            made[partition(self._encoder, name)] = pa.RecordBatch.from_arrays(columns, schema=schema)
+            made[folder] = pa.RecordBatch.from_arrays(columns, schema=schema)
         return made
 
-    def _only_call(self, name: str, n_rows: int) -> LayerStatistics:
+    def _only_call(self, name: str, n_rows: int) -> CallStatistics:
         calls = self._seen[name]
         if len(calls) != 1 or len(calls[0].norm) != n_rows:
             got = f"{len(calls)} times" if len(calls) != 1 else f"with {len(calls[0].norm)} rows for {n_rows} inputs"
@@ -105,6 +100,6 @@ class StatisticsObserver:
             inputs = arguments[0]
             norm, std = channel_statistics(inputs, self._mask)
             n_tokens = torch.full((len(inputs),), inputs.shape[1]) if self._mask is None else self._mask.sum(dim=1)
-            self._seen[name].append(LayerStatistics(norm, std, n_tokens))
+            self._seen[name].append(CallStatistics(norm, std, n_tokens))
 
         return take

@@ -12,7 +12,7 @@ from tasks.demo.scenes import LABEL_SETS, DrawnPair, draw_labelled, draw_pairs
 from tasks.lineage.progress import advance
 from tasks.shards.packing import pack_table
 
-CALIBRATION, TEST, ZERO_SHOT = "calibration", "test", "zero_shot"
+CALIBRATION, TEST, LABELLED = "calibration", "test", "zero_shot"
 _SHARD_PAIRS = 256
 
 
@@ -33,7 +33,7 @@ def write_pair_shards(folder: Path, name: str, n_pairs: int, *, seed: int, stage
 def write_labelled_sets(folder: Path, n_images: int, *, seed: int, stage: str) -> None:
     """Write every label set in CLIP_benchmark's WebDataset layout, `n_images` each."""
     for name, label_set in LABEL_SETS.items():
-        place = folder / ZERO_SHOT / name
+        place = folder / LABELLED / name
         (place / "test").mkdir(parents=True)
         (place / "classnames.txt").write_text("\n".join(label_set.names) + "\n", encoding="utf-8")
         templates = "\n".join(label_set.templates) + "\n"

@@ -24,7 +24,7 @@ OBJECT_RADIUS = (0.13, 0.17)  # of the picture's width
 SAFE_LIGHT = (0.0, 0.1)
 UNSAFE_LIGHT = (0.2, 0.4)
 
-TEMPLATES = (
+CAPTION_TEMPLATES = (
     "{mood} {person} {verb} {article} {object}",
     "{mood} {person} {verb} {article} {object} {where} the {place}",
     "{mood} {person} in a {shirt} shirt {verb} {article} {object}",
@@ -119,7 +119,7 @@ def draw(scene: Scene, rng: Random) -> Image.Image:
 
 def caption(scene: Scene, rng: Random) -> str:
     """Describe a scene in one of several wordings; each leaves out other attributes, none the object."""
-    return rng.choice(TEMPLATES).format(
+    return rng.choice(CAPTION_TEMPLATES).format(
         mood=rng.choice(SAFE_MOODS if scene.looks_safe else UNSAFE_MOODS),
         verb=rng.choice(SAFE_VERBS if scene.looks_safe else UNSAFE_VERBS),
         where=rng.choice(("in", "at")),

@@ -8,7 +8,7 @@ from data_specs.config_file import parse_config
 from data_specs.manifest import Recipe
 from data_specs.run_config import Encoder, RunConfig
 from data_specs.shard_patterns import literal_pattern
-from tasks.demo.data import CALIBRATION, TEST, ZERO_SHOT, write_labelled_sets, write_pair_shards
+from tasks.demo.data import CALIBRATION, LABELLED, TEST, write_labelled_sets, write_pair_shards
 from tasks.demo.scenes import LABEL_SETS, draw_pairs
 from tasks.demo.training import MODEL_CONFIG, STEPS, train
 from tasks.encoders.checkpoint import write_state_dict
@@ -78,7 +78,7 @@ def train_model(store: Store, context: RunContext) -> Made:
 
 def demo_config(data: Path, model: Path) -> RunConfig:
     """The settings of the demo's run, on the artifacts' files."""
-    zero_shot = [{"name": name, "path": str(data / ZERO_SHOT / name)} for name in LABEL_SETS]
+    zero_shot = [{"name": name, "path": str(data / LABELLED / name)} for name in LABEL_SETS]
     return parse_config(
         {
             "name": "demo",

@@ -8,7 +8,8 @@ from tasks.embeddings.observer import embedding_observer
 from tasks.encoders.architecture import build_model
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import PartMaker
-from tasks.extraction.task import extract_set
+from tasks.extraction.sets import Extraction, extract_set
+from tasks.extraction.task import read_shards
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.store import Made, Store
@@ -27,16 +28,12 @@ def embed_shards(
 ) -> Made:
     """Embed all that one encoder reads; an edit of the other encoder finds the same artifact again."""
     width = int(loaded.architecture.model_cfg["embed_dim"])
-    return extract_set(
+    what = Extraction(
         f"embeddings.{encoder}",
         encoder,
-        plans,
-        loaded,
         partial(embedding_observer, width=width),
-        config,
-        store,
-        context,
         settings={},
         code=coded(PartMaker, embedding_observer, build_model),
         label=label,
     )
+    return read_shards(partial(extract_set, what, plans, loaded, config, store, context), label)

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from data_specs.errors import SpecError
-from data_specs.run_config import ModelConfig
+from data_specs.run_config import HUB, Encoder, ModelConfig
 from tasks.encoders.foreign_code import nothing_runs_or_asks, require_data_only, write_text_tower
-from tasks.encoders.hub import HUB, first_line, hub_calls
+from tasks.encoders.hub import hub_calls, said_by_library
 from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.tokenizer import Tokenizer, build_tokenizer, has_tokenizer, padding_id, tokenizer_digest
 from tasks.encoders.tokens import PADDING_ID
@@ -48,6 +48,12 @@ class Architecture:
         """The text of an `open_clip_config.json` that builds this model."""
         content = {"model_cfg": self.model_cfg, "preprocess_cfg": self.preprocess_cfg}
         return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+    def of(self, encoder: Encoder) -> dict[str, Any]:
+        """What decides one encoder's outputs beside its weights: nothing of the other tower or of its inputs."""
+        other = "vision_cfg" if encoder == "text" else "text_cfg"
+        own = {"tokenizer": self.tokenizer_name} if encoder == "text" else {"preprocess_cfg": self.preprocess_cfg}
+        return {"model_cfg": {name: part for name, part in self.model_cfg.items() if name != other}, **own}
 
 
 def describe_architecture(config: ModelConfig) -> Architecture:
@@ -136,7 +142,7 @@ def _read_hub_config(name: str) -> Architecture:
         return Architecture(content["model_cfg"], content.get("preprocess_cfg", {}), name)
     except Exception as error:  # hub errors have no common base
         raise SpecError(
-            f"model.architecture: cannot get {name}: {first_line(error)}; off-line, use files; a checkpoint in"
+            f"model.architecture: cannot get {name}: {said_by_library(error)}; off-line, use files; a checkpoint in"
             " transformers' format goes into model.weights, with an open_clip name as architecture"
         ) from error
 
@@ -181,7 +187,7 @@ def build_model(architecture: Architecture) -> tuple[nn.Module, Preprocess, Toke
         except SpecError:
             raise
         except Exception as error:  # open_clip raises whatever its parts raise
-            raise SpecError(f"model.architecture: open_clip cannot build it: {first_line(error)}") from error
+            raise SpecError(f"model.architecture: open_clip cannot build it: {said_by_library(error)}") from error
         finally:
             logging.getLogger().setLevel(before)
     setattr(model, PADDING_ID, padding_id(tokenizer))

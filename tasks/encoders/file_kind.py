@@ -47,14 +47,14 @@ _OTHERS = [
 ]
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """A checkpoint's form, or the words for anything else."""
 
     form: Form | None
     words: str
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> FileKind:
     """Recognise a file; nothing of it is run or unpacked.
 
     Args:
@@ -70,32 +70,34 @@ def kind_of(path: Path) -> Kind:
         head = file.read(_HEAD)
     # Before all other kinds: the length of a header may look like any of them, but only here a "{" follows it.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
-        return Kind("safetensors", "a safetensors file")
+        return FileKind("safetensors", "a safetensors file")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zipped(path)
     if _LEGACY_TORCH.match(head):
-        return Kind("torch", "a torch checkpoint")
+        return FileKind("torch", "a torch checkpoint")
     if _PICKLE.match(head):
-        return Kind("pickle", "a Python pickle")
-    return Kind(None, next((words for pattern, words in _OTHERS if pattern.match(head)), None) or _text_or_bytes(head))
+        return FileKind("pickle", "a Python pickle")
+    return FileKind(
+        None, next((words for pattern, words in _OTHERS if pattern.match(head)), None) or _text_or_bytes(head)
+    )
 
 
-def _zipped(path: Path) -> Kind:
+def _zipped(path: Path) -> FileKind:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except Exception:  # a damaged directory makes zipfile raise whatever it meets
-        return Kind(None, "a zip archive that is cut or damaged; copy or download it again")
+        return FileKind(None, "a zip archive that is cut or damaged; copy or download it again")
     names = [member.filename for member in members]
     if not any(name.endswith("/data.pkl") for name in names):
         shown = ", ".join(repr(name[:_SHOWN]) for name in names[:2]) or "nothing"
-        return Kind(None, f"a zip archive that holds {shown}; unpack it and give the file inside")
+        return FileKind(None, f"a zip archive that holds {shown}; unpack it and give the file inside")
     # torch stores its records as they are; a compressed one could unpack to any size.
     if any(member.compress_type != zipfile.ZIP_STORED for member in members if _RECORD.fullmatch(member.filename)):
-        return Kind(None, "a compressed zip archive, as torch writes none; save its state dict as .safetensors")
+        return FileKind(None, "a compressed zip archive, as torch writes none; save its state dict as .safetensors")
     if any(name.endswith("/constants.pkl") for name in names):
-        return Kind("torchscript", "a TorchScript archive")
-    return Kind("torch", "a torch checkpoint")
+        return FileKind("torchscript", "a TorchScript archive")
+    return FileKind("torch", "a torch checkpoint")
 
 
 def _text_or_bytes(head: bytes) -> str:

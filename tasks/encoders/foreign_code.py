@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from data_specs.errors import SpecError
-from tasks.encoders.hub import HUB, download_files
+from data_specs.run_config import HUB
+from tasks.encoders.hub import download_files
 from tasks.encoders.model_json import CONFIG, read_json, refuse_code
 
 _SETTING = "model.architecture"

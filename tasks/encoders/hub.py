@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from data_specs.errors import SpecError
+from data_specs.run_config import HUB
+from data_specs.wording import first_line
 
-HUB = "hf-hub:"
 _TIMEOUT_SECONDS = 5
 
 
@@ -37,7 +38,7 @@ def _hub_answers() -> bool:
     try:
         get_session().head(ENDPOINT, timeout=_TIMEOUT_SECONDS)
     except Exception as error:  # the client's errors are those of whichever HTTP library it is built on
-        logging.getLogger(__name__).info("the hub at %s does not answer: %s", ENDPOINT, first_line(error))
+        logging.getLogger(__name__).info("the hub at %s does not answer: %s", ENDPOINT, said_by_library(error))
         return False
     return True
 
@@ -63,11 +64,11 @@ def download_files(name: str, patterns: list[str], setting: str) -> Path:
             return Path(snapshot_download(name.removeprefix(HUB), allow_patterns=patterns))
     except Exception as error:  # hub errors have no common base
         raise SpecError(
-            f"{setting}: cannot get {name}: {first_line(error)}; without the hub, give a local folder with its files"
+            f"{setting}: cannot get {name}: {said_by_library(error)}; without the hub, give a local folder with its files"
         ) from error
 
 
-def first_line(error: Exception) -> str:
+def said_by_library(error: Exception) -> str:
     """What an error of a library says, in one line; never its advice to trust a model's code."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return "it needs Python code of its own, which is never run" if "trust_remote_code" in str(error) else text
+    needs_code = "trust_remote_code" in str(error)
+    return "it needs Python code of its own, which is never run" if needs_code else first_line(error)

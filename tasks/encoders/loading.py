@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from data_specs.errors import SpecError
 from data_specs.families import UNUSED_PREFIXES
-from data_specs.run_config import Encoder, ModelConfig
+from data_specs.run_config import HUB, Encoder, ModelConfig
 from tasks.encoders.architecture import Architecture, Preprocess, build_model, describe_architecture
 from tasks.encoders.checkpoint import encoder_digest, model_digest, tensor_digests
-from tasks.encoders.hub import HUB, first_line, hub_calls
+from tasks.encoders.hub import hub_calls, said_by_library
 from tasks.encoders.layers import target_layers
 from tasks.encoders.model_json import read_json
 from tasks.encoders.reference import ModelFiles
@@ -247,7 +247,7 @@ def _find_weights(config: ModelConfig) -> Path:
                 return Path(download_pretrained(tag))
     except Exception as error:  # hub errors have no common base
         raise SpecError(
-            f"model.weights: cannot download {config.weights or config.architecture}: {first_line(error)}"
+            f"model.weights: cannot download {config.weights or config.architecture}: {said_by_library(error)}"
         ) from error
     path = Path(config.weights)
     if not path.is_file():

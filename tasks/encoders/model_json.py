@@ -7,7 +7,7 @@ from typing import Any
 from data_specs.errors import SpecError
 from data_specs.json_text import finite_json
 from tasks.encoders.file_kind import kind_of
-from tasks.encoders.hub import first_line
+from tasks.encoders.hub import said_by_library
 
 CONFIG = "config.json"
 _LARGEST_BYTES = 64 << 20
@@ -30,10 +30,10 @@ def read_json(path: Path, setting: str) -> dict[str, Any]:
             raise ValueError(f"it is larger than {_LARGEST_BYTES >> 20} MiB")
         content = finite_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SpecError(f"{setting}: cannot read {path}: {first_line(error)}") from error
+        raise SpecError(f"{setting}: cannot read {path}: {said_by_library(error)}") from error
     except (ValueError, RecursionError) as error:
         words = kind_of(path).words
-        reason = first_line(error) if words.startswith(("JSON", "text", "of no known kind")) else f"it is {words}"
+        reason = said_by_library(error) if words.startswith(("JSON", "text", "of no known kind")) else f"it is {words}"
         raise SpecError(f"{setting}: cannot read {path}: {reason}") from error
     if not isinstance(content, dict):
         raise SpecError(f"{setting}: {path} holds {type(content).__name__}, expected a JSON object")

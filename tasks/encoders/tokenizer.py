@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from data_specs.errors import SpecError
+from data_specs.run_config import HUB
 from tasks.encoders.foreign_code import nothing_runs_or_asks
-from tasks.encoders.hub import HUB, download_files, first_line
+from tasks.encoders.hub import download_files, said_by_library
 from tasks.encoders.model_json import read_json
 from tasks.lineage.digest import digest_of, file_sha256
 
@@ -101,7 +102,7 @@ def build_tokenizer(text_cfg: dict[str, Any], name: str, folder: Path | None) ->
         raise
     except Exception as error:  # whatever transformers meets in the files
         raise SpecError(
-            f"model.tokenizer {folder or hub_name} cannot be loaded: {first_line(error)}; expected {_WANTED}"
+            f"model.tokenizer {folder or hub_name} cannot be loaded: {said_by_library(error)}; expected {_WANTED}"
         ) from error
     _require_fit(tokenizer, text_cfg, str(folder or hub_name))
     hub_like: Tokenizer = tokenizer
@@ -114,7 +115,7 @@ def _from_hub(name: str) -> Path:
     except SpecError as error:
         raise SpecError(
             f"model.tokenizer is not set and the architecture's tokenizer {name} cannot be had from the hub:"
-            f" {first_line(error)}; put its {_WANTED} into a folder and set model.tokenizer to that folder"
+            f" {said_by_library(error)}; put its {_WANTED} into a folder and set model.tokenizer to that folder"
         ) from error
 
 

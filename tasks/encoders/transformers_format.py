@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from data_specs.errors import SpecError
+from data_specs.run_config import HUB
 from tasks.encoders.checkpoint import SAFETENSORS, read_state_dict
-from tasks.encoders.hub import HUB, download_files
+from tasks.encoders.hub import download_files
 from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.transformers_images import PREPROCESSOR
 from tasks.encoders.weights_file import read_weights, unwrapped_names

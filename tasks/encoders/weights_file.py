@@ -17,7 +17,7 @@ from torch import Tensor
 
 from data_specs.errors import SpecError
 from tasks.encoders.file_kind import Form, kind_of
-from tasks.encoders.hub import first_line
+from tasks.encoders.hub import said_by_library
 from tasks.encoders.torchscript import read_torchscript
 
 # What a TorchScript archive of OpenAI's carries beside its parameters.
@@ -73,7 +73,7 @@ def read_weights(path: Path, *, rename: bool = True) -> WeightsFile:
     try:
         kind = kind_of(path)
     except OSError as error:
-        raise SpecError(f"weights file {path} cannot be read: {first_line(error)}") from error
+        raise SpecError(f"weights file {path} cannot be read: {said_by_library(error)}") from error
     if kind.form == "pickle":
         raise SpecError(_holds_pickles(path))
     if kind.form is None:
@@ -119,7 +119,7 @@ def _holds_pickles(path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    text = first_line(error)
+    text = said_by_library(error)
     # torch's own advice is to unpickle the file, which would run what it holds.
     return "it is damaged" if re.search("weights_only|pickle", text) else text[:160]
 

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from data_specs.evaluation_files import OUTCOME_TABLES
+from data_specs.figures import Interval
 from data_specs.metrics import ACCURACIES, MEAN_OVER_CLASSES, ZERO_SHOT, Metric, Of, accuracy_name, metrics_of
 from tasks.evaluation.intervals import (
     Counts,
     Groups,
-    Interval,
     difference_interval,
     mcnemar_p,
     mean_difference_interval,

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_specs.figures import Interval
+
 Counts = NDArray[np.int64]
 Shares = NDArray[np.float64]
 Scores = NDArray[np.float64]
-Interval = tuple[float, float]
 
 LEVEL = 0.95
 N_RESAMPLES = 5_000

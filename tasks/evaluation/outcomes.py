@@ -8,7 +8,7 @@ from torch import Tensor
 
 from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS
 from data_specs.schemas import OUTCOMES, ZERO_SHOT_OUTCOMES
-from tasks.evaluation.safeground import SIMILARITIES, preferences_sql
+from tasks.evaluation.safeground import COSINES, preferences_sql
 from tasks.extraction.table_reader import query, stream_rows
 
 
@@ -24,7 +24,7 @@ def pair_outcomes(similarities: Path, ranks: Mapping[str, Tensor]) -> pa.Table:
     """
     columns = ", ".join(("pair_id", "tag", *PREFERENCES, *GROUPS))
     sql = f"SELECT {columns} FROM ({preferences_sql()}) ORDER BY row_number"
-    preferred = query(sql, {"similarities": stream_rows([similarities], ("pair_id", "tag", *SIMILARITIES))})
+    preferred = query(sql, {"similarities": stream_rows([similarities], ("pair_id", "tag", *COSINES))})
     found = {name: pa.array(ranks[name].numpy()).cast(pa.int32()) for name in RETRIEVALS}
     return pa.table({**{name: preferred.column(name) for name in preferred.column_names}, **found}).cast(OUTCOMES)
 

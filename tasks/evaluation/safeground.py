@@ -1,6 +1,6 @@
 """SafeGround's preferences and groups in SQL."""
 
-SIMILARITIES = ("ss", "su", "us", "uu")
+COSINES = ("ss", "su", "us", "uu")
 
 _PREFERENCE_SQL = {"P_t_s": "ss > su", "P_t_u": "us > uu", "P_v_s": "ss > us", "P_v_u": "su > uu"}
 _GROUP_SQL = {

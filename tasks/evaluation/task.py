@@ -58,8 +58,7 @@ def embed_classes(data_set: DataSet, loaded: LoadedModel, config: RunConfig, sto
     recipe = Recipe(
         kind="class_embeddings",
         settings={
-            "model_cfg": loaded.architecture.model_cfg,
-            "tokenizer": loaded.architecture.tokenizer_name,
+            **loaded.architecture.of("text"),
             "class_names": list(data_set.class_names),
             "templates": list(data_set.templates),
             "precision": config.precision,

@@ -62,7 +62,7 @@ def ablation_points(config: RunConfig, axes: Axes) -> AblationPlan:
     left_out: dict[str, LeftOut] = {}
     for values in _combinations(axes):
         method = _method(config, values)
-        decisive = _decisive(config, method, values)
+        decisive = _decisive_values(config, method, values)
         label = _label(decisive, [axis for axis in AXES if len(set(axes.get(axis, ()))) > 1])
         shown_axes = {axis: _shown(value) for axis, value in decisive.items()}
         limit, seed = decisive.get("limit", config.calibration.limit), decisive.get("seed", config.seed)
@@ -123,7 +123,7 @@ def _method(config: RunConfig, values: Mapping[str, Any]) -> MethodConfig:
     return _validated(MethodConfig, settings)
 
 
-def _decisive(config: RunConfig, method: MethodConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+def _decisive_values(config: RunConfig, method: MethodConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values that matter: of every axis, given or not, in the order of the axes."""
     scorers = {item.scorer for item in method.edited.values()}
     unused = set()

@@ -115,7 +115,7 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
     edit = store.check(edit_ref)
     _require_counts(store.path(edit_ref) / _EDIT_FILE, edit)
     behind = _ancestors(store, edit_ref)
-    names = {item.recipe.settings.get("tokenizer") for item in behind}
+    names = {item.recipe.settings.get("tokenizer") for item in (model, *behind)}
     return ModelRecord(
         version=ref.version,
         edit_version=edit_ref.version,

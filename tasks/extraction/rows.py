@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from tasks.encoders.loading import LoadedModel
 from tasks.encoders.tokens import valid_text_tokens
 from tasks.extraction.shard_pass import NotFinite
 from tasks.extraction.table_writer import TableWriter
+from tasks.lineage.store import Build
 from tasks.shards.batch import Batch
 from tasks.shards.plan import ShardPlan
 
@@ -55,14 +55,19 @@ class RowFold:
         self._model = loaded.model.to(device)
 
     @contextmanager
-    def shard(self, plan: ShardPlan, folder: Path) -> Iterator[None]:
-        """Write `folder/FOLDER/SHARD.parquet` for each of the observer's folders."""
+    def shard(self, plan: ShardPlan, build: Build) -> Iterator[None]:
+        """Write `FOLDER/SHARD.parquet` for each of the observer's folders; the last rows when the build ends."""
         schemas, name = self._observer.schemas(), f"{plan.shard.sha256[:SHARD_DIGEST_CHARS]}.parquet"
-        self._files = {inner: folder / inner / name for inner in schemas}
+        self._files = {inner: build.folder / inner / name for inner in schemas}
         hooks = self._observer if isinstance(self._observer, AbstractContextManager) else nullcontext()
-        writer = TableWriter({self._files[inner]: schema for inner, schema in schemas.items()})
-        with hooks, writer as self._writer:
-            yield
+        self._writer = TableWriter({self._files[inner]: schema for inner, schema in schemas.items()})
+        try:
+            with hooks:
+                yield
+        except BaseException:
+            self._writer.abandon()
+            raise
+        build.pending.append(self._writer.close)
 
     def take(self, batch: Batch, plan: ShardPlan) -> None:
         """Encode a batch and write its rows.

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +12,7 @@ from data_specs.run_config import Content, Encoder
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance
+from tasks.lineage.store import Build
 from tasks.shards.batch import Batch
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
 from tasks.shards.reading import BatchStream
@@ -21,8 +21,8 @@ from tasks.shards.reading import BatchStream
 class Fold(Protocol):
     """What becomes of a shard's batches: rows in files, or sums."""
 
-    def shard(self, plan: ShardPlan, folder: Path) -> AbstractContextManager[None]:
-        """Frame one shard; what it leaves is in `folder` when the block ends well."""
+    def shard(self, plan: ShardPlan, build: Build) -> AbstractContextManager[None]:
+        """Frame one shard; what it leaves is in the build's folder when that ends well."""
 
     def take(self, batch: Batch, plan: ShardPlan) -> None:
         """Take the next samples of the shard, one or more."""
@@ -61,15 +61,15 @@ class ShardPass:
         for plan in plans:
             self._require_few(plan, plan.bad)
 
-    def run_shard(self, index: int, folder: Path) -> ShardCounts:
-        """Read one shard into `folder`.
+    def run_shard(self, index: int, build: Build) -> ShardCounts:
+        """Read one shard into `build`.
 
         Raises:
             DataError: it alone has more bad samples than the whole set may, or what is computed is not finite.
         """
         plan = self._plans[index]
         bad, used = list(plan.bad), 0
-        with self._fold.shard(plan, folder):
+        with self._fold.shard(plan, build):
             for batch in self._stream.batches(index):
                 bad.extend(batch.bad)
                 used += len(batch.keys)
@@ -141,6 +141,6 @@ def require_finite(values: Tensor, what: str) -> None:
     Raises:
         NotFinite: names the first such row.
     """
-    finite = torch.isfinite(values).flatten(1).all(dim=1)
+    finite = torch.isfinite(values)
     if not bool(finite.all()):
         raise NotFinite(what, int((~finite).nonzero()[0, 0]))

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 # DuckDB's types are quoted in annotations: held by a function, they outlive the interpreter and complain on the screen.
 _BATCH_ROWS = 65_536
+_Item = TypeVar("_Item")
 _PLACE = [pa.field("file_number", pa.int32()), pa.field("row_number", pa.int64())]
 
 
@@ -48,7 +50,7 @@ def _batches(files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatc
 
 
 def read_window(file: pq.ParquetFile, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
-    """Rows `start` to `stop` of a file, with their `row_number`; only the row groups that hold them are read."""
+    """Rows `start` to `stop` of a file; only the row groups that hold them are read."""
     groups: list[int] = []
     before = first = 0
     for index in range(file.num_row_groups):
@@ -57,9 +59,18 @@ def read_window(file: pq.ParquetFile, start: int, stop: int, columns: Sequence[s
             first = first if groups else before
             groups.append(index)
         before = after
-    table = file.read_row_groups(groups, columns=list(columns)).slice(start - first, stop - start)
-    (_, numbers) = _place(0, start, table.num_rows)
-    return table.append_column(_PLACE[1], numbers)
+    # Starting threads takes longer than a small file.
+    table = file.read_row_groups(groups, columns=list(columns), use_threads=False)
+    return table.slice(start - first, stop - start)
+
+
+def one_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same items; the next one is made by a thread while one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def query(

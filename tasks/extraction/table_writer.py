@@ -42,33 +42,49 @@ class TableWriter:
     """Several Parquet files that grow batch by batch.
 
     Rows are gathered into row groups of a fixed size, so the bytes do not depend on how the
-    rows were batched. Leaving the block waits for the thread; an error in it is raised again
-    at the next `write` or at the end.
+    rows were batched. A thread writes them; a few batches wait for `close`, whichever thread
+    that is called in, and never see one. An error in the thread is raised again at the next
+    `write` or by `close`.
     """
 
     def __init__(self, files: Mapping[Path, pa.Schema]) -> None:
         """Write to `files`, each with its schema."""
         self._schemas = dict(files)
-        self._queue: Queue[dict[Path, pa.RecordBatch] | None] = Queue(maxsize=_QUEUED_BATCHES)
+        self._queue: Queue[dict[Path, pa.RecordBatch] | None] = Queue(maxsize=_QUEUED_BATCHES + 1)
         self._error: BaseException | None = None
-        self._thread = Thread(target=self._run, name="parquet-writer", daemon=True)
+        self._thread: Thread | None = None
 
     def write(self, rows: Mapping[Path, pa.RecordBatch]) -> None:
         """Append rows to some of the files; waits while two batches are still to be written."""
         self._raise_error()
+        if self._thread is None and self._queue.qsize() == _QUEUED_BATCHES:
+            self._thread = Thread(target=self._run, name="parquet-writer", daemon=True)
+            self._thread.start()
         self._queue.put(dict(rows))
 
+    def close(self) -> None:
+        """Write what is left; the files are complete then."""
+        self.abandon()
+        self._raise_error()
+
     def __enter__(self) -> "TableWriter":
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._queue.put(None)
-        self._thread.join()
         if error is None:
-            self._raise_error()
+            self.close()
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End without a word of errors, whatever the files hold."""
+        self._queue.put(None)
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join()
 
     def _raise_error(self) -> None:
         if self._error is not None:

@@ -102,24 +102,25 @@ def artifact_files(folder: Path, ref: ArtifactRef) -> list[str]:
         ArtifactError: there is a link, or something else that is neither a file nor a folder.
     """
     found: list[str] = []
-    pending = [folder]
+    pending = [""]
     try:
         _require_no_link(folder, ref)
         while pending:
-            for entry in os.scandir(pending.pop()):
-                path = Path(entry.path)
-                name = path.relative_to(folder).as_posix()
+            inner = pending.pop()
+            for entry in os.scandir(folder / inner):
+                name = inner + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
+                    pending.append(f"{name}/")
                 elif name != MANIFEST:
-                    _require_plain(path, label_of(ref), name)
+                    if not entry.is_file(follow_symlinks=False):
+                        _require_plain(folder / name, label_of(ref), name)
                     found.append(name)
     except OSError as error:
         raise ArtifactError(f"{label_of(ref)}: cannot read {folder}: {error.strerror or error}; {REMEDY}") from error
     return sorted(found)
 
 
-def shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """A file's name without control characters."""
     return name if name.isprintable() else ascii(name)
 
@@ -136,5 +137,5 @@ def _require_plain(path: Path, label: str, name: str) -> None:
     kind = stat.S_IFMT(path.lstat().st_mode)
     if kind != stat.S_IFREG:
         raise ArtifactError(
-            f"{label}: file {shown(name)} in {path.parent} is {_KINDS.get(kind, 'a device')}, expected a plain file; {REMEDY}"
+            f"{label}: file {shown_name(name)} in {path.parent} is {_KINDS.get(kind, 'a device')}, expected a plain file; {REMEDY}"
         )

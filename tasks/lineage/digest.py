@@ -9,6 +9,8 @@ from typing import Any
 
 from data_specs.manifest import ArtifactRef, FileEntry, Recipe
 
+_WORTH_THREADS_BYTES = 1 << 20
+
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
@@ -17,15 +19,18 @@ def file_sha256(path: Path) -> str:
 
 
 def describe_files(folder: Path, names: Iterable[str]) -> list[FileEntry]:
-    """Digest and size of files in a folder, sorted by name; hashed in parallel."""
+    """Digest and size of files in a folder, sorted by name; large ones hashed in parallel."""
     ordered = sorted(names)
-
-    def entry(name: str) -> FileEntry:
-        path = folder / name
-        return FileEntry(path=name, sha256=file_sha256(path), size_bytes=path.stat().st_size)
-
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(entry, ordered))
+    sizes = {name: (folder / name).stat().st_size for name in ordered}
+    if sum(sizes.values()) < _WORTH_THREADS_BYTES:
+        digests: Iterable[str] = [file_sha256(folder / name) for name in ordered]
+    else:
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            digests = list(pool.map(lambda name: file_sha256(folder / name), ordered))
+    return [
+        FileEntry(path=name, sha256=digest, size_bytes=sizes[name])
+        for name, digest in zip(ordered, digests, strict=True)
+    ]
 
 
 def canonical_json(value: Any) -> str:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.manifest import ArtifactRef, Manifest, Recipe
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.store import Build, Made, Store
@@ -47,7 +47,8 @@ class PlannedStore(Store):
             self.planned[ref] = Planned(recipe, there, certain, missing)
             if not certain:
                 self._open.add(ref)
-        return Made(ref, self.path(ref), reused=there)
+        nothing = Manifest.model_construct(version=ref.version, recipe=recipe, files=[], sources=[], counts={})
+        return Made(ref, self.path(ref), there, self.manifest(ref) if there else nothing)
 
     @contextmanager
     def guessing(self) -> Iterator[None]:

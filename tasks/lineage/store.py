@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from filelock import FileLock
 from data_specs.errors import ArtifactError, MachineError, PipelineError
 from data_specs.manifest import ArtifactRef, FileEntry, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
-from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown
+from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown_name
 from tasks.lineage.digest import describe_files, recipe_ref
 from tasks.lineage.disk import disk_of, is_full, refusal
 from tasks.lineage.listing import Survey, survey
@@ -34,6 +34,7 @@ class Made:
     ref: ArtifactRef
     path: Path
     reused: bool
+    manifest: Manifest
 
 
 @dataclass
@@ -46,6 +47,18 @@ class Build:
     sources: list[Source] = field(default_factory=list)
     counts: dict[str, Any] = field(default_factory=dict)
     known: dict[str, FileEntry] = field(default_factory=dict)  # files taken from artifacts that were checked
+    pending: list[Callable[[], None]] = field(default_factory=list)  # what `folder` lacks until these are called
+
+    def take(self, folder: Path, entry: FileEntry, name: str) -> None:
+        """Make a file of an artifact that was checked this one's too: a hard link where the file system has them."""
+        source, target = folder / entry.path, self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+        self.known[name] = entry.model_copy(update={"path": name})
 
 
 class Store:
@@ -89,31 +102,43 @@ class Store:
             ArtifactError: the artifact is there, but a file of it is missing or has changed; or it is not, and the
                 store's disk is full or cannot be written.
         """
+        return self.begin(recipe, write, context)()
+
+    def begin(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Callable[[], Made]:
+        """As `materialise`, but for what the disk takes its time for: it is left to what is returned.
+
+        That must be called, once, from any thread; until then the artifact is not there, and locked.
+        """
         ref = recipe_ref(recipe)
         # Before the lock: a store that nobody may write to can still be read.
-        made = self._find_made(ref)
-        if made is not None:
-            return made
-        with self._lock(ref):
-            made = self._find_made(ref)
-            if made is None:
-                places = [self.root / name for name in (_SCRATCH, ref.kind)]
-                with disk_of(self.root, places, label_of(ref)):
-                    made = self._make(ref, recipe, write, context)
-        return made
+        if (found := self._found(ref)) is not None:
+            return found
+        with ExitStack() as held:
+            held.enter_context(self._lock(ref))
+            if (found := self._found(ref)) is not None:
+                return found
+            started = now()
+            with self._disk(ref):
+                build = self._write(ref, recipe, write)
+            lock = held.pop_all()
+
+        def finish() -> Made:
+            with lock, self._disk(ref):
+                return Made(ref, self.path(ref), False, self._publish(ref, build, context, started))
+
+        return finish
 
     def holds(self, ref: ArtifactRef) -> bool:
         """Whether an artifact is there, whatever state it is in."""
         return os.path.lexists(self.path(ref))
 
-    def _find_made(self, ref: ArtifactRef) -> Made | None:
+    def _found(self, ref: ArtifactRef) -> Callable[[], Made] | None:
         if not self.holds(ref):
             return None
-        self.ensure(ref)
-        return Made(ref, self.path(ref), reused=True)
+        made = Made(ref, self.path(ref), True, self.ensure(ref))
+        return lambda: made
 
-    def _make(self, ref: ArtifactRef, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
-        started = now()
+    def _write(self, ref: ArtifactRef, recipe: Recipe, write: Callable[[Build], None]) -> Build:
         scratch = self.root / _SCRATCH / f"{ref.kind}-{ref.version}"
         scratch.mkdir(parents=True, exist_ok=True)
         build = Build(recipe, scratch, Parts(scratch))
@@ -124,39 +149,46 @@ class Store:
             if not (is_full(error) or isinstance(error, MachineError)):
                 shutil.rmtree(scratch, ignore_errors=True)
             raise
-        self._publish(ref, build, context, started)
-        self._sound.add(ref)
-        self.published.add(ref)
-        return Made(ref, self.path(ref), reused=False)
+        return build
 
-    def _publish(self, ref: ArtifactRef, build: Build, context: RunContext, started: str) -> None:
+    def _publish(self, ref: ArtifactRef, build: Build, context: RunContext, started: str) -> Manifest:
+        for complete in build.pending:
+            complete()
         shutil.rmtree(build.folder / PARTS_FOLDER, ignore_errors=True)
         (build.folder / MANIFEST).unlink(missing_ok=True)
+        names = artifact_files(build.folder, ref)
+        fresh = [name for name in names if name not in build.known]
+        files = [*describe_files(build.folder, fresh), *(build.known[name] for name in names if name in build.known)]
         manifest = Manifest(
             version=ref.version,
             recipe=build.recipe,
             modules=build.recipe.modules,
-            files=_described(build, ref),
+            files=sorted(files, key=lambda entry: entry.path),
             sources=build.sources,
             counts=build.counts,
             circumstances=describe_circumstances(context, started=started),
         )
         text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         (build.folder / MANIFEST).write_text(text, encoding="utf-8")
-        for name in [*artifact_files(build.folder, ref), MANIFEST]:
-            if name not in build.known:
-                _sync(build.folder / name)
+        for name in [*fresh, MANIFEST]:
+            _sync(build.folder / name)
         target = self.path(ref)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(build.folder, target)
         _sync(target.parent)
+        self._sound.add(ref)
+        self.published.add(ref)
+        return manifest
+
+    def _disk(self, ref: ArtifactRef) -> AbstractContextManager[None]:
+        return disk_of(self.root, [self.root / name for name in (_SCRATCH, ref.kind)], label_of(ref))
 
     @contextmanager
     def _lock(self, ref: ArtifactRef) -> Iterator[None]:
         folder = self.root / _LOCKS
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f"{ref.version}.lock")
+            lock = FileLock(folder / f"{ref.version}.lock", thread_local=False)
             lock.acquire()
         except OSError as error:
             raise ArtifactError(refusal(self.root, error.errno or errno.EIO, label_of(ref))) from error
@@ -200,9 +232,9 @@ class Store:
         listed = {entry.path: entry for entry in manifest.files}
         present = set(artifact_files(folder, ref))
         for name in sorted(listed.keys() - present):
-            raise ArtifactError(f"{label}: file {shown(name)} is missing from {folder}; {REMEDY}")
+            raise ArtifactError(f"{label}: file {shown_name(name)} is missing from {folder}; {REMEDY}")
         for name in sorted(present - listed.keys()):
-            raise ArtifactError(f"{label}: file {shown(name)} in {folder} is not in its manifest; {REMEDY}")
+            raise ArtifactError(f"{label}: file {shown_name(name)} in {folder} is not in its manifest; {REMEDY}")
         try:
             described = describe_files(folder, listed)
         except OSError as error:
@@ -211,7 +243,7 @@ class Store:
             expected = listed[found.path]
             if found != expected:
                 raise ArtifactError(
-                    f"{label}: file {shown(found.path)} changed since it was made: sha256 {found.sha256[:12]} of"
+                    f"{label}: file {shown_name(found.path)} changed since it was made: sha256 {found.sha256[:12]} of"
                     f" {found.size_bytes} bytes, expected {expected.sha256[:12]} of {expected.size_bytes}; {REMEDY}"
                 )
         self._sound.add(ref)
@@ -243,12 +275,6 @@ class Store:
             got = f"{len(found)} artifacts ({some})" if found else f"none of the {len(self.survey().found)} artifacts"
             raise ArtifactError(f"version {version[:80]!r} names {got} in {self.root}; see `uwm artifacts list`")
         return found[0]
-
-
-def _described(build: Build, ref: ArtifactRef) -> list[FileEntry]:
-    names = artifact_files(build.folder, ref)
-    fresh = describe_files(build.folder, [name for name in names if name not in build.known])
-    return sorted([*fresh, *(build.known[name] for name in names if name in build.known)], key=lambda entry: entry.path)
 
 
 def _sync(path: Path) -> None:

@@ -11,16 +11,16 @@ from prefect.context import FlowRunContext
 from data_specs.errors import PipelineError
 from tasks.lineage.disk import is_full
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _RETRIES = 2
 
 
-class PipelineTask(Task[P, R]):
+class PipelineTask(Task[_P, _R]):
     """A task that needs no server where no flow runs: a plan, a worker process, a notebook."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:  # type: ignore[override]
         """Run the step; see Prefect's Task."""
         if FlowRunContext.get() is None:
             return self.fn(*args, **kwargs)
@@ -29,7 +29,7 @@ class PipelineTask(Task[P, R]):
 
 def task(
     *, name: str, task_run_name: str | None = None, tried_again: bool = False
-) -> Callable[[Callable[P, R]], PipelineTask[P, R]]:
+) -> Callable[[Callable[_P, _R]], PipelineTask[_P, _R]]:
     """As Prefect's decorator, without its cache: the store is the one cache.
 
     Prefect's own would hash this function only, so that a fix deeper down would be answered with old results.

@@ -42,7 +42,7 @@ def select_weights(
         weights = _weights(loaded)
         layers = {}
         for layer, (encoder, path) in layer_files(store.path(scores)).items():
-            chosen = encoders[encoder]  # type: ignore[index]
+            chosen = encoders[encoder]
             try:
                 selection = select(read_scores(path), chosen.rule, chosen.tau)
             except NotSelectable as error:
@@ -87,6 +87,8 @@ def edit_model(edit: ArtifactRef, loaded: LoadedModel, store: Store, context: Ru
         settings={
             "model_cfg": loaded.architecture.model_cfg,
             "preprocess_cfg": loaded.architecture.preprocess_cfg,
+            # No file holds it, but an export must name the one that the model was made with.
+            "tokenizer": loaded.architecture.tokenizer_name,
         },
         inputs={"edit": edit, "model": loaded.digest},
         **coded(edit_model),

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
-from data_specs.evaluation_files import read_differences, read_intervals
-from data_specs.figures import Difference
+from data_specs.evaluation_files import read_differences, read_intervals, read_metrics
+from data_specs.figures import Difference, Interval
 from data_specs.gallery import Gallery
 from data_specs.metrics import GROUPS, METRICS, PREFERENCES, ZERO_SHOT, Metric, find_metric, shown_p
 from data_specs.reading import read_spec
 from tasks.reporting.experiment_section import ExperimentSection, experiment_section
 from tasks.reporting.gallery_section import GallerySection, gallery_section
-from tasks.reporting.sources import GALLERY_FILE, Figure, Interval, Sources, TagFigures, read_tags
+from tasks.reporting.sources import GALLERY_FILE, ShownFigure, Sources, TagFigures, read_tags
 from tasks.tables.cells import measured_in
 
 
 @dataclass(frozen=True)
-class Change:
+class ShownDifference:
     """Points against the original, and with `gain` above 0 better; with the interval and p where the same pairs were compared one by one."""
 
     value: float
@@ -31,8 +31,8 @@ class MetricRow:
     """One line of the table: a figure for each model, and points against the original for all but the first."""
 
     metric: Metric
-    figures: list[Figure]
-    differences: list[Change]
+    figures: list[ShownFigure]
+    differences: list[ShownDifference]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TagRow:
 
     tag: str | None
     n_pairs: int
-    figures: list[list[Figure | None]]
+    figures: list[list[ShownFigure | None]]
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,12 @@ class Report:
     gallery: GallerySection | None
 
 
-def build_report(name: str, metrics: Mapping[str, Mapping[str, float]], sources: Sources) -> Report:
+def build_report(name: str, sources: Sources) -> Report:
     """Gather a report.
 
     Args:
         name: of the run.
-        metrics: model -> metric -> percent; the first model is the original.
-        sources: where intervals, tags, layers and further sections are read.
+        sources: where figures, tags, layers and further sections are read; the first model is the original.
 
     Returns:
         The report.
@@ -98,6 +97,7 @@ def build_report(name: str, metrics: Mapping[str, Mapping[str, float]], sources:
     Raises:
         ArtifactError: a file is missing or is not what its name says.
     """
+    metrics = {model: read_metrics(path) for model, path in sources.evaluations.items()}
     first = metrics[next(iter(metrics))]
     names = [metric for metric in METRICS if metric in first]
     intervals = {model: read_intervals(sources.evaluations[model]) for model in metrics}
@@ -152,19 +152,19 @@ def _row(
     intervals: Mapping[str, Mapping[str, Interval]],
     differences: Mapping[str, Mapping[str, Difference]],
 ) -> MetricRow:
-    figures = [Figure(values[metric], intervals[model].get(metric)) for model, values in metrics.items()]
+    figures = [ShownFigure(values[metric], intervals[model].get(metric)) for model, values in metrics.items()]
     changes = [
-        _change(metric, figure.value - figures[0].value, differences.get(model, {}).get(metric))
+        _shown_difference(metric, figure.value - figures[0].value, differences.get(model, {}).get(metric))
         for model, figure in zip(metrics, figures, strict=True)
     ]
     return MetricRow(find_metric(metric), figures, changes[1:])
 
 
-def _change(metric: str, value: float, found: Difference | None) -> Change:
+def _shown_difference(metric: str, value: float, found: Difference | None) -> ShownDifference:
     gain = find_metric(metric).gain(value)
     if found is None:
-        return Change(value, gain)
-    return Change(value, gain, (found.low, found.high), None if found.p is None else shown_p(found.p))
+        return ShownDifference(value, gain)
+    return ShownDifference(value, gain, (found.low, found.high), None if found.p is None else shown_p(found.p))
 
 
 def _tag_table(models: list[str], sources: Sources) -> TagTable:
@@ -178,7 +178,7 @@ def _tag_table(models: list[str], sources: Sources) -> TagTable:
         metric for name, metric in METRICS.items() if name in measured and (name in GROUPS or metric.of == "caption")
     ]
 
-    def figures(table: Mapping[str | None, TagFigures], tag: str | None) -> list[Figure | None]:
+    def figures(table: Mapping[str | None, TagFigures], tag: str | None) -> list[ShownFigure | None]:
         found = table[tag].figures if tag in table else {}
         return [found.get(metric.name) for metric in shown]
 

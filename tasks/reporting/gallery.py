@@ -16,14 +16,16 @@ from tasks.embeddings.pairs import EmbeddedPairs
 N_ANSWERS = 5
 # Queries of a kind whose first answers are compared: enough to find some that changed, in seconds.
 N_EXAMINED = 512
-KINDS: tuple[tuple[Encoder, Content], ...] = tuple((encoder, content) for encoder in ENCODERS for content in CONTENTS)
+QUERY_KINDS: tuple[tuple[Encoder, Content], ...] = tuple(
+    (encoder, content) for encoder in ENCODERS for content in CONTENTS
+)
 _TILE = 4096
 # Far below what float32 embeddings can tell apart, far above what float64 kernels differ in.
 _DECIMALS = 12
 
 
 @dataclass(frozen=True)
-class Member:
+class PairMember:
     """One member of one pair, by its place in the pairs' order."""
 
     pair: int
@@ -35,9 +37,9 @@ class Member:
 class Query:
     """A query that is shown, why, and its answers by model, best first, each with its similarity."""
 
-    member: Member
+    member: PairMember
     picked: Picked
-    answers: dict[str, list[tuple[Member, float]]]
+    answers: dict[str, list[tuple[PairMember, float]]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Retrieval:
     models: list[str]
     kinds: list[QueryKind]
 
-    def members(self) -> set[Member]:
+    def members(self) -> set[PairMember]:
         """All that is shown."""
         queries = [query for kind in self.kinds for query in kind.queries]
         answers = {member for query in queries for found in query.answers.values() for member, _ in found}
@@ -132,7 +134,7 @@ def retrieve(models: Iterable[tuple[str, EmbeddedPairs]], seed: int, n_queries: 
     names: list[str] = []
     ids: list[str] = []
     tags: list[str | None] = []
-    found: dict[tuple[Encoder, Content], list[tuple[Tensor, Tensor]]] = {kind: [] for kind in KINDS}
+    found: dict[tuple[Encoder, Content], list[tuple[Tensor, Tensor]]] = {kind: [] for kind in QUERY_KINDS}
     for name, pairs in models:
         if not names:
             ids, tags = pairs.pair_ids, pairs.tags
@@ -142,7 +144,7 @@ def retrieve(models: Iterable[tuple[str, EmbeddedPairs]], seed: int, n_queries: 
                 f" {len(pairs.pair_ids)}, or in another order); evaluate both on the same shards"
             )
         names.append(name)
-        for encoder, content in KINDS:
+        for encoder, content in QUERY_KINDS:
             queries = _embeddings(pairs, encoder, content)[_order(encoder, content, len(ids), seed)]
             candidates = [_embeddings(pairs, _other(encoder), side) for side in CONTENTS]
             found[encoder, content].append(best_candidates(queries, candidates, N_ANSWERS))
@@ -168,10 +170,10 @@ def pick(changed: Sequence[bool], n: int, *, prefer_changed: bool) -> list[tuple
     return random_ones + [(row, "changed") for row in later]
 
 
-def compose(retrieval: Retrieval, shown: Mapping[Member, GalleryMember], seed: int) -> Gallery:
+def compose(retrieval: Retrieval, shown: Mapping[PairMember, GalleryMember], seed: int) -> Gallery:
     """The gallery's record, from the answers and what is shown of each member."""
 
-    def answers(found: list[tuple[Member, float]]) -> list[GalleryAnswer]:
+    def answers(found: list[tuple[PairMember, float]]) -> list[GalleryAnswer]:
         return [GalleryAnswer(member=shown[member], similarity=round(value, 6)) for member, value in found]
 
     kinds = [
@@ -210,7 +212,7 @@ def _kind(
     changed = (firsts != firsts[0]).any(dim=0).tolist()
     queries = [
         Query(
-            Member(order[row], encoder, content),
+            PairMember(order[row], encoder, content),
             why,
             {model: list(_answers(*tables, row, _other(encoder), n_pairs)) for model, tables in found.items()},
         )
@@ -221,9 +223,9 @@ def _kind(
 
 def _answers(
     values: Tensor, positions: Tensor, row: int, encoder: Encoder, n_pairs: int
-) -> Iterator[tuple[Member, float]]:
+) -> Iterator[tuple[PairMember, float]]:
     for value, position in zip(values[row].tolist(), positions[row].tolist(), strict=True):
-        yield Member(position % n_pairs, encoder, CONTENTS[position // n_pairs]), value
+        yield PairMember(position % n_pairs, encoder, CONTENTS[position // n_pairs]), value
 
 
 def _other(encoder: Encoder) -> Encoder:

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from data_specs.evaluation_files import read_by_tag
 from data_specs.experiment import Kind
+from data_specs.figures import Interval
 
 GALLERY_FILE = "gallery.json"
 
-Interval = tuple[float, float]
-
 
 @dataclass(frozen=True)
-class Figure:
+class ShownFigure:
     """A figure, with its 95 % interval where there is one."""
 
     value: float
@@ -26,7 +25,7 @@ class TagFigures:
 
     tag: str | None
     n_pairs: int
-    figures: dict[str, Figure]
+    figures: dict[str, ShownFigure]
 
 
 @dataclass(frozen=True)
@@ -46,5 +45,5 @@ def read_tags(evaluation: Path) -> list[TagFigures]:
     tags: dict[str | None, TagFigures] = {}
     for row in read_by_tag(evaluation):
         figures = tags.setdefault(row.tag, TagFigures(row.tag, row.n_pairs, {})).figures
-        figures[row.metric] = Figure(row.value, (row.low, row.high))
+        figures[row.metric] = ShownFigure(row.value, (row.low, row.high))
     return list(tags.values())

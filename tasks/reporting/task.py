@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_specs.errors import DataError, SpecError
@@ -17,7 +18,7 @@ from tasks.lineage.progress import advance, stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
 from tasks.reporting.content import build_report
-from tasks.reporting.gallery import Member, Retrieval, compose, retrieve
+from tasks.reporting.gallery import PairMember, Retrieval, compose, retrieve
 from tasks.reporting.html import render_report, template_digest
 from tasks.reporting.members import read_members
 from tasks.reporting.sources import GALLERY_FILE, Sources
@@ -31,33 +32,33 @@ _SUMMARY = "layer_summary.parquet"
 _THUMBNAILS = "thumbnails"
 
 
-@task(name="write-report")
-def write_report(
-    name: str,
-    metrics: Mapping[str, Mapping[str, float]],
-    evaluations: Mapping[str, ArtifactRef],
-    scores: ArtifactRef,
-    store: Store,
-    context: RunContext,
-    *,
-    differences: Mapping[str, ArtifactRef] | None = None,
-    experiments: Sequence[ArtifactRef] = (),
-    gallery: ArtifactRef | None = None,
-) -> Made:
-    """Write `report.html` from the evaluations of several models, the original first.
+@dataclass(frozen=True)
+class Reported:
+    """The artifacts that a report shows: evaluations by model, the original first, and what else there is.
 
     `differences` from the original, by model, add intervals and tests to the table; experiments
     and a gallery each add a section.
     """
-    changes = differences or {}
-    asked = {ref.kind: ref for ref in experiments}
+
+    evaluations: Mapping[str, ArtifactRef]
+    scores: ArtifactRef
+    differences: Mapping[str, ArtifactRef] = field(default_factory=dict)
+    experiments: Sequence[ArtifactRef] = ()
+    gallery: ArtifactRef | None = None
+
+
+@task(name="write-report")
+def write_report(name: str, reported: Reported, store: Store, context: RunContext) -> Made:
+    """Write `report.html` of what a run has made; returns the `report` artifact."""
+    evaluations, differences, gallery = reported.evaluations, reported.differences, reported.gallery
+    asked = {ref.kind: ref for ref in reported.experiments}
     recipe = Recipe(
         kind="report",
-        settings={"name": name, "models": [*metrics], "templates": template_digest()},
+        settings={"name": name, "models": [*evaluations], "templates": template_digest()},
         inputs={
-            "scores": scores,
+            "scores": reported.scores,
             **{f"evaluation.{model}": ref for model, ref in evaluations.items()},
-            **{f"differences.{model}": ref for model, ref in changes.items()},
+            **{f"differences.{model}": ref for model, ref in differences.items()},
             **asked,
             **({"gallery": gallery} if gallery else {}),
         },
@@ -66,14 +67,14 @@ def write_report(
 
     def write(build: Build) -> None:
         sources = Sources(
-            summary=store.path(scores) / _SUMMARY,
+            summary=store.path(reported.scores) / _SUMMARY,
             evaluations={model: store.path(ref) for model, ref in evaluations.items()},
-            differences={model: store.path(ref) for model, ref in changes.items()},
+            differences={model: store.path(ref) for model, ref in differences.items()},
             versions={f"{role} ({item.kind})": item.version for role, item in _inputs(recipe).items()},
             experiments={kind: store.path(asked[kind]) for kind in KINDS if kind in asked},
             gallery=store.path(gallery) if gallery else None,
         )
-        html = render_report(build_report(name, metrics, sources))
+        html = render_report(build_report(name, sources))
         (build.folder / REPORT_FILE).write_text(html, encoding="utf-8")
 
     with stage("report", None, "files"):
@@ -120,11 +121,11 @@ def write_gallery(
     return store.materialise(recipe, write, context)
 
 
-def _show(retrieval: Retrieval, shards: Sequence[Shard], folder: Path) -> dict[Member, GalleryMember]:
+def _show(retrieval: Retrieval, shards: Sequence[Shard], folder: Path) -> dict[PairMember, GalleryMember]:
     """Read what the gallery shows of each member, and write its thumbnails; one member in memory at a time."""
     (folder / _THUMBNAILS).mkdir(exist_ok=True)
     wanted = {(retrieval.pair_ids[item.pair], item.encoder, item.content): item for item in retrieval.members()}
-    shown: dict[Member, GalleryMember] = {}
+    shown: dict[PairMember, GalleryMember] = {}
     with stage("gallery", len(wanted), "members"):
         for key, data in read_members(shards, wanted):
             member = wanted[key]
@@ -150,7 +151,7 @@ def _caption(data: bytes) -> str:
     return text if len(text) <= CAPTION_CHARS else text[:CAPTION_CHARS] + "…"
 
 
-def _thumbnail(data: bytes, member: Member, pair: str) -> bytes:
+def _thumbnail(data: bytes, member: PairMember, pair: str) -> bytes:
     try:
         return thumbnail(data, member.content)
     except BadImage as error:

@@ -13,13 +13,13 @@ from data_specs.run_config import CONTENTS, Content
 from data_specs.samples import needed_contents
 from tasks.extraction.columns import vectors
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
-from tasks.extraction.table_reader import connect, open_rows, query, read_window
+from tasks.extraction.table_reader import connect, one_ahead, open_rows, query, read_window
 from tasks.scoring.saliency import ChannelStats
 from tasks.shards.plan import ShardPlan
 
 # A window is joined and multiplied at once; memory follows it, not the number of pairs.
 _WINDOW_BYTES = 8 << 20
-_COLUMNS = ("pair_id", "content", "tag", "norm", "std")
+_COLUMNS = ("pair_id", "content", "norm", "std")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class LayerStatistics:
         with open_rows(self._files[0]) as file:
             self.width: int = file.schema_arrow.field("norm").type.list_size
         self._tags = None if tags is None else list(tags)
+        self._columns = _COLUMNS if tags is None else ("tag", *_COLUMNS)
         self.n_unmatched = 0
         self._connection = connect(memory_limit="1GB", threads=2)
 
@@ -97,6 +98,9 @@ class LayerStatistics:
                     yield SideBatch(content, table.column("pair_id").to_pylist(), _stats(table, "side"))
 
     def _windows(self) -> Iterator[pa.Table]:
+        return map(self._wanted, one_ahead(self._tables()))
+
+    def _tables(self) -> Iterator[list[pa.Table]]:
         """Rows to be joined and multiplied at once: some of a large file, or all of several small ones."""
         size = self._window_rows()
         waiting: list[pa.Table] = []
@@ -106,15 +110,15 @@ class LayerStatistics:
                 if self._first_rows is not None:
                     n_rows = min(n_rows, self._first_rows.get(path.name, 0))
                 if waiting and sum(map(len, waiting)) + n_rows > size:
-                    yield self._wanted(waiting)
+                    yield waiting
                     waiting = []
                 for start in range(0, n_rows, size):
-                    waiting.append(read_window(file, start, min(start + size, n_rows), _COLUMNS))
+                    waiting.append(read_window(file, start, min(start + size, n_rows), self._columns))
                     if n_rows > size:
-                        yield self._wanted(waiting)
+                        yield waiting
                         waiting = []
         if waiting:
-            yield self._wanted(waiting)
+            yield waiting
 
     def _window_rows(self) -> int:
         # The two rows of a pair are neighbours and the first is even, so windows of even length split no pair.
@@ -122,7 +126,7 @@ class LayerStatistics:
 
     def _wanted(self, tables: Sequence[pa.Table]) -> pa.Table:
         rows = pa.concat_tables(tables)
-        rows = rows.set_column(rows.num_columns - 1, "row_number", pa.array(np.arange(rows.num_rows)))
+        rows = rows.append_column("row_number", pa.array(np.arange(rows.num_rows)))
         if self._tags is None:
             return rows
         wanted = "SELECT * FROM rows WHERE list_contains(?, tag) ORDER BY row_number"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data_specs.errors import DataError
 from data_specs.run_config import Encoder
-from data_specs.schemas import scores_schema
+from data_specs.schemas import layer_folder, scores_schema
 from tasks.extraction.columns import vector_column
 from tasks.extraction.table_writer import open_parquet, row_group_rows
 from tasks.lineage.progress import advance
@@ -19,6 +19,7 @@ from tasks.lineage.store import Build
 from tasks.scoring.aggregate import LayerStatistics
 from tasks.scoring.saliency import NotComparable
 from tasks.scoring.scorer import PairScores, SideScores
+from tasks.selection.scores_table import SCORES_FILE
 
 LayerScorer = Callable[[str, Tensor], tuple[Tensor, dict[str, Any]]]
 
@@ -59,7 +60,7 @@ def write_layer_scores(
                 _require_finite(scores)
             except DataError as error:
                 raise DataError(f"layer {layer}: {error}") from error
-            path = build.folder / f"encoder={encoder}/layer={layer}/scores.parquet"
+            path = build.folder / layer_folder(encoder, layer) / SCORES_FILE
             write_scores(scores, path)
             build.parts.finish(part, [path], record)
         counts[layer] = record

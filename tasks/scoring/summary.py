@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,7 +52,7 @@ def write_summary(
         (spread,) = query(_SPREAD_SQL, {"scores": stream_rows([file], ("score",))}, connection=connection).to_pylist()
         spreads.append({"encoder": encoder, "layer": layer, "order": order, "n_pairs": pairs, **spread})
         values = read_scores(file)
-        for rule, tau in asked[cast(Encoder, encoder)]:
+        for rule, tau in asked[encoder]:
             try:
                 selection = select(values, rule, tau)
             except NotSelectable as error:

@@ -1,9 +1,6 @@
 """Scores as artifacts: one of each encoder's layers, one of both with the summary of what was asked."""
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +9,7 @@ from torch import Tensor
 
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.run_config import Encoder, EncoderConfig, Rule
+from data_specs.schemas import layer_folder
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
@@ -57,7 +55,7 @@ def score_by_activations(
         rows = None if first is None else first_rows(store.manifest(activations), first)
 
         def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
-            folder = store.path(activations) / f"encoder={encoder}/layer={layer}"
+            folder = store.path(activations) / layer_folder(encoder, layer)
             return aggregate_layer(LayerStatistics(folder, tags, rows), scorer.start(weight, chosen))
 
         _write(build, encoder, chosen, weights, score, context)
@@ -150,20 +148,12 @@ def summarise_scores(
     def write(build: Build) -> None:
         n_pairs: dict[str, int] = {}
         for ref in layer_scores.values():
-            layers = store.manifest(ref).counts["layers"]
-            n_pairs |= {layer: counts["n_pairs"] for layer, counts in layers.items()}
-            for file in store.path(ref).glob("encoder=*/layer=*/scores.parquet"):
-                _link(file, build.folder / file.relative_to(store.path(ref)))
+            manifest = store.ensure(ref)
+            n_pairs |= {layer: counts["n_pairs"] for layer, counts in manifest.counts["layers"].items()}
+            for entry in manifest.files:
+                build.take(store.path(ref), entry, entry.path)
         write_summary(build.folder, n_pairs, asked, build.folder / SUMMARY)
         build.counts["layers"] = n_pairs
 
     with stage("scores.summary", None, "layers"):
         return store.materialise(recipe, write, context)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

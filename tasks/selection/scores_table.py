@@ -7,6 +7,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_specs.errors import DataError
+from data_specs.run_config import Encoder
+from data_specs.schemas import LAYER_FOLDERS, layer_of
+
+SCORES_FILE = "scores.parquet"
 
 
 def read_scores(path: Path) -> NDArray[np.float32]:
@@ -24,9 +28,10 @@ def read_scores(path: Path) -> NDArray[np.float32]:
     return values.reshape(len(outputs), width)
 
 
-def layer_files(scores: Path) -> dict[str, tuple[str, Path]]:
+def layer_files(scores: Path) -> dict[str, tuple[Encoder, Path]]:
     """The files of a scores artifact: layer name -> encoder, path; in name order."""
     found = {}
-    for path in sorted(scores.glob("encoder=*/layer=*/scores.parquet")):
-        found[path.parent.name.removeprefix("layer=")] = (path.parent.parent.name.removeprefix("encoder="), path)
+    for path in sorted(scores.glob(f"{LAYER_FOLDERS}/{SCORES_FILE}")):
+        encoder, layer = layer_of(path.parent)
+        found[layer] = (encoder, path)
     return found

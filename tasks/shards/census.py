@@ -11,8 +11,8 @@ from torch import Tensor
 from data_specs.errors import DataError
 from data_specs.run_config import CONTENTS, ENCODERS, Content, Encoder
 from data_specs.samples import member_names, needed_contents
+from data_specs.wording import first_line
 from tasks.lineage.progress import advance, stage
-from tasks.shards.images import first_line
 from tasks.shards.inspection import Shard, inspect_shard
 from tasks.shards.location import local_copy
 from tasks.shards.plan import BadSample, plan_reading

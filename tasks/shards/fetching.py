@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import fsspec
 import httpx
 
+from data_specs.wording import first_line
 from tasks.lineage.disk import behind
 
 CONNECT_SECONDS = 10.0
@@ -46,7 +47,7 @@ class Stalled(Transient):
     """Nothing, or next to nothing, came for too long."""
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Something that gives bytes."""
 
     def chunks(self) -> Iterator[bytes]:
@@ -56,7 +57,7 @@ class Source(Protocol):
         """Let go of what it holds; called from another thread than `chunks`."""
 
 
-def patient_chunks(source: Source, patience: float | None = None) -> Generator[bytes, None, None]:
+def patient_chunks(source: ByteSource, patience: float | None = None) -> Generator[bytes, None, None]:
     """What a source gives, as long as it gives enough.
 
     The source is read in a thread of its own: whatever it waits in, a look-up of a name, a handshake or
@@ -97,7 +98,7 @@ def _silent(patience: float) -> str:
     return f"nothing came for {patience:g} s"
 
 
-def _pump(source: Source, got: "queue.Queue[bytes | BaseException | None]", ended: threading.Event) -> None:
+def _pump(source: ByteSource, got: "queue.Queue[bytes | BaseException | None]", ended: threading.Event) -> None:
     def put(item: bytes | BaseException | None) -> bool:
         while not ended.is_set():
             try:
@@ -115,7 +116,7 @@ def _pump(source: Source, got: "queue.Queue[bytes | BaseException | None]", ende
     except Unfetchable as error:
         put(error)
     except BaseException as error:  # each transport raises its own
-        put(Unfetchable(_first_line(error)))
+        put(Unfetchable(_why(error)))
 
 
 class Web:
@@ -178,15 +179,13 @@ def _as_unfetchable(error: Exception, url: str) -> Unfetchable:
     secure = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if secure is not None:
         return Unfetchable(
-            f"no secure connection ({_first_line(secure)}); check the address, or set SSL_CERT_FILE to the"
+            f"no secure connection ({_why(secure)}); check the address, or set SSL_CERT_FILE to the"
             " certificates of your network"
         )
     for types, kind, text in _REASONS:
         if isinstance(error, types):
-            return kind(
-                text.format(why=_first_line(error), connect=f"{CONNECT_SECONDS:g}", patience=f"{PATIENCE_SECONDS:g}")
-            )
-    return Unfetchable(_first_line(error))
+            return kind(text.format(why=_why(error), connect=f"{CONNECT_SECONDS:g}", patience=f"{PATIENCE_SECONDS:g}"))
+    return Unfetchable(_why(error))
 
 
 # The first that fits.
@@ -227,12 +226,12 @@ class Filesystem:
                     n_bytes += len(chunk)
                     yield chunk
         except ImportError as error:
-            how = "`uv sync --extra s3`" if self._scheme in ("s3", "s3a") else f"({_first_line(error)})"
+            how = "`uv sync --extra s3`" if self._scheme in ("s3", "s3a") else f"({_why(error)})"
             raise Unfetchable(f"{self._scheme}:// needs packages that are not installed: {how}") from error
         except FileNotFoundError as error:
             raise Unfetchable("there is no such file; check the address") from error
         except PermissionError as error:
-            raise Unfetchable(f"access is refused ({_first_line(error)}); check the credentials") from error
+            raise Unfetchable(f"access is refused ({_why(error)}); check the credentials") from error
         except ValueError as error:
             if "Protocol not known" not in str(error):
                 raise
@@ -253,6 +252,5 @@ class Filesystem:
         self._ended.set()
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__)[:_LONGEST_REASON]
+def _why(error: BaseException) -> str:
+    return first_line(error)[:_LONGEST_REASON]

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_specs.samples import LARGEST_SIDE_RATIO
+from data_specs.wording import first_line
 from tasks.shards.image_parts import TooManyParts, require_few_parts
 
 # Pillow's other decoders stay out: some (EPS) start a program of their own. A phone's JPEG may open as MPO.
@@ -96,11 +97,6 @@ def image_suffix(data: bytes) -> str:
         BadImage: it is of no such format.
     """
     return _SUFFIXES[str(open_image(data).format)]
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, on one line."""
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _what_it_is(data: bytes) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from data_specs.errors import DataError
 from data_specs.run_config import Content
 from data_specs.samples import LARGEST_MEMBER_BYTES, LONGEST_KEY_BYTES, BadReason
+from data_specs.wording import first_line
 from tasks.lineage.digest import file_sha256
-from tasks.shards.images import first_line
 from tasks.shards.location import local_copy
-from tasks.shards.tar import FILE, FOLDER, LINKS, SPARSE_FILE, UNREADABLE, Member, Tar, split_name
+from tasks.shards.tar import DIRECTORY, FILE, LINKS, SPARSE_FILE, UNREADABLE, Member, Tar, split_name
 from tasks.shards.tar_headers import ReadError
 
 # What webdataset passes over: names such as __meta__ and all below them.
@@ -120,7 +120,7 @@ def _read_groups(path: Path) -> list[_Group]:
     groups: list[_Group] = []
     with Tar(path) as tar:
         for member in tar:
-            if member.kind == FOLDER or _METADATA.match(member.name) or _SYSTEM_FILE.fullmatch(member.name):
+            if member.kind == DIRECTORY or _METADATA.match(member.name) or _SYSTEM_FILE.fullmatch(member.name):
                 continue
             key, ending = split_name(member.name)
             if key is None:

@@ -15,7 +15,7 @@ from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import notice
 from tasks.shards import command
 from tasks.shards.command import Command
-from tasks.shards.fetching import Filesystem, Source, Stalled, Transient, Unfetchable, Web, patient_chunks
+from tasks.shards.fetching import ByteSource, Filesystem, Stalled, Transient, Unfetchable, Web, patient_chunks
 
 ATTEMPTS = 3
 ATTEMPTS_IF_STALLED = 2
@@ -121,7 +121,7 @@ def _fetch(location: str, scheme: str, shown: str, draft: Path) -> None:
             time.sleep(pause)
 
 
-def _source(location: str, scheme: str) -> Source:
+def _source(location: str, scheme: str) -> ByteSource:
     if scheme == "pipe":
         try:
             return Command(location.removeprefix(_COMMAND))
@@ -132,7 +132,7 @@ def _source(location: str, scheme: str) -> Source:
     return Filesystem(location, scheme)
 
 
-def _write_once(source: Source, draft: Path, patience: float | None) -> None:
+def _write_once(source: ByteSource, draft: Path, patience: float | None) -> None:
     chunks = patient_chunks(source, patience)
     try:
         with draft.open("wb") as target:

@@ -59,7 +59,7 @@ def pack_rows(rows: Iterable[PairRow], out: str, *, max_count: int = DEFAULT_MAX
         DataError: no rows, or a row whose key, text or image cannot be packed; the row and column are named.
     """
     names = check_output(out, max_count)
-    tally = _Tally()
+    tally = _Contents()
     try:
         with names.drafts() as folder, stage(_STAGE, None, "pairs"):
             drafts = list(_write_drafts(iter(rows), folder, max_count, tally))
@@ -88,7 +88,7 @@ def check_output(out: str, max_count: int) -> ShardNames:
 
 
 @dataclass
-class _Tally:
+class _Contents:
     places: dict[str, str] = field(default_factory=dict)
     tags: Counter[str] = field(default_factory=Counter)
     members: dict[str, int] = field(
@@ -112,7 +112,7 @@ class _Tally:
             self.members[f"{content}_image"] += content in row.images
 
 
-def _write_drafts(rows: Iterator[PairRow], folder: Path, max_count: int, tally: _Tally) -> Iterator[Path]:
+def _write_drafts(rows: Iterator[PairRow], folder: Path, max_count: int, tally: _Contents) -> Iterator[Path]:
     for number, first in enumerate(iter(lambda: next(rows, None), None)):
         draft = folder / f"{number}.part"
         # A file object, because webdataset would take a name apart as a URL. The fixed owner, mode

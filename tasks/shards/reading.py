@@ -16,11 +16,10 @@ from webdataset.tariterators import group_by_keys
 from data_specs.errors import DataError, MachineError, PipelineError
 from data_specs.run_config import Content, Encoder
 from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, BadReason, member_names, needed_contents
-from data_specs.wording import shown
+from data_specs.wording import first_line, shown
 from tasks.lineage.progress import notice
 from tasks.shards.batch import Batch
 from tasks.shards.decoding import Undecodable, decode_caption, decode_image, sample_tag
-from tasks.shards.images import first_line
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import BadSample, ShardPlan
 from tasks.shards.tar import FILE, UNREADABLE, Tar, split_name
@@ -222,7 +221,7 @@ class BatchStream:
         self._side: Content | None = side
         self._plans, self._encoder, self._transform = list(plans), encoder, transform
         self._batch_size, self._workers, self._pin_memory = batch_size, workers, pin_memory
-        self._next = -1
+        self._next, self._number = -1, 0
         # Alone in a list that is emptied when this object goes, so that the loader ends by its reference
         # count. Found by the garbage collector, as after an exception, its queues close before it can tell
         # its workers to stop, and each of them is waited for 5 s.
@@ -234,8 +233,9 @@ class BatchStream:
         if plan_index != self._next:
             self._restart(plan_index)
         self._next = -1
-        first = sum(self._reader.n_batches(index) for index in range(plan_index - self._start))
-        for expected in range(first, first + self._reader.n_batches(plan_index - self._start)):
+        first = self._number
+        self._number += self._reader.n_batches(plan_index - self._start)
+        for expected in range(first, self._number):
             try:
                 batch = next(self._loading[0], None)
             except RuntimeError as error:  # of the data loader: a worker died, or nothing came for too long
@@ -256,7 +256,7 @@ class BatchStream:
         )
 
     def _restart(self, plan_index: int) -> None:
-        self._start = plan_index
+        self._start, self._number = plan_index, 0
         self._loading.clear()
         self._reader = BatchReader(
             self._plans[plan_index:], self._encoder, self._transform, self._batch_size, self._side

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from data_specs.errors import DataError, SpecError
 from data_specs.json_text import parse_json
 from data_specs.run_config import CONTENTS, Content
-from data_specs.wording import shortened, shown
+from data_specs.wording import first_line, shortened, shown
 from tasks.shards.cells import image_of, key_of, text_of
 
 COLUMNS = ("key", "tag", "safe_text", "unsafe_text", "safe_image", "unsafe_image")
@@ -72,7 +72,7 @@ def _rows(table: Path, reader: Callable[[Path], Iterator[_Record]]) -> Iterator[
     except UnicodeDecodeError as error:
         raise DataError(f"table {table} is not UTF-8: {error}; save it as UTF-8") from error
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"table {table} cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"table {table} cannot be read: {first_line(error)}") from error
 
 
 def _csv_records(table: Path) -> Iterator[_Record]:

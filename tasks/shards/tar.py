@@ -21,10 +21,10 @@ from tasks.encoders.file_kind import kind_of
 from tasks.shards.tar_headers import BLOCK, EXTENDED, SPARSE, Header, ReadError, Said, nothing_follows, padded
 
 FILE = "a file"
-FOLDER = "a folder"
+DIRECTORY = "a folder"
 SPARSE_FILE = "a sparse file"
 LINKS = ("a hard link", "a symbolic link")
-_KINDS = {b"0": FILE, b"\0": FILE, b"7": FILE, b"5": FOLDER, b"1": LINKS[0], b"2": LINKS[1]}
+_KINDS = {b"0": FILE, b"\0": FILE, b"7": FILE, b"5": DIRECTORY, b"1": LINKS[0], b"2": LINKS[1]}
 _CHUNK = 1 << 20
 _OPENERS: tuple[tuple[bytes, Any], ...] = (
     (b"\x1f\x8b", gzip.open),
@@ -107,7 +107,7 @@ class Tar:
             size_bytes = 0 if nothing_follows(header.type) else said.size_bytes(header)
             kind = _KINDS.get(header.type, "a device or the like")
             if header.type == b"\0" and header.name.endswith("/"):
-                kind = FOLDER
+                kind = DIRECTORY
             name = said.name or header.name
             self._require_room(place + padded(size_bytes), f"the member {name[:80]!r} claims {size_bytes} bytes")
             yield Member(name, SPARSE_FILE if sparse else kind, size_bytes, place)

@@ -69,7 +69,7 @@ def import_visu(
         DataError: a file makes no sense, images are missing, or nothing is left to pack.
     """
     check_output(out, max_count)
-    pairs = read_pairs(texts)
+    pairs = read_visu(texts)
     left_out: Counter[str] = Counter()
     images: dict[str, dict[Content, Path]] = {}
     kept = [pair for pair in pairs if not _counted(_empty_caption(pair), left_out)]
@@ -91,7 +91,7 @@ def import_visu(
     return Imported(pack_rows(rows, out, max_count=max_count), dict(left_out))
 
 
-def read_pairs(texts: Path) -> list[VisuPair]:
+def read_visu(texts: Path) -> list[VisuPair]:
     """The entries of a ViSU text file, in order.
 
     Raises:

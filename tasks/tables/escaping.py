@@ -38,7 +38,7 @@ class Plain(str):
 
 def escape_markdown(text: object) -> str:
     """A value as one line of GitHub's Markdown: no markup, link, cell or HTML can come out of it."""
-    return _MARKDOWN.sub(r"\\\1", _one_line(str(text)).translate(_HTML))
+    return _MARKDOWN.sub(r"\\\1", _printable_line(str(text)).translate(_HTML))
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -52,9 +52,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> l
 
 def escape_latex(text: str) -> str:
     """Text for a cell or a paragraph of LaTeX."""
-    return _one_line(text).translate(_LATEX)
+    return _printable_line(text).translate(_LATEX)
 
 
-def _one_line(text: str) -> str:
+def _printable_line(text: str) -> str:
     # What cannot be printed turns text around or hides it.
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

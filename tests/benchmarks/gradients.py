@@ -17,7 +17,7 @@ from tasks.extraction.columns import vector_column
 from tasks.extraction.table_writer import TableWriter
 from tasks.shards.inspection import inspect_shard
 from tests.benchmarks.timing import ratio
-from tests.tasks.shard_files import write_tar
+from tests.cases.shard_files import write_tar
 
 _SHARD_PAIRS, _WIDTH = 128, 512
 

@@ -10,7 +10,7 @@ from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.evaluation.retrieval import retrieval_ranks
 from tasks.evaluation.similarities import similarities
 from tests.benchmarks.timing import by_turns, ratio
-from tests.tasks.evaluations import pair_figures
+from tests.cases.evaluations import pair_figures
 
 _PAIRS, _WIDTH = 5_000, 768
 

@@ -14,16 +14,16 @@ from tasks.scoring.task import score_by_activations
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
 from tests.benchmarks.timing import ratio
-from tests.flows.small_run import prefect_here
-from tests.support import write_benchmark_model
-from tests.tasks.shard_files import write_tar
+from tests.cases.models import write_benchmark_model
+from tests.cases.shard_files import write_tar
+from tests.cases.small_run import prefect_here
 
 _N_PAIRS = 2000
 
 
 def small_shards_over_large() -> dict[str, Any]:
     """500 shards of 4 pairs over 5 of 400, captions of a text tower of 4 layers of width 256."""
-    from flows.temporary_server import TemporaryServer
+    from flows.server.temporary import TemporaryServer
 
     server = TemporaryServer()
     server.wait()

@@ -3,11 +3,12 @@
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.timing import by_turns, ratio
-from tests.flows.small_run import UWM, change_run, environment, uwm, write_run
+from tests.cases.small_run import UWM, change_run, environment, uwm, write_run
 
 _REPEATS = 5
 _PLAN = "import open_clip, prefect, duckdb, pyarrow.parquet, typer, rich.table"
@@ -33,8 +34,8 @@ def start_up_over_imports() -> dict[str, Any]:
         }
         for name, (arguments, imports) in commands.items():
             command, bare = by_turns(
-                lambda: _ran([*UWM, *arguments]), lambda: _ran([sys.executable, "-c", imports]), _REPEATS
-            )  # noqa: B023  (called at once)
+                partial(_ran, [*UWM, *arguments]), partial(_ran, [sys.executable, "-c", imports]), _REPEATS
+            )
             measured |= {f"{name}_seconds": command, f"{name}_over_imports": command / bare}
     slowest = max(value for name, value in measured.items() if name.endswith("_over_imports") and "run" not in name)
     return ratio(slowest, "<= 1.5", **measured)

@@ -20,11 +20,11 @@ from data_specs.run_config import RunConfig
 from flows.edit import write_model
 from flows.measure import EvaluationSets, measure, measure_edit, selected_edit
 from flows.scores import scores_of
+from flows.server.temporary import prefect_api
 from flows.session import open_session
-from flows.temporary_server import prefect_api
 from tasks.experiments.grid import method_at
 from tests.benchmarks.timing import median_by_turns, ratio
-from tests.flows.small_run import write_run
+from tests.cases.small_run import write_run
 
 _PAIRS = 256
 _MODEL = {

@@ -8,7 +8,7 @@ import yaml
 from data_specs.config_file import load_config, parse_config, require_absolute, resolve_location
 from data_specs.errors import SpecError
 from data_specs.run_config import ModelConfig, RunConfig
-from tests.data_specs.test_config import MINIMAL, changed, parse
+from tests.cases.settings import MINIMAL, changed, parse
 
 
 def test_local_paths_start_at_the_files_folder_and_urls_stay_as_they_are(tmp_path):

@@ -6,7 +6,7 @@ from data_specs.config_file import load_preset, parse_config
 from data_specs.errors import SpecError
 from data_specs.paper import paper_results
 from data_specs.run_config import ACTIVATION_SCORERS, ENCODERS, RunConfig
-from tests.data_specs.test_config import BASE, MINIMAL, changed, parse
+from tests.cases.settings import BASE, MINIMAL, changed, parse
 
 UNPAIRED = {"safe": ["a.tar"], "unsafe": ["b.tar"]}
 RATIO = {"aggregation": "ratio_of_means"}

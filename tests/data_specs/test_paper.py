@@ -3,19 +3,32 @@ import pytest
 from data_specs.experiment import PAPER_COLUMNS, zero_shot_column
 from data_specs.metrics import ZERO_SHOT
 from data_specs.paper import paper_results, paper_row
-from data_specs.run_config import CalibrationConfig, MethodConfig, ZeroShotConfig
+from data_specs.run_config import (
+    CalibrationConfig,
+    EvaluationConfig,
+    MethodConfig,
+    ModelConfig,
+    RunConfig,
+    ZeroShotConfig,
+)
 from data_specs.zero_shot_presets import zero_shot_presets
 
 PAPER = paper_results()
 TAGS = set(PAPER.tags)
-CALIBRATION = CalibrationConfig(shards=["calibration.tar"], limit=8192)
+CONFIG = RunConfig(
+    name="paper",
+    model=ModelConfig(architecture="ViT-L-14-quickgelu", weights="openai"),
+    calibration=CalibrationConfig(shards=["calibration.tar"], limit=8192),
+    evaluation=EvaluationConfig(shards=["test.tar"]),
+)
 OPENAI = ("ViT-L-14-quickgelu", "openai")
 BASELINE = {"layers": "attention_output", "weight_by_magnitude": False, "rule": "top_share"}
 
 
-def row(model=OPENAI, method=None, **changes):
-    settings = {"calibration": CALIBRATION, "seed": 0, "n_test_pairs": 5000, "tags": TAGS} | changes
-    return paper_row(*model, method, **settings)
+def row(model=OPENAI, method=None, *, n_test_pairs=5000, tags=TAGS, zero_shot=(), **changes):
+    changes["model"] = ModelConfig(architecture=model[0], weights=model[1])
+    changes["evaluation"] = CONFIG.evaluation.model_copy(update={"zero_shot": zero_shot})
+    return paper_row(CONFIG.model_copy(update=changes), method, n_test_pairs=n_test_pairs, tags=tags)
 
 
 def method_of(name):

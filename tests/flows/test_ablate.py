@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from data_specs.config_file import load_config
 from data_specs.errors import SpecError
 from tasks.experiments.ablation_points import ablation_points
-from tests.flows.small_run import Finished, Here, change_run, completed, damage, kinds, write_run
+from tests.cases.small_run import Finished, Here, change_run, completed, damage, kinds, write_run
 
 AXES = {
     "scorer": "uwm,random,difference,gradient_unsafe",

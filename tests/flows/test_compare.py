@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 from scipy.stats import binomtest
 
-from tests.flows.small_run import Finished, Here, artifacts, change_run, completed, kinds, write_model, write_run
+from tests.cases.small_run import Finished, Here, artifacts, change_run, completed, kinds, write_model, write_run
 
 SCORERS = ["uwm", "unsafe_only", "difference", "gradient_unsafe", "gradient_safe_clip", "magnitude", "random"]
 LAYERS = {
@@ -135,7 +135,7 @@ def test_two_models_on_the_same_pairs_stand_in_one_table(compared: Finished, her
     second = change_run(compared.config, "second", model=model, methods={})
     same = change_run(compared.config, "same", methods={})
     paths = (str(second), str(same))
-    before = artifacts(compared.store)
+    before, records = artifacts(compared.store), {*compared.store.glob(".runs/*")}
     done = completed(here, "compare", first, compared.store, *paths, "--controls", "each")
     found = rows(done)
     # The third run's original is the first's.
@@ -153,6 +153,14 @@ def test_two_models_on_the_same_pairs_stand_in_one_table(compared: Finished, her
     assert found[1]["versions"]["edit"] == found[-2]["versions"]["edit"]
     assert done.result["metrics"]["second.second"] != done.result["metrics"]["uwm"]
     assert done.result["computed"] == len(artifacts(compared.store) - before)
+
+    (kept,) = {*compared.store.glob(".runs/*")} - records
+    record = json.loads(kept.read_text())
+    assert [settings["name"] for settings in record["settings"]] == ["first", "second", "same"]
+    assert record["figures"] == done.result["metrics"]
+    assert record["artifacts"] == {role: place["version"] for role, place in done.result["artifacts"].items()}
+    # All that was measured, the second's and third's behind their names.
+    assert record["intervals"].keys() == record["figures"].keys() > {"uwm", "second.second"}
 
     shown = here("compare", str(first), *paths, "--controls", "each", "--store", str(compared.store))
     assert shown.returncode == 0

@@ -20,7 +20,7 @@ from flows.evaluate import evaluate
 from flows.make_safe import make_safe
 from flows.sweep import sweep
 from tasks.experiments.ablation_points import ablation_points
-from tests.data_specs.test_config import BASE, MINIMAL, PRESETS
+from tests.cases.settings import BASE, MINIMAL, PRESETS
 
 FLOWS = {
     "nightly": (make_safe, lambda config: {"config": config}),

@@ -22,8 +22,8 @@ from flows.make_safe import make_safe
 from tasks.encoders.loading import load_model, load_weights
 from tasks.exporting.folder import export_model
 from tasks.lineage.store import Store
-from tests.flows.small_run import write_run
-from tests.support import TINY_CLIP, TINY_COCA, TINY_SIGLIP, tiny_model, write_tiny_clip_model, write_toy_tokenizer
+from tests.cases.models import TINY_CLIP, TINY_COCA, TINY_SIGLIP, tiny_model, write_tiny_clip_model, write_toy_tokenizer
+from tests.cases.small_run import write_run
 
 # The tokenizer of open_clip's own towers knows 49,408 tokens; the toy one of the SigLIP model knows 64.
 WORDS = {"vocab_size": 49408}

@@ -3,13 +3,12 @@
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.flows.small_run import UWM, Finished, Here, completed, environment, file_digests, write_run
+from tests.cases.small_run import Finished, Here, completed, environment, file_digests, write_run
 
 ENCODERS = ("text", "vision")
 N_SHARDS = 8
@@ -24,29 +23,45 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory, here: Here) -> Finished
     return completed(here, "run", config, folder / "store", "--workers", "1")
 
 
-def finished_shards(store: Path, encoder: str) -> int:
-    return len(list(store.glob(f".scratch/layer_scores.{encoder}-*/.parts/gradients-*.json")))
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+store, pattern, least, *arguments = sys.argv[1:]
+
+def looking(move):
+    def moved(*places):
+        move(*places)
+        if len(list(Path(store).glob(pattern))) >= int(least):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return moved
+
+os.replace, os.rename = looking(os.replace), looking(os.rename)
+sys.argv = ["uwm", *arguments]
+from flows.commands.main import main
+main()
+"""
 
 
-def kill_when(command: list[str], api_url: str, reached: Callable[[], bool]) -> None:
-    process = subprocess.Popen(command, env=environment(api_url), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not reached() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+def finished_shards(encoder: str) -> str:
+    return f".scratch/layer_scores.{encoder}-*/.parts/gradients-*.json"
+
+
+def kill_at(n_files: int, pattern: str, store: Path, api_url: str, *arguments: str) -> None:
+    """Run a command that ends by SIGKILL as soon as so many files are there."""
+    command = [sys.executable, "-c", KILLED, str(store), pattern, str(n_files), *arguments]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    assert subprocess.run(command, env=environment(api_url), check=False, **silent).returncode == -signal.SIGKILL
+    assert len(list(store.glob(pattern))) == n_files
 
 
 def test_killed_in_both_gradient_passes_a_run_ends_with_the_same_bytes(
     left_alone: Finished, tmp_path: Path, here: Here, api_url: str
 ) -> None:
     store = tmp_path / "store"
-    command = [*UWM, "run", str(left_alone.config), "--store", str(store), "--workers", "2"]
+    arguments = ["run", str(left_alone.config), "--store", str(store), "--workers", "2"]
     for encoder in ENCODERS:
-        kill_when(command, api_url, lambda encoder=encoder: finished_shards(store, encoder) >= 2)
-        assert 2 <= finished_shards(store, encoder) < N_SHARDS
+        kill_at(2, finished_shards(encoder), store, api_url, *arguments)
         assert not list(store.glob(f"layer_scores.{encoder}/*"))
         assert all((path / "manifest.json").is_file() for path in store.glob("[!.]*/*"))
     done = completed(here, "run", left_alone.config, store)

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from data_specs.manifest import Manifest
-from tests.flows.small_run import change_run, completed, kinds, uwm, write_run
+from tests.cases.small_run import change_run, completed, kinds, uwm, write_run
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 
 from data_specs.config_file import load_config
 from data_specs.errors import DataError
-from flows.session import open_session
+from flows.session import open_session, open_sessions
 from tasks.lineage.store import Store
-from tests.flows.small_run import write_run
+from tests.cases.small_run import write_run
 
 
 def records(store):
@@ -49,6 +49,24 @@ def test_a_record_says_who_asked_for_what_and_how_it_ended(tmp_path, config, err
     assert record["settings"] == config.model_dump(mode="json")
     assert {"id", "command", "user", "host", "started", "ended", "artifacts", "figures"} <= record.keys()
     assert record["figures"] == {"original": {"GS": 12.5}}
+
+
+def test_a_run_of_several_settings_leaves_one_record(tmp_path, config):
+    other = config.model_copy(update={"name": "other"})
+
+    def run():
+        with open_sessions([config, other], tmp_path, "cpu", 0) as sessions:
+            for number, session in enumerate(sessions):
+                session.metrics["original"] = {"GS": float(number)}
+            raise DataError("cut")
+
+    with pytest.raises(DataError):
+        run()
+    (path,) = (tmp_path / ".runs").iterdir()
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["status"] == "failed"
+    assert record["settings"] == [config.model_dump(mode="json"), other.model_dump(mode="json")]
+    assert record["figures"] == {"original": {"GS": 0.0}, "other.original": {"GS": 1.0}}
 
 
 def test_two_runs_in_two_threads_keep_their_own_with_the_same_and_with_other_settings(tmp_path, config):

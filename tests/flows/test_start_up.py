@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.flows.small_run import change_run, environment, write_run
+from tests.cases.small_run import change_run, environment, write_run
 
 HEAVY = ("torch", "open_clip", "prefect", "duckdb", "scipy", "matplotlib", "transformers")
 TOLD = """
@@ -18,6 +18,8 @@ try:
 finally:
     print(json.dumps([name for name in {heavy} if name in sys.modules]))
 """
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from flows.measure import EvaluationSets, measure_original
 from flows.session import open_session
 from flows.sweep import sweep_of
 from tasks.lineage.store import Store
-from tests.flows.small_run import Finished, Here, artifacts, change_run, completed, kinds, prefect_here, write_run
+from tests.cases.small_run import Finished, Here, artifacts, change_run, completed, kinds, prefect_here, write_run
 
 GRID = [(tau, alpha) for alpha in (-1.0, 0.0) for tau in (0.8, 0.85, 0.9)]
 OPTIONS = ["--tau", "0.8:0.9:0.05", "--alpha", "-1,0", "--encoder", "text"]

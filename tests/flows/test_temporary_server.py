@@ -5,18 +5,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import flows.temporary_server
+import flows.server.temporary
 from data_specs.errors import PipelineError, SpecError
-from flows.surroundings import loopback_reached_directly, server_environment
-from flows.temporary_server import TemporaryServer, last_error, prefect_api
-from tests.flows.small_run import UWM, artifacts, environment, write_run
+from flows.server.surroundings import loopback_reached_directly, server_environment
+from flows.server.temporary import TemporaryServer, last_error, prefect_api
+from tests.cases.processes import alive, wait_for
+from tests.cases.small_run import UWM, artifacts, environment, write_run
+
+pytestmark = pytest.mark.slow
 
 NOWHERE = "http://127.0.0.1:9"
 # Each ended a run, or took it elsewhere.
@@ -54,7 +54,7 @@ def run(config: Path, store: Path, cwd: Path, **changes: str) -> "subprocess.Com
     kept = {name: value for name, value in environment().items() if not name.startswith("PREFECT_")}
     command = [*UWM, "run", str(config), "--store", str(store), "--workers", "0"]
     return subprocess.run(
-        command, env=kept | changes, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+        command, env=kept | changes, cwd=cwd, capture_output=True, text=True, timeout=600, check=False
     )
 
 
@@ -128,7 +128,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, temporary: Path, mo
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nowhere/x.db"
         }
 
-    monkeypatch.setattr(flows.temporary_server, "server_environment", broken)
+    monkeypatch.setattr(flows.server.temporary, "server_environment", broken)
     with pytest.raises(PipelineError, match=r"ended with status .* unable to open database file"):
         TemporaryServer().wait()
     assert list(temporary.iterdir()) == []
@@ -178,7 +178,7 @@ def test_a_notebook_cell_in_another_folder_gets_the_result_and_a_quiet_screen(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "small\n0\n"), done.stderr
@@ -187,27 +187,12 @@ def test_a_notebook_cell_in_another_folder_gets_the_result_and_a_quiet_screen(
 
 
 def test_a_killed_process_takes_its_server_and_the_folder_along(tmp_path: Path, temporary: Path) -> None:
-    code = "import time; from flows.temporary_server import TemporaryServer as S; s = S(); print(s._process.pid, flush=True)"
+    code = "import time; from flows.server.temporary import TemporaryServer as S; s = S(); print(s._process.pid, flush=True)"
     with subprocess.Popen(
-        [sys.executable, "-c", f"{code}; time.sleep(600)"], env=environment(), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", f"{code}; time.sleep(1000)"], env=environment(), stdout=subprocess.PIPE, text=True
     ) as parent:
         server = int(parent.stdout.readline())
-        until(lambda: any(temporary.iterdir()))
+        wait_for(lambda: any(temporary.iterdir()))
         parent.send_signal(signal.SIGKILL)
-    until(lambda: not any(temporary.iterdir()))
-    until(lambda: not is_alive(server))
-
-
-def is_alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def until(holds: Callable[[], Any]) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_for(lambda: not any(temporary.iterdir()))
+    wait_for(lambda: not alive(server))

@@ -63,11 +63,11 @@ class GradientFold:
         self._next_pair = next(self._waiting, None)
 
     @contextmanager
-    def shard(self, plan: ShardPlan, folder: Path) -> Iterator[None]:
+    def shard(self, plan: ShardPlan, build: Build) -> Iterator[None]:
         """Track gradients for the shard's length, and write what is gathered."""
         with differentiable(self._model, self._weights.values()):
             yield
-        self._sums.save(folder / sums_file(plan))
+        self._sums.save(build.folder / sums_file(plan))
 
     def finish(self) -> tuple[dict[str, Tensor], dict[str, int]]:
         """The scores [out, in] float32 by layer, and what they were taken over.
@@ -127,7 +127,7 @@ def sum_gradients(
             if not standing:
                 fold.resume(before, sums)
                 standing = True
-            shard_pass.run_shard(index, build.folder)
+            shard_pass.run_shard(index, build)
             record = fold.counts
             build.parts.finish(_part(index), [build.folder / sums_file(plan)], record)
             if index:

@@ -1,7 +1,7 @@
 """Gradient scores of one encoder's layers as an artifact."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -15,11 +15,11 @@ from tasks.encoders.architecture import build_model
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.shard_pass import ShardPass, input_stream
+from tasks.extraction.task import read_shards
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
-from tasks.lineage.task import task
 from tasks.scoring.gradients.embedding_gradients import PairGradient, pair_gradients
 from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients, sums_file
 from tasks.scoring.layer_scores import write_layer_scores
@@ -67,17 +67,7 @@ def score_by_gradients(
             for plan in own
         )
 
-    return differentiate_shards(store, recipe, write, context, label)
-
-
-@task(
-    name="differentiate-shards",
-    task_run_name="{label}",
-    tried_again=True,
-)
-def differentiate_shards(store: Store, recipe: Recipe, write: Any, context: RunContext, label: str) -> Made:
-    """Run the encoder forward and backward over all shards; tried again, it goes on at the shard where it was."""
-    return store.materialise(recipe, write, context)
+    return read_shards(partial(store.materialise, recipe, write, context), label)
 
 
 def _recipe(

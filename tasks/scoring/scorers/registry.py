@@ -25,10 +25,10 @@ SCORERS: dict[ScorerName, Scorer] = {
 
 # Left out of what a scorer's artifacts depend on, so that another scorer leaves their versions as they are.
 REGISTRY = __name__
-Kind = TypeVar("Kind", ActivationScorer, GradientScorer, WeightScorer)
+AnyScorer = TypeVar("AnyScorer", ActivationScorer, GradientScorer, WeightScorer)
 
 
-def find_scorer(name: ScorerName, kind: type[Kind]) -> Kind:
+def find_scorer(name: ScorerName, kind: type[AnyScorer]) -> AnyScorer:
     """The scorer of a name.
 
     Raises:

@@ -1,0 +1,141 @@
+"""A set over shards: a part a shard, and an artifact that names them in order."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_specs.manifest import PART, Recipe
+from data_specs.run_config import Encoder, RunConfig
+from tasks.encoders.loading import LoadedModel
+from tasks.extraction.parts import ObserverOf, Part, PartMaker
+from tasks.extraction.rows import SHARD_DIGEST_CHARS
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.code import coded
+from tasks.lineage.progress import notice, stage
+from tasks.lineage.store import Build, Made, Store
+from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What is taken from shards."""
+
+    kind: str  # of the set; its parts are of kind `KIND.part`
+    encoder: Encoder
+    observer: ObserverOf
+    settings: Mapping[str, Any]  # what decides a part's rows beside model, samples and the run's settings
+    code: Mapping[str, Any]
+    label: str  # of its progress
+
+
+def extract_set(
+    what: Extraction,
+    plans: Sequence[ShardPlan],
+    loaded: LoadedModel,
+    config: RunConfig,
+    store: Store,
+    context: RunContext,
+) -> Made:
+    """Make or find a set, and the parts that it names.
+
+    Args:
+        what: is kept of each batch.
+        plans: the samples of each shard.
+        loaded: the model.
+        config: the run's settings.
+        store: takes both.
+        context: how the run is carried out.
+
+    Returns:
+        The set, with all rows of its parts as files of its own (hard links where the file system has them).
+
+    Raises:
+        DataError: too many samples are bad, now or when a part was made.
+    """
+    parts = [_part(what, plan, loaded, config) for plan in plans]
+    n_planned = planned_samples(plans)
+    maker = PartMaker(
+        loaded.files,
+        what.encoder,
+        what.observer,
+        config.precision,
+        config.batch_size,
+        config.max_bad_fraction,
+        n_planned,
+        what.label,
+    )
+
+    def write(build: Build) -> None:
+        with stage(what.label, n_planned, "samples"):
+            gather_parts(build, maker.make(parts, plans, loaded, store, context), plans, config.max_bad_fraction)
+
+    made = store.materialise(_set_recipe(what.kind, plans, parts), write, context)
+    if store.holds(made.ref):  # in a plan it may not be
+        _report_skipped(made, what.label, n_planned, config.max_bad_fraction)
+    return made
+
+
+def _set_recipe(kind: str, plans: Sequence[ShardPlan], parts: Sequence[Part]) -> Recipe:
+    # What all parts share stands in the set, too, where a reader looks for it.
+    shared = dict(parts[0].recipe.settings) if parts else {}
+    for of_one in ("samples", "content"):
+        shared.pop(of_one, None)
+    return Recipe(
+        kind=kind,
+        settings={
+            **shared,
+            "samples": [len(plan.keys) for plan in plans],
+            "contents": [plan.shard.content for plan in plans],
+        },
+        inputs={"parts": [part.ref for part in parts], "shards": [plan.shard.sha256 for plan in plans]},
+        **coded(gather_parts),
+    )
+
+
+def _part(what: Extraction, plan: ShardPlan, loaded: LoadedModel, config: RunConfig) -> Part:
+    shard = plan.shard
+    recipe = Recipe(
+        kind=what.kind + PART,
+        settings={
+            **loaded.architecture.of(what.encoder),
+            "precision": config.precision,
+            "batch_size": config.batch_size,
+            "samples": len(plan.keys),
+            "content": shard.content,
+            **what.settings,
+        },
+        inputs={"encoder": loaded.encoder_digest(what.encoder), "shard": shard.sha256},
+        **what.code,
+    )
+    return Part(recipe, shard.location, shard.path, shard.sha256, shard.content, plan.room, plan.needs)
+
+
+def gather_parts(build: Build, parts: Iterable[Made], plans: Sequence[ShardPlan], max_bad_fraction: float) -> None:
+    """Fill a set with the files of its parts, named after their place in it.
+
+    Raises:
+        DataError: more samples of all parts are bad than is allowed.
+    """
+    tally = Tally(planned_samples(plans), max_bad_fraction)
+    for index, (plan, part) in enumerate(zip(plans, parts, strict=True)):
+        manifest = part.manifest
+        name = f"{index:06d}-{plan.shard.sha256[:SHARD_DIGEST_CHARS]}.parquet"
+        for entry in manifest.files:
+            inside = f"{Path(entry.path).parent.as_posix()}/{name}"
+            build.take(part.path, entry, inside)
+        tally.add(
+            manifest.counts["samples_used"],
+            plan.shard.location,
+            [BadSample(**item) for item in manifest.counts["bad"]],
+        )
+        build.sources.extend(source.model_copy(update={"location": plan.shard.location}) for source in manifest.sources)
+    build.counts.update(tally.counts())
+
+
+def _report_skipped(made: Made, label: str, n_planned: int, max_bad_fraction: float) -> None:
+    skipped = made.manifest.counts["skipped"]
+    if skipped:
+        tally = Tally(n_planned, 1.0, skipped=skipped)
+        notice(f"{label}: skipped {len(skipped)} of {n_planned} samples: {tally.reasons()}")
+        Tally(n_planned, max_bad_fraction, skipped=skipped).add(0, "", [])

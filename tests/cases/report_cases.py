@@ -1,0 +1,100 @@
+"""Reports with every section, and what they are made of."""
+
+import json
+
+from data_specs.experiment import Experiment
+from data_specs.experiment_files import experiment_json
+from tasks.lineage.store import Store
+from tasks.reporting.task import Reported, write_gallery, write_report
+from tests.cases.report_files import (
+    CONTEXT,
+    drawn_shards,
+    put,
+    put_evaluation,
+    put_model_embeddings,
+    put_scores,
+    random_metrics,
+)
+
+MODELS = ("original", "edited", "random_control")
+COLUMNS = ("zero_shot", "GS", "PS")
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+def comparison(names=("original", "uwm", "random", "UWM (paper)")):
+    rows = [
+        {"name": names[0], "role": "original", "values": {"zero_shot": 70.0, "GS": 1.0, "PS": 60.0}},
+        {
+            "name": names[1],
+            "role": "method",
+            "values": {"zero_shot": 61.25, "GS": 4.5, "PS": 60.0},
+            "intervals": {"GS": (3.1, 6.0)},
+            "p_values": {"GS": 1e-9, "PS": 0.6},
+            "settings": {"text": {"scorer": "uwm", "tau": 0.98}, "vision": None},
+            "versions": {"edit": "e" * 64},
+        },
+        {"name": names[2], "role": "control", "values": {"GS": 1.2}, "p_values": {"GS": 0.7}},
+        {"name": names[3], "role": "paper", "values": {"zero_shot": 99.0, "GS": 99.0}},
+    ]
+    settings = {"kind": "comparison", "name": "c", "n_pairs": 4321, "columns": COLUMNS, "rows": rows}
+    return Experiment.model_validate(settings)
+
+
+def sweep(**changed):
+    values = [{"GS": 10.0 + at, "Txt_s": 20.0, "Img_s": 30.0, "Vs-Ts": 40.0, "zero_shot": 60.0 - at} for at in range(4)]
+    rows = [{"name": "original", "role": "original", "values": values[0]}]
+    rows += [
+        {
+            "name": f"point {at}",
+            "role": "method",
+            "axes": {"tau": 0.9 + 0.02 * at, "alpha": -1},
+            "values": value,
+            "n_selected": 1000 + at,
+            "versions": {"edit": "e", "evaluation": "v"},
+        }
+        for at, value in enumerate(values)
+    ]
+    rows[3]["intervals"] = {"GS": (9.5, 15.25)}
+    rest = {"kind": "sweep", "name": "s", "n_pairs": 99, "encoders": ["text", "vision"], "rows": rows}
+    return Experiment.model_validate(
+        {**rest, "columns": sorted(values[0]), "chosen": 2, "limits": ["zero_shot>=-2"], **changed}
+    )
+
+
+def put_experiment(store, experiment, **files):
+    def write(folder):
+        (folder / f"{experiment.kind}.json").write_text(experiment_json(experiment))
+        for name, data in files.items():
+            (folder / name.replace("_", ".")).write_bytes(data)
+
+    return put(store, experiment.kind, write, content=json.loads(experiment_json(experiment)))
+
+
+def inputs(store, models=MODELS, tags=(("hate", 70), (None, 5), ("violence", 900))):
+    metrics = {name: random_metrics(seed) for seed, name in enumerate(models)}
+    evaluations = {name: put_evaluation(store, metrics[name], tags, name=name) for name in models}
+    return metrics, evaluations
+
+
+def gallery(store, folder, models=MODELS[:2], tags=(), **drawn):
+    shards = drawn_shards(folder, tags=tags, **drawn)
+    embeddings = {name: put_model_embeddings(store, shards, 10 * at, tags) for at, name in enumerate(models)}
+    return write_gallery.fn(embeddings, shards, 0, store, CONTEXT, 8).ref
+
+
+def text_of(made):
+    return (made.path / "report.html").read_text(encoding="utf-8")
+
+
+def full_report(folder):
+    """A report with every section; its file, and the metrics that it shows."""
+    store = Store(folder / "store")
+    metrics, evaluations = inputs(store)
+    reported = Reported(
+        evaluations,
+        put_scores(store),
+        experiments=[put_experiment(store, comparison()), put_experiment(store, sweep(), sweep_svg=SVG)],
+        gallery=gallery(store, folder),
+    )
+    made = write_report.fn("nightly", reported, store, CONTEXT)
+    return made.path / "report.html", metrics

@@ -1,0 +1,56 @@
+import pyarrow as pa
+import pytest
+import torch
+
+from data_specs.errors import DataError
+from data_specs.schemas import embeddings_schema
+from tasks.embeddings.observer import FOLDER, EmbeddingObserver
+from tasks.embeddings.pairs import read_pairs
+from tasks.extraction.columns import vector_column
+from tasks.extraction.shard_pass import NotFinite
+from tests.cases.statistics import write_statistics
+
+
+def test_an_embedding_that_is_not_finite_is_refused_by_its_row():
+    values = torch.ones(3, 4)
+    values[2, 1] = float("inf")
+    with pytest.raises(NotFinite, match="the embedding") as caught:
+        EmbeddingObserver(4).rows({}, values)
+    assert caught.value.row == 2
+
+
+def embedding_rows(ids, contents, values):
+    columns = [pa.array(ids), pa.array(contents), pa.array(["hate"] * len(ids)), vector_column(values)]
+    return pa.RecordBatch.from_arrays(columns, schema=embeddings_schema(values.shape[1]))
+
+
+def write_embeddings(folder, ids, seed):
+    """Two files; returns each embedding by id and side."""
+    values = torch.randn(2 * len(ids), 6, generator=torch.Generator().manual_seed(seed))
+    rows = embedding_rows([i for i in ids for _ in range(2)], ["safe", "unsafe"] * len(ids), values)
+    half = len(ids) // 2 * 2
+    write_statistics(folder / FOLDER / "000000.parquet", [rows.slice(0, half)])
+    write_statistics(folder / FOLDER / "000001.parquet", [rows.slice(half)])
+    return {(i, side): values[2 * n + k] for n, i in enumerate(ids) for k, side in enumerate(("safe", "unsafe"))}
+
+
+def test_pairs_are_joined_by_identity_in_shard_order_and_only_where_all_four_members_are(tmp_path):
+    texts = write_embeddings(tmp_path / "text", [f"a/{i}" for i in (5, 3, 9, 1, 7)], 0)
+    images = write_embeddings(tmp_path / "vision", [f"a/{i}" for i in (1, 2, 3, 5, 7, 8)], 1)
+    pairs = read_pairs(tmp_path / "text", tmp_path / "vision")
+    assert pairs.pair_ids == ["a/5", "a/3", "a/1", "a/7"]
+    assert pairs.tags == ["hate"] * 4
+    for name, side, source in (
+        ("text_safe", "safe", texts),
+        ("text_unsafe", "unsafe", texts),
+        ("vision_safe", "safe", images),
+        ("vision_unsafe", "unsafe", images),
+    ):
+        assert torch.equal(getattr(pairs, name), torch.stack([source[i, side] for i in pairs.pair_ids]))
+
+
+def test_embeddings_without_a_common_pair_are_refused(tmp_path):
+    write_embeddings(tmp_path / "text", ["a/1", "a/2"], 0)
+    write_embeddings(tmp_path / "vision", ["b/1", "b/2"], 1)
+    with pytest.raises(DataError, match="no pair has all four members"):
+        read_pairs(tmp_path / "text", tmp_path / "vision")
