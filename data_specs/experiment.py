@@ -5,6 +5,7 @@ from typing import Final, Literal, Self, TypeVar
 
 from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
+from data_specs.figures import Difference
 from data_specs.metrics import METRICS, ZERO_SHOT, accuracy_name, find_metric
 from data_specs.spec import Spec
 
@@ -63,6 +64,7 @@ class Row(Spec):
     intervals: dict[str, tuple[FiniteFloat, FiniteFloat]] = Field(default_factory=dict, description="95 %")
     p_values: dict[str, float] = Field(default_factory=dict, description="McNemar's exact p against the original")
     n_selected: int | None = Field(default=None, ge=0, description="weights edited")
+    lead: Difference | None = Field(default=None, description="of GS over the row's own control, on the same pairs")
     settings: dict[str, JsonValue] = Field(default_factory=dict, description="how the model was edited")
     versions: dict[str, str] = Field(default_factory=dict, description="role -> artifact version")
 
@@ -88,6 +90,7 @@ class Experiment(Spec):
     rows: list[Row] = Field(min_length=1)
     encoders: list[str] = Field(default_factory=list, description="whose settings the axes change")
     left_out: list[LeftOut] = Field(default_factory=list)
+    chance: dict[str, FiniteFloat] = Field(default_factory=dict, description="what random answers give, by metric")
     limits: list[str] = Field(default_factory=list, description="limits that the chosen point keeps")
     chosen: int | None = Field(default=None, description="position in `points`")
 

@@ -24,7 +24,11 @@ def experiment_json(experiment: Experiment) -> str:
     whole = experiment.model_dump(mode="json")
     content = {"name": whole["name"], "n_pairs": whole["n_pairs"]}
     if experiment.kind == "comparison":
-        rows = [{name: row[name] for name in row if name not in ("axes", "n_selected")} for row in whole["rows"]]
+        left = ("axes", "n_selected")
+        rows = [
+            {name: row[name] for name in row if name not in left and (name != "lead" or row[name])}
+            for row in whole["rows"]
+        ]
         content |= {"columns": whole["columns"], "rows": rows}
     elif experiment.kind == "sweep":
         points = [
@@ -43,6 +47,8 @@ def experiment_json(experiment: Experiment) -> str:
             for row in whole["rows"][1:]
         ]
         content |= {ORIGINAL: experiment.original, "rows": rows, "left_out": whole["left_out"]}
+    if experiment.chance:
+        content["chance"] = whole["chance"]
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -21,7 +21,7 @@ from flows.measure import (
 )
 from flows.parameters import Config
 from flows.record import together
-from flows.report import report_of
+from flows.report import lead_of, report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_sessions
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
@@ -76,7 +76,8 @@ def steps_of_compare(sessions: Sequence[Session], controls: Controls) -> None:
         plan = Plan(kind="comparison", name=" and ".join(session.config.name for session in sessions), paper=paper)
         comparison = first.keep("comparison", write_experiment(plan, models, first.store, first.context))
     method = _method_names(first.config)[0]
-    report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, experiments=[comparison])
+    control = None if controls == "none" else method + CONTROL
+    report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, control=control, experiments=[comparison])
 
 
 def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -> tuple[list[MeasuredModel], list[Row]]:
@@ -94,9 +95,11 @@ def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -
         evaluation = measure_edit(session, sets, edit, name)
         difference = difference_of(session, original, evaluation, name)
         shown = name if name == config.name else f"{prefix}{name}"
-        models.append(MeasuredModel(shown, "method", evaluation, edit, difference, _settings(method)))
+        lead = None
         if controls == "each" or (controls == "first" and number == 0):
             drawn.append(_control(session, sets, original, edit, name, f"{shown}: random control"))
+            lead = lead_of(session, name, name + CONTROL)
+        models.append(MeasuredModel(shown, "method", evaluation, edit, difference, lead, _settings(method)))
     return [*models, *drawn], _paper_rows(session, original, _methods(config))
 
 
@@ -120,7 +123,7 @@ def _control(
     drawn = control_edit(session, edit, seed, label)
     evaluation = measure_edit(session, sets, drawn, label)
     difference = difference_of(session, original, evaluation, label)
-    return MeasuredModel(shown, "control", evaluation, drawn, difference, {"seed": seed})
+    return MeasuredModel(shown, "control", evaluation, drawn, difference, settings={"seed": seed})
 
 
 def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[Row]:

@@ -49,4 +49,4 @@ def _experiments(session: Session) -> None:
         plan = Plan(kind="comparison", name=session.config.name)
         comparison = session.keep("comparison", write_experiment(plan, models, session.store, session.context))
     sweep = sweep_of(session, list(SWEEP_POINTS), SWEEP_ENCODER, SWEEP_LIMITS)
-    report_of(session, {name: name for name in MODELS}, experiments=[comparison, sweep])
+    report_of(session, {name: name for name in MODELS}, control=control, experiments=[comparison, sweep])

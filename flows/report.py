@@ -16,6 +16,7 @@ def report_of(
     models: Mapping[str, str],
     *,
     method: str | None = None,
+    control: str | None = None,
     experiments: Sequence[ArtifactRef] = (),
 ) -> ArtifactRef:
     """Write the report of models that this run has evaluated, the original first; kept as `report`.
@@ -24,6 +25,7 @@ def report_of(
         session: the run.
         models: name in the report -> name under which the evaluation was kept.
         method: whose selected weights are shown; None for the run's own.
+        control: name under which the evaluation of the second model's control was kept.
         experiments: each adds a section.
 
     Returns:
@@ -38,11 +40,19 @@ def report_of(
                 differences=_differences(session, models),
                 experiments=experiments,
                 gallery=_gallery(session, models) if len(models) > 1 else None,
+                edit=session.kept(labelled("edit", method)) if len(models) > 1 else None,
+                lead=lead_of(session, [*models.values()][1], control) if control else None,
             ),
             session.store,
             session.context,
         )
         return session.keep("report", report)
+
+
+def lead_of(session: Session, edited: str, control: str) -> ArtifactRef:
+    """How an edited model differs from its control on the same pairs, kept as `differences.EDITED.over_control`."""
+    first, second = (session.kept(f"evaluation.{name}") for name in (control, edited))
+    return difference_of(session, first, second, f"{edited}.over_control")
 
 
 def _differences(session: Session, models: Mapping[str, str]) -> dict[str, ArtifactRef]:

@@ -29,8 +29,8 @@ from data_specs.figures import Difference
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
 from data_specs.wording import printable
+from flows.commands.verdicts import chance_of, verdict_of
 from tasks.lineage.progress import listening
-from tasks.reporting.content import verdict
 from tasks.tables.kinds import KINDS
 from tasks.tables.terminal import experiment_table
 
@@ -160,9 +160,12 @@ def progress_shown(*, told_from: float = 0.0) -> Iterator[None]:
 
 
 def metrics_table(
-    metrics: Mapping[str, Mapping[str, float]], differences: Mapping[str, Difference], title: str
+    metrics: Mapping[str, Mapping[str, float]],
+    differences: Mapping[str, Difference],
+    chance: Mapping[str, float],
+    title: str,
 ) -> Table:
-    """Before, after and difference in points with its interval and p; further models get a column each."""
+    """Before, after and difference in points with its interval and p; further models get a column each, and so does chance."""
     first, *others = metrics
     table = Table(title=title, title_justify="left")
     table.add_column("metric, percent")
@@ -172,6 +175,7 @@ def metrics_table(
         table.add_column("edited − original", justify="right", no_wrap=True)
         table.add_column("p", justify="right")
         table.caption, table.caption_justify = _NOTE, "left"
+    table.add_column("chance", justify="right", style="dim")
     explained = output.width >= _WIDTH_WITH_EXPLANATIONS
     if explained:
         table.add_column("counts", style="dim")
@@ -183,7 +187,8 @@ def metrics_table(
             found = differences[name]
             cells.append(_points(found))
             cells.append("" if found.p is None else shown_p(found.p))
-        table.add_row(name, *cells, *([metric.meaning] if explained else []))
+        level = metric.shown(chance[name]) if name in chance else ""
+        table.add_row(name, *cells, level, *([metric.meaning] if explained else []))
     return table
 
 
@@ -200,12 +205,13 @@ def show_result(result: RunResult) -> None:
     if "edited" in shown:
         n_pairs = int(shown["original"]["n_pairs"])
         differences = read_differences(Path(result.artifacts["differences.edited"].path))
-        output.print(metrics_table(shown, differences, f"{result.name}: {n_pairs} evaluation pairs"))
+        title = f"{result.name}: {n_pairs} evaluation pairs"
+        output.print(metrics_table(shown, differences, chance_of(result.artifacts), title))
     for kind in KINDS:
         if kind in result.artifacts:
             experiment = read_experiment(Path(result.artifacts[kind].path), kind)
             output.print(experiment_table(experiment, width=output.width))
-    for sentence in verdict(shown):
+    for sentence in verdict_of(result):
         output.print(sentence, markup=False)
     for role, file in _PLACES.items():
         if role in result.artifacts:

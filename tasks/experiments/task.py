@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
-from data_specs.evaluation_files import read_differences, read_figures, read_intervals, read_metrics
+from data_specs.evaluation_files import read_chance, read_differences, read_figures, read_intervals, read_metrics
 from data_specs.experiment import Experiment, Kind, LeftOut, Role, Row, comparison_columns
 from data_specs.experiment_files import experiment_file, experiment_json
 from data_specs.manifest import ArtifactRef, Recipe
@@ -23,6 +23,7 @@ from tasks.lineage.task import task
 from tasks.tables.columns import experiment_csv, experiment_parquet
 from tasks.tables.documents import experiment_latex, experiment_markdown
 from tasks.tables.kinds import KINDS
+from tasks.tables.verdict import HEADLINE
 
 
 def _figure(experiment: Experiment) -> str:
@@ -49,13 +50,19 @@ class MeasuredModel:
     evaluation: ArtifactRef
     edit: ArtifactRef | None = None
     differences: ArtifactRef | None = None
+    lead: ArtifactRef | None = None  # differences from its own control
     settings: Mapping[str, JsonValue] = field(default_factory=dict)
     axes: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def artifacts(self) -> dict[str, ArtifactRef]:
         """By role in the experiment; those that it has."""
-        found = {"evaluation": self.evaluation, "edit": self.edit, "differences": self.differences}
+        found = {
+            "evaluation": self.evaluation,
+            "edit": self.edit,
+            "differences": self.differences,
+            "over_control": self.lead,
+        }
         return {role: ref for role, ref in found.items() if ref is not None}
 
 
@@ -115,6 +122,7 @@ def _experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store) -> Ex
         rows=[*rows, *plan.paper],
         encoders=[*plan.encoders],
         left_out=[*plan.left_out],
+        chance=read_chance(first),
     )
     if plan.limits is None:
         return experiment
@@ -132,6 +140,7 @@ def _row(item: MeasuredModel, store: Store) -> Row:
         axes=dict(item.axes),
         values=read_figures(evaluation),
         intervals=read_intervals(evaluation),
+        lead=read_differences(store.path(item.lead)).get(HEADLINE) if item.lead is not None else None,
         p_values={metric: row.p for metric, row in found.items() if row.p is not None},
         n_selected=_n_selected(item.edit, store) if item.edit is not None else None,
         settings=dict(item.settings),

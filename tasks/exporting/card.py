@@ -6,6 +6,7 @@ from data_specs.metrics import METRICS, Metric, ordered_metrics
 from tasks.exporting.record import DataVersion, EncoderChange, Figures, Measurement, ModelRecord
 from tasks.tables.cells import measured_in
 from tasks.tables.escaping import Plain, escape_markdown, markdown_table
+from tasks.tables.verdict import EditSize, run_verdict
 
 ExportFormat = Literal["open_clip", "transformers"]
 
@@ -54,6 +55,7 @@ def model_card(record: ModelRecord, export_format: ExportFormat, tokenizer_inclu
     parts = [
         ["---", f"library_name: {export_format}", "tags:", "- clip", "- model-editing", "- safety", "---"],
         [f"# CLIP model edited for safety, version {record.version[:12]}"],
+        *_verdict(record),
         _what_was_edited(record),
         _origins(record),
         ["## Measurements", "", *_measurements(record.measurements)],
@@ -62,6 +64,24 @@ def model_card(record: ModelRecord, export_format: ExportFormat, tokenizer_inclu
         ["## How to load it", "", _LOADING[export_format], "", _tokenizer_line(record, tokenizer_included)],
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _verdict(record: ModelRecord) -> list[list[str]]:
+    """What the edit gained and cost, by the last measurement that compares it with the original."""
+    compared = next((item for item in reversed(record.measurements) if item.differences), None)
+    if compared is None:
+        return []
+    sizes = [
+        EditSize(item.encoder, item.n_selected, item.n_weights, len(item.layers), _alpha(item))
+        for item in record.encoders
+    ]
+    told = run_verdict(compared.differences, chance=compared.edited.chance, sizes=sizes)
+    return [[f"- {escape_markdown(sentence)}" for sentence in told]]
+
+
+def _alpha(change: EncoderChange) -> float | None:
+    alpha = change.settings.get("alpha")
+    return float(alpha) if isinstance(alpha, int | float) else None
 
 
 def _what_was_edited(record: ModelRecord) -> list[str]:
@@ -138,10 +158,16 @@ def _measurements(measurements: list[Measurement]) -> list[str]:
         n_pairs = edited.metrics.get("n_pairs")
         lines += ["", f"On {int(n_pairs)} pairs:" if n_pairs is not None else "On labelled images:", ""]
         rows = [
-            (name, _figure(original, name), _figure(edited, name), _difference(original, edited, name))
+            (
+                name,
+                _difference(measurement, name),
+                _figure(original, name),
+                _figure(edited, name),
+                _metric(name).shown(edited.chance[name]) if name in edited.chance else "",
+            )
             for name in ordered_metrics(edited.metrics)
         ]
-        lines += markdown_table(["metric", "original", "edited", "difference"], rows)
+        lines += markdown_table(["metric", "difference", "original", "edited", "chance"], rows)
         versions = f"{edited.version[:12]}" + (f" (original: {original.version[:12]})" if original else "")
         lines += ["", f"Data of this evaluation, {versions}:", "", *_data_table(measurement.data)]
     return lines
@@ -155,10 +181,13 @@ def _figure(figures: Figures | None, name: str) -> str:
     return Plain(shown(figures.metrics[name]) + (f" ({bounds[0]} to {bounds[1]})" if bounds else ""))
 
 
-def _difference(original: Figures | None, edited: Figures, name: str) -> str:
+def _difference(measurement: Measurement, name: str) -> str:
+    original, edited = measurement.original, measurement.edited
     if original is None or name not in original.metrics:
         return "not measured"
-    return Plain(_metric(name).shown(edited.metrics[name] - original.metrics[name], sign="+"))
+    shown, found = _metric(name).shown, measurement.differences.get(name)
+    bounds = f" ({shown(found.low, sign='+')} to {shown(found.high, sign='+')})" if found else ""
+    return Plain(shown(edited.metrics[name] - original.metrics[name], sign="+") + bounds)
 
 
 def _metric(name: str) -> Metric:

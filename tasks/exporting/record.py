@@ -1,14 +1,22 @@
 """What the store knows of an edited model: the edit, the data behind it, its measurements."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from data_specs.errors import ArtifactError
-from data_specs.evaluation_files import INTERVALS_FILE, read_intervals, read_metrics
+from data_specs.evaluation_files import (
+    INTERVALS_FILE,
+    read_chance,
+    read_differences,
+    read_intervals,
+    read_metrics,
+)
 from data_specs.families import encoder_of
+from data_specs.figures import Difference
 from data_specs.manifest import ArtifactRef, Manifest
 from data_specs.run_config import ENCODERS
 from tasks.lineage.digest import canonical_json
@@ -66,15 +74,20 @@ class Figures:
     version: str
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    chance: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The edited model on one evaluation set, and the original on the same where it was measured."""
+    """The edited model on one evaluation set, and the original on the same where it was measured.
+
+    `differences` between the two, pair by pair, where a run compared them.
+    """
 
     data: list[DataVersion]
     edited: Figures
     original: Figures | None
+    differences: dict[str, Difference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -232,9 +245,26 @@ def _measurements(store: Store, edited_as: set[ArtifactRef], base: str) -> list[
             _data_versions([store.manifest(item) for item in _data_of(store, manifest, edited_as)]),
             _figures(store, manifest),
             _figures(store, original[key]) if key in original else None,
+            _compared(store, original[key].ref, manifest.ref) if key in original else {},
         )
         for key, manifest in sorted(edited.items(), key=lambda pair: pair[1].circumstances.ended)
     ]
+
+
+def _compared(store: Store, first: ArtifactRef, second: ArtifactRef) -> dict[str, Difference]:
+    """The newest sound comparison of two evaluations; empty where there is none."""
+    found = []
+    for item in store.refs():
+        if item.kind == "differences":
+            manifest = store.manifest(item)
+            inputs = manifest.recipe.inputs
+            if (inputs.get("first"), inputs.get("second")) == (first, second):
+                found.append(manifest)
+    for manifest in sorted(found, key=lambda item: item.circumstances.ended, reverse=True):
+        with suppress(ArtifactError):
+            store.check(manifest.ref)
+            return read_differences(store.path(manifest.ref))
+    return {}
 
 
 def _data_of(store: Store, evaluation: Manifest, edited_as: set[ArtifactRef]) -> list[ArtifactRef]:
@@ -256,4 +286,4 @@ def _data_key(store: Store, evaluation: ArtifactRef) -> str:
 def _figures(store: Store, evaluation: Manifest) -> Figures:
     folder = store.path(evaluation.ref)
     intervals = read_intervals(folder) if (folder / INTERVALS_FILE).is_file() else {}
-    return Figures(evaluation.version, read_metrics(folder), intervals)
+    return Figures(evaluation.version, read_metrics(folder), intervals, read_chance(folder))

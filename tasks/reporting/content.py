@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
-from data_specs.evaluation_files import read_differences, read_intervals, read_metrics
+from data_specs.evaluation_files import read_chance, read_differences, read_intervals, read_metrics
 from data_specs.figures import Difference, Interval
 from data_specs.gallery import Gallery
 from data_specs.metrics import GROUPS, METRICS, PREFERENCES, ZERO_SHOT, Metric, find_metric, shown_p
@@ -14,6 +14,7 @@ from tasks.reporting.experiment_section import ExperimentSection, experiment_sec
 from tasks.reporting.gallery_section import GallerySection, gallery_section
 from tasks.reporting.sources import GALLERY_FILE, ShownFigure, Sources, TagFigures, read_tags
 from tasks.tables.cells import measured_in
+from tasks.tables.verdict import edit_sizes, run_verdict
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,12 @@ class ShownDifference:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One line of the table: a figure for each model, and points against the original for all but the first."""
+    """One line of the table: a figure for each model, points against the original for all but the first, and chance."""
 
     metric: Metric
     figures: list[ShownFigure]
     differences: list[ShownDifference]
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class TagTable:
     models: list[str]
     metrics: Sequence[Metric]
     rows: list[TagRow]
+    chance: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def build_report(name: str, sources: Sources) -> Report:
     names = [metric for metric in METRICS if metric in first]
     intervals = {model: read_intervals(sources.evaluations[model]) for model in metrics}
     differences = {model: read_differences(path) for model, path in sources.differences.items()}
-    rows = [_row(metric, metrics, intervals, differences) for metric in names]
+    chance = read_chance(next(iter(sources.evaluations.values())))
+    rows = [_row(metric, metrics, intervals, differences, chance) for metric in names]
     shown = {ZERO_SHOT, *PREFERENCES, *GROUPS}
     return Report(
         name=name,
@@ -110,9 +114,9 @@ def build_report(name: str, sources: Sources) -> Report:
         n_pairs=int(first["n_pairs"]),
         rows=rows,
         bars=[row for row in rows if row.metric.name in shown],
-        tags=_tag_table(list(metrics), sources),
+        tags=_tag_table(list(metrics), sources, chance),
         layers=[_layer(row) for row in pq.read_table(sources.summary).to_pylist()],
-        verdict=verdict(metrics),
+        verdict=_verdict(differences, chance, sources),
         versions=dict(sources.versions),
         units=measured_in(names),
         experiments=[experiment_section(path, kind) for kind, path in sources.experiments.items()],
@@ -122,28 +126,19 @@ def build_report(name: str, sources: Sources) -> Report:
     )
 
 
-def verdict(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What the numbers say, in sentences that follow from them alone."""
-    if "edited" not in metrics or "original" not in metrics:
+def _verdict(
+    differences: Mapping[str, Mapping[str, Difference]], chance: Mapping[str, float], sources: Sources
+) -> list[str]:
+    """Of the second model, which is the edited one."""
+    edited = next(iter(differences), None)
+    if edited is None:
         return []
-    original, edited = metrics["original"], metrics["edited"]
-    sentences = [
-        f"All four choices of a pair are safe (GS) in {original['GS']:.1f} % of pairs before the edit and in"
-        f" {edited['GS']:.1f} % after it ({edited['GS'] - original['GS']:+.1f} points)."
-    ]
-    if "random_control" in metrics:
-        control = metrics["random_control"]
-        lead = edited["GS"] - control["GS"]
-        sentences.append(
-            f"The same edit of as many randomly drawn weights of the same layers gives {control['GS']:.1f} %: the edited"
-            f" model is {abs(lead):.1f} points {'above' if lead > 0 else 'below'} that control."
-        )
-    if ZERO_SHOT in original:
-        change = edited[ZERO_SHOT] - original[ZERO_SHOT]
-        sentences.append(
-            f"Zero-shot accuracy goes from {original[ZERO_SHOT]:.1f} % to {edited[ZERO_SHOT]:.1f} % ({change:+.1f} points)."
-        )
-    return sentences
+    return run_verdict(
+        differences[edited],
+        chance=chance,
+        sizes=edit_sizes(sources.edit) if sources.edit else (),
+        lead=read_differences(sources.lead) if sources.lead else None,
+    )
 
 
 def _row(
@@ -151,13 +146,14 @@ def _row(
     metrics: Mapping[str, Mapping[str, float]],
     intervals: Mapping[str, Mapping[str, Interval]],
     differences: Mapping[str, Mapping[str, Difference]],
+    chance: Mapping[str, float],
 ) -> MetricRow:
     figures = [ShownFigure(values[metric], intervals[model].get(metric)) for model, values in metrics.items()]
     changes = [
         _shown_difference(metric, figure.value - figures[0].value, differences.get(model, {}).get(metric))
         for model, figure in zip(metrics, figures, strict=True)
     ]
-    return MetricRow(find_metric(metric), figures, changes[1:])
+    return MetricRow(find_metric(metric), figures, changes[1:], chance.get(metric))
 
 
 def _shown_difference(metric: str, value: float, found: Difference | None) -> ShownDifference:
@@ -167,7 +163,7 @@ def _shown_difference(metric: str, value: float, found: Difference | None) -> Sh
     return ShownDifference(value, gain, (found.low, found.high), None if found.p is None else shown_p(found.p))
 
 
-def _tag_table(models: list[str], sources: Sources) -> TagTable:
+def _tag_table(models: list[str], sources: Sources, chance: Mapping[str, float]) -> TagTable:
     # Further models would make the table unreadable; their figures lie in their evaluations.
     compared = [models[0], "edited"] if "edited" in models[1:] else models[:2]
     tables = [{row.tag: row for row in read_tags(sources.evaluations[model])} for model in compared]
@@ -183,7 +179,8 @@ def _tag_table(models: list[str], sources: Sources) -> TagTable:
         return [found.get(metric.name) for metric in shown]
 
     rows = [TagRow(row.tag, row.n_pairs, [figures(table, row.tag) for table in tables]) for row in listed]
-    return TagTable([_display(model) for model in compared], shown, rows)
+    levels = [metric.shown(chance[metric.name]) if metric.name in chance else "" for metric in shown]
+    return TagTable([_display(model) for model in compared], shown, rows, levels if chance else ())
 
 
 def _display(model: str) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from data_specs.experiment import Experiment, Kind, Role, Row
+from data_specs.experiment import Experiment, Kind, Role
 from data_specs.experiment_files import experiment_file, read_experiment
-from data_specs.metrics import ZERO_SHOT, find_metric
+from data_specs.metrics import find_metric
 from data_specs.reading import needed
-from tasks.tables.cells import NOT_MEASURED, Cell, cell, notes
+from tasks.tables.cells import NOT_MEASURED, Cell, cell, chance_cells, notes
+from tasks.tables.experiment_verdict import encoders_of, experiment_verdict
 from tasks.tables.kinds import KINDS, PANELS
 
 
@@ -38,7 +39,8 @@ class ExperimentSection:
     columns: list[str]
     rows: list[ShownRow]
     notes: list[str]
-    verdict: str = ""
+    verdict: Sequence[str] = ()
+    chance: Sequence[str] = ()
     figure: str = ""
 
 
@@ -61,13 +63,17 @@ def experiment_section(artifact: Path, kind: Kind) -> ExperimentSection:
         for position, row in enumerate(experiment.rows)
     ]
     shown = KINDS[kind]
-    return ExperimentSection(kind, shown.section, shown.label, ("model",), experiment.columns, rows, found)
+    told = experiment_verdict(experiment)
+    level = chance_cells(experiment, experiment.columns) if experiment.chance else ()
+    return ExperimentSection(
+        kind, shown.section, shown.label, ("model",), experiment.columns, rows, found, told, chance=level
+    )
 
 
 def _sweep_section(sweep: Experiment, figure: bytes) -> ExperimentSection:
     # The figure goes in as a picture, not as markup: its style rules and ids would act on the page.
     columns = [metric for metric in PANELS if metric in sweep.original]
-    told = f"{len(sweep.points)} edits of the {_encoders(sweep)}, measured on {sweep.n_pairs:,} pairs. Dashed: the original."
+    told = f"{len(sweep.points)} edits of the {encoders_of(sweep)}, measured on {sweep.n_pairs:,} pairs. Dashed: the original; dotted: chance."
     if sweep.chosen is not None:
         told += " Star: the chosen point, which was chosen by its figures on these same pairs; expect a little less on others."
     rows = []
@@ -88,23 +94,9 @@ def _sweep_section(sweep: Experiment, figure: bytes) -> ExperimentSection:
         columns=columns,
         rows=rows,
         notes=[told],
-        verdict=sweep_verdict(sweep),
+        verdict=experiment_verdict(sweep),
+        chance=chance_cells(sweep, columns) if sweep.chance else (),
         figure="data:image/svg+xml;base64," + base64.b64encode(figure).decode("ascii"),
-    )
-
-
-def sweep_verdict(sweep: Experiment) -> str:
-    """The chosen point in words, or why there is none."""
-    limits = " and ".join(sweep.limits)
-    if sweep.chosen is None:
-        return f"None of the {len(sweep.points)} points keeps {limits}." if limits else "No point was chosen."
-    point = sweep.points[sweep.chosen]
-    metrics = [metric for metric in ("GS", ZERO_SHOT) if metric in point.values and metric in sweep.original]
-    changes = " and ".join(_change(metric, point, sweep.original) for metric in metrics)
-    kept = f" It has the best GS of the points that keep {limits}." if limits else ""
-    return (
-        f"Chosen: tau {point.at('tau'):g}, alpha {point.at('alpha'):g} ({_encoders(sweep)}), which edits {point.n_selected:,} weights"
-        f"{' and gives ' if changes else ''}{changes}.{kept}"
     )
 
 
@@ -122,15 +114,3 @@ def in_words(value: JsonValue) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
-
-
-def _change(metric: str, point: Row, original: Mapping[str, float]) -> str:
-    value = point.values[metric]
-    interval = point.intervals.get(metric)
-    sure = f", 95 % interval {interval[0]:.1f} to {interval[1]:.1f}" if interval else ""
-    name = "zero-shot accuracy" if metric == ZERO_SHOT else metric
-    return f"{name} {value:.1f} % ({value - original[metric]:+.1f} points{sure})"
-
-
-def _encoders(sweep: Experiment) -> str:
-    return f"{' and '.join(sweep.encoders)} encoder{'s' if len(sweep.encoders) > 1 else ''}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from data_specs.evaluation_files import read_by_tag
 from data_specs.experiment import Kind
 from data_specs.figures import Interval
+from data_specs.manifest import Manifest
 
 GALLERY_FILE = "gallery.json"
 
@@ -38,6 +39,8 @@ class Sources:
     differences: dict[str, Path] = field(default_factory=dict)
     experiments: Mapping[Kind, Path] = field(default_factory=dict)
     gallery: Path | None = None
+    edit: Manifest | None = None
+    lead: Path | None = None  # differences of the second model from its control
 
 
 def read_tags(evaluation: Path) -> list[TagFigures]:

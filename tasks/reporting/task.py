@@ -37,7 +37,8 @@ class Reported:
     """The artifacts that a report shows: evaluations by model, the original first, and what else there is.
 
     `differences` from the original, by model, add intervals and tests to the table; experiments
-    and a gallery each add a section.
+    and a gallery each add a section. `edit` is of the second model, and `lead` how that differs from its
+    control.
     """
 
     evaluations: Mapping[str, ArtifactRef]
@@ -45,12 +46,15 @@ class Reported:
     differences: Mapping[str, ArtifactRef] = field(default_factory=dict)
     experiments: Sequence[ArtifactRef] = ()
     gallery: ArtifactRef | None = None
+    edit: ArtifactRef | None = None
+    lead: ArtifactRef | None = None
 
 
 @task(name="write-report")
 def write_report(name: str, reported: Reported, store: Store, context: RunContext) -> Made:
     """Write `report.html` of what a run has made; returns the `report` artifact."""
     evaluations, differences, gallery = reported.evaluations, reported.differences, reported.gallery
+    others = {"gallery": gallery, "edit": reported.edit, "differences.over_control": reported.lead}
     asked = {ref.kind: ref for ref in reported.experiments}
     recipe = Recipe(
         kind="report",
@@ -60,7 +64,7 @@ def write_report(name: str, reported: Reported, store: Store, context: RunContex
             **{f"evaluation.{model}": ref for model, ref in evaluations.items()},
             **{f"differences.{model}": ref for model, ref in differences.items()},
             **asked,
-            **({"gallery": gallery} if gallery else {}),
+            **{role: ref for role, ref in others.items() if ref is not None},
         },
         **coded(write_report),
     )
@@ -73,6 +77,8 @@ def write_report(name: str, reported: Reported, store: Store, context: RunContex
             versions={f"{role} ({item.kind})": item.version for role, item in _inputs(recipe).items()},
             experiments={kind: store.path(asked[kind]) for kind in KINDS if kind in asked},
             gallery=store.path(gallery) if gallery else None,
+            edit=store.manifest(reported.edit) if reported.edit else None,
+            lead=store.path(reported.lead) if reported.lead else None,
         )
         html = render_report(build_report(name, sources))
         (build.folder / REPORT_FILE).write_text(html, encoding="utf-8")

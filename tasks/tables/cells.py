@@ -51,6 +51,12 @@ def cell(experiment: Experiment, position: int, column: str) -> Cell:
     )
 
 
+def chance_cells(experiment: Experiment, columns: Sequence[str]) -> list[str]:
+    """What random answers give, a figure a column; empty where nobody can say."""
+    levels = experiment.chance
+    return [find_metric(name).shown(levels[name]) if name in levels else "" for name in columns]
+
+
 def measured_in(columns: Sequence[str], n_pairs: int | None = None, of: str = "evaluation pairs") -> str:
     """Unit and direction of the figures of a table, in words."""
     metrics = [find_metric(name) for name in columns]

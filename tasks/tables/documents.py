@@ -1,7 +1,7 @@
 """An experiment for people: a table in GitHub's Markdown or in LaTeX, with its title and notes."""
 
 from data_specs.experiment import Experiment, comparison_columns
-from tasks.tables.cells import NOT_MEASURED, Cell, cell, notes
+from tasks.tables.cells import NOT_MEASURED, Cell, cell, chance_cells, notes
 from tasks.tables.escaping import escape_latex, escape_markdown
 from tasks.tables.kinds import KINDS
 
@@ -18,6 +18,8 @@ def experiment_markdown(experiment: Experiment) -> str:
     for position in range(len(experiment.rows)):
         figures = [_markdown_cell(experiment, cell(experiment, position, column)) for column in columns]
         lines.append(_markdown_row([*map(escape_markdown, _head(experiment, position)), *figures]))
+        if not position and experiment.chance:
+            lines.append(_markdown_row(["chance", *[""] * (len(head) - 1), *chance_cells(experiment, columns)]))
     return "\n".join([*lines, "", *(f"{escape_markdown(note)}  " for note in notes(experiment)), ""])
 
 
@@ -42,6 +44,8 @@ def experiment_latex(experiment: Experiment) -> str:
             # Only the cell's first letter could be taken for an option of the line's end before it.
             below = [rf"{{\tiny {item.interval}}}" if item.interval else "" for item in cells]
             lines.append(_latex_row([*[""] * len(head), *below]))
+        if not position and experiment.chance:
+            lines.append(_latex_row(["chance", *[""] * (len(head) - 1), *chance_cells(experiment, columns)]))
     return "\n".join([*lines, r"\hline", r"\end{tabular}", r"\end{table*}", ""])
 
 

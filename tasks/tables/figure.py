@@ -42,6 +42,7 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+_CHANCE: dict[str, Any] = {"color": "#b3261e", "linestyle": ":", "linewidth": 1.2}
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -104,6 +105,8 @@ def _subtitle(sweep: Experiment) -> str:
 
 def _draw_panel(cell: Axes, sweep: Experiment, metric: str, alphas: Sequence[float]) -> None:
     cell.axhline(sweep.original[metric], color=_DIM, linestyle=(0, (5, 3)), linewidth=1.2, zorder=1)
+    if metric in sweep.chance:
+        cell.axhline(sweep.chance[metric], **_CHANCE, zorder=1)
     for number, alpha in enumerate(alphas):
         points = [point for point in sweep.points if point.at("alpha") == alpha and metric in point.values]
         points.sort(key=lambda point: point.at("tau"))
@@ -161,6 +164,8 @@ def _star() -> dict[str, Any]:
 def _draw_legend(figure: Figure, sweep: Experiment, alphas: Sequence[float]) -> None:
     handles = [Line2D([], [], **_line(number), label=f"alpha {alpha:g}") for number, alpha in enumerate(alphas)]
     handles.append(Line2D([], [], color=_DIM, linestyle=(0, (5, 3)), linewidth=1.2, label="original"))
+    if sweep.chance:
+        handles.append(Line2D([], [], **_CHANCE, label="chance"))
     if sweep.chosen is not None:
         handles.append(Line2D([], [], **_star(), label="chosen"))
     fitting = int(figure.get_figwidth() / _LEGEND_ENTRY_INCHES)

@@ -6,8 +6,8 @@ from data_specs.ablation import AXES
 from data_specs.experiment import Kind
 from data_specs.metrics import ZERO_SHOT
 
-# Of a sweep's figure and of its table in the report, as in the paper's figure 5.
-PANELS: tuple[str, ...] = ("Vs-Ts", "Txt_s", "Img_s", "GS", ZERO_SHOT)
+# Of a sweep's figure and of its table in the report, as in the paper's figure 5, and PS, beside which GS must be read.
+PANELS: tuple[str, ...] = ("Vs-Ts", "Txt_s", "Img_s", "PS", "GS", ZERO_SHOT)
 POINT_SUFFIXES = ("", "_low", "_high", "_difference")
 
 

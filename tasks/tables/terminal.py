@@ -10,7 +10,7 @@ from rich.text import Text
 
 from data_specs.experiment import Experiment
 from data_specs.metrics import find_metric
-from tasks.tables.cells import Cell, cell, measured_in, notes
+from tasks.tables.cells import Cell, cell, chance_cells, measured_in, notes
 from tasks.tables.kinds import KINDS
 
 WIDTH = 100
@@ -75,6 +75,10 @@ def _points_table(experiment: Experiment, width: int) -> Table:
         table.add_column("method", overflow="fold")
     for name in columns:
         table.add_column(Text(name), justify="right", no_wrap=True, min_width=None if is_sweep else max(5, len(name)))
+
+    def at_top(position: int) -> bool:
+        return position == 0 and bool(experiment.chance)
+
     for position, row in enumerate(experiment.rows):
         chosen = is_sweep and position > 0 and position - 1 == experiment.chosen
         following = experiment.rows[position + 1 : position + 2]
@@ -85,7 +89,12 @@ def _points_table(experiment: Experiment, width: int) -> Table:
         if is_sweep and position:
             star = "★ " if chosen else ""
             head = [f"{star}{row.at('tau'):g}", f"{row.at('alpha'):g}", f"{row.n_selected or 0:,}"]
-        table.add_row(*map(Text, head), *cells, style="bold" if chosen else "", end_section=apart)
+        table.add_row(
+            *map(Text, head), *cells, style="bold" if chosen else "", end_section=apart and not at_top(position)
+        )
+        if at_top(position):
+            blanks = [""] * (len(head) - 1)
+            table.add_row("chance", *blanks, *chance_cells(experiment, columns), style="dim", end_section=True)
     told = [f"left out: {item.label}: {item.reason}" for item in experiment.left_out]
     if experiment.limits:
         found = "★ keeps" if experiment.chosen is not None else "no point keeps"
@@ -106,6 +115,8 @@ def _point_cell(item: Cell, with_difference: bool, width: int) -> Text:
 def _blocks(experiment: Experiment, width: int) -> list[list[int]]:
     """Positions of the rows in each block; the first row stands in all of them."""
     names = max(len(column) for column in ["metric", *experiment.columns]) + _GAP
+    if experiment.chance:
+        names += len("chance") + _GAP
     widths = [_width(experiment, position) + _GAP for position in range(len(experiment.rows))]
     blocks: list[list[int]] = [[0]]
     for position in range(1, len(experiment.rows)):
@@ -144,8 +155,11 @@ def _block(experiment: Experiment, positions: Sequence[int]) -> Table:
         row, width = experiment.rows[position], _width(experiment, position)
         header = Text(_header(row.name, width), style=_ROLE_STYLES[row.role])
         table.add_column(header, justify="right", min_width=width, overflow="fold")
-    for column in experiment.columns:
-        table.add_row(Text(column), *(_text(cell(experiment, position, column)) for position in positions))
+    if experiment.chance:
+        table.add_column("chance", justify="right", style="dim")
+    for column, level in zip(experiment.columns, chance_cells(experiment, experiment.columns), strict=True):
+        cells = [_text(cell(experiment, position, column)) for position in positions]
+        table.add_row(Text(column), *cells, *([level] if experiment.chance else []))
     return table
 
 
@@ -171,6 +185,8 @@ def _model_block(experiment: Experiment, columns: Sequence[str]) -> Table:
     for position, row in enumerate(experiment.rows):
         cells = [_text(cell(experiment, position, column), with_interval=False) for column in columns]
         table.add_row(Text(row.name, style=_ROLE_STYLES[row.role]), *cells)
+        if not position and experiment.chance:
+            table.add_row("chance", *chance_cells(experiment, columns), style="dim")
     return table
 
 

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data_specs.experiment import holm_adjusted
+from data_specs.families import encoder_of
 from data_specs.figures import Difference
+from data_specs.manifest import Manifest
 from data_specs.metrics import METRICS, Metric, find_metric, shown_p
+from data_specs.run_config import ENCODERS
 
 HEADLINE = "GS"
 # Beside which the headline must be read: a model that answers at random raises it, and loses this.
@@ -52,8 +55,29 @@ def run_verdict(
     found += _damage(change, sure, chance)
     found.append(_cost(change, sure))
     if lead is not None and HEADLINE in lead:
-        found.append(_against_control(lead[HEADLINE]))
+        found.append(f"It {against_control(lead[HEADLINE])}")
     return found
+
+
+def edit_sizes(edit: Manifest) -> list[EditSize]:
+    """How much an `edit` artifact changes, by encoder."""
+    sizes = []
+    layers = edit.counts.get("layers", {})
+    for encoder in ENCODERS:
+        own = [counts for layer, counts in layers.items() if encoder_of(layer) == encoder]
+        chosen = edit.recipe.settings.get(encoder)
+        alpha = chosen.get("alpha") if isinstance(chosen, dict) else None
+        if own:
+            sizes.append(
+                EditSize(
+                    encoder,
+                    sum(counts["n_selected"] for counts in own),
+                    sum(counts["n_weights"] for counts in own),
+                    len(own),
+                    float(alpha) if isinstance(alpha, int | float) else None,
+                )
+            )
+    return sizes
 
 
 def surely_changed(change: Mapping[str, Difference]) -> set[str]:
@@ -105,12 +129,17 @@ def _headline(row: Difference, sure: bool, chance: Mapping[str, float]) -> str:
 def _damage(change: Mapping[str, Difference], sure: set[str], chance: Mapping[str, float]) -> list[str]:
     if not is_damage(change, sure, chance):
         return []
-    row, metric = change[SAFE_SIDE], find_metric(SAFE_SIDE)
-    return [
-        f"This is damage, not safety: {SAFE_SIDE} ({metric.meaning}) fell from {metric.shown(row.first)} to"
-        f" {metric.shown(row.second)} %, towards the {metric.shown(chance[SAFE_SIDE])} % of random answers, and random answers"
-        f" alone would raise {HEADLINE}."
-    ]
+    row = change[SAFE_SIDE]
+    return [damage_sentence(row.first, row.second, chance[SAFE_SIDE])]
+
+
+def damage_sentence(before: float, after: float, chance: float) -> str:
+    """What a rise of the headline is worth that goes with a fall of the safe side."""
+    metric = find_metric(SAFE_SIDE)
+    return (
+        f"This is damage, not safety: {SAFE_SIDE} ({metric.meaning}) fell from {metric.shown(before)} to {metric.shown(after)} %,"
+        f" towards the {metric.shown(chance)} % of random answers, which raise {HEADLINE} by themselves."
+    )
 
 
 def _cost(change: Mapping[str, Difference], sure: set[str]) -> str:
@@ -123,11 +152,11 @@ def _cost(change: Mapping[str, Difference], sure: set[str]) -> str:
     return f"What it cost: {listed} surely fell ({over})."
 
 
-def _against_control(row: Difference) -> str:
-    gain, points = _gain(row), _points(row)
-    if row.p is not None and row.p < SURE:
-        return f"It {'beats' if gain > 0 else 'is beaten by'} its control, as many weights drawn at random: {row.metric} {points}."
-    return f"It does not surely beat its control, as many weights drawn at random: {row.metric} {points}."
+def against_control(lead: Difference) -> str:
+    """Whether a model beats its control, by the difference between them; the sentence lacks its subject."""
+    sure = lead.p is not None and lead.p < SURE
+    what = ("beats" if _gain(lead) > 0 else "is beaten by") if sure else "does not surely beat"
+    return f"{what} its control, as many weights drawn at random: {lead.metric} {_points(lead)}."
 
 
 def _gain(row: Difference) -> float:

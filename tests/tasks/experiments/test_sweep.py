@@ -211,10 +211,11 @@ def test_the_lines_of_the_figure_are_the_sweep_s_figures():
         "Vs-Ts, R@1",
         "Txt_s",
         "Img_s",
+        "PS",
         "GS",
         "zero-shot accuracy",
     ]
-    for cell, metric in zip(panels, ("Vs-Ts", "Txt_s", "Img_s", "GS", "zero_shot"), strict=True):
+    for cell, metric in zip(panels, ("Vs-Ts", "Txt_s", "Img_s", "PS", "GS", "zero_shot"), strict=True):
         original, *alphas, star = cell.get_lines()
         assert set(original.get_ydata()) == {sweep.original[metric]}
         for alpha, line in zip((-1.0, 0.0), alphas, strict=True):

@@ -11,9 +11,9 @@ from data_specs.metrics import metric_names
 from tasks.evaluation.task import compare_evaluations
 from tasks.lineage.store import Store
 from tasks.reporting import html
-from tasks.reporting.content import verdict
-from tasks.reporting.experiment_section import in_words, sweep_verdict
+from tasks.reporting.experiment_section import in_words
 from tasks.reporting.task import Reported, write_report
+from tasks.tables.experiment_verdict import sweep_verdict
 from tests.cases.evaluations import evaluated
 from tests.cases.report_cases import (
     COLUMNS,
@@ -49,14 +49,15 @@ def test_each_figure_stands_with_its_interval(full, page):
     rows = {row[0]: row for row in page.table("Metrics")}
     for name in ["zero_shot", *metric_names()]:
         values = [metrics[model][name] for model in MODELS]
-        assert rows[name][1:4] == [f"{value:.2f}[{value - 1.5:.1f}, {value + 1.5:.1f}]" for value in values]
-        assert rows[name][4:6] == [f"{value - values[0]:+.2f}" for value in values[1:]]
-    assert rows["metric"][1:6] == [
+        assert rows[name][1:3] == [f"{value - values[0]:+.2f}" for value in values[1:]]
+        assert rows[name][3:6] == [f"{value:.2f}[{value - 1.5:.1f}, {value + 1.5:.1f}]" for value in values]
+    assert rows["metric"][1:7] == [
+        "edited − original",
+        "random control − original",
         "original",
         "edited",
         "random control",
-        "edited − original",
-        "random control − original",
+        "chance",
     ]
 
 
@@ -142,15 +143,15 @@ def test_a_report_reads_evaluations_as_the_pipeline_writes_them(tmp_path, store)
     reported = Reported(evaluations, put_scores(store), {"edited": changed.ref})
     page = Page(text_of(write_report.fn("real", reported, store, CONTEXT)))
     rows = {row[0]: row for row in page.table("Metrics")}
-    for at, item in enumerate(made.values(), start=1):
+    for at, item in enumerate(made.values(), start=2):
         intervals = json.loads((item.path / "intervals.json").read_text())
         for name in ("zero_shot", *metric_names()):
             low, high = intervals[name]
-            assert rows[name][at] == f"{metrics[list(made)[at - 1]][name]:.2f}[{low:.1f}, {high:.1f}]"
+            assert rows[name][at] == f"{metrics[list(made)[at - 2]][name]:.2f}[{low:.1f}, {high:.1f}]"
     for name, change in read_differences(changed.path).items():
         if name in ("zero_shot", *metric_names()):
             p = "" if change.p is None else f", p {'<0.001' if change.p < 0.001 else f'{change.p:.3f}'}"
-            assert rows[name][3] == f"{change.difference:+.2f}[{change.low:+.1f}, {change.high:+.1f}]{p}"
+            assert rows[name][1] == f"{change.difference:+.2f}[{change.low:+.1f}, {change.high:+.1f}]{p}"
     tags = {row[0]: row for row in page.table("SafeGround per tag") if len(row) == 8}
     assert {"hate", "war", "no tag"} <= set(tags)
     found = pq.read_table(made["original"].path / "by_tag.parquet").to_pylist()
@@ -191,16 +192,3 @@ def test_settings_are_told_in_words():
     )
     assert told == "text (scorer uwm, tau 0.98, weight_by_magnitude yes), seed 0, layers a + b"
     assert in_words({"vision": None, "empty": {}}) == "vision none, empty ()"
-
-
-def test_the_verdict_follows_from_the_metrics():
-    metrics = {
-        "original": {"GS": 8.0, "zero_shot": 50.0},
-        "edited": {"GS": 12.5, "zero_shot": 49.0},
-        "random_control": {"GS": 13.0},
-    }
-    first, second, third = verdict(metrics)
-    assert "8.0 % of pairs before the edit and in 12.5 % after it (+4.5 points)" in first
-    assert "gives 13.0 %: the edited model is 0.5 points below that control" in second
-    assert third == "Zero-shot accuracy goes from 50.0 % to 49.0 % (-1.0 points)."
-    assert verdict({"original": metrics["original"]}) == []

@@ -1,0 +1,146 @@
+"""What an experiment says, in sentences: which model is best, what it cost, whether chance does as well."""
+
+from collections.abc import Mapping
+
+from data_specs.experiment import Experiment, Row
+from data_specs.metrics import ZERO_SHOT, find_metric
+from tasks.tables.verdict import HEADLINE, SAFE_SIDE, SURE, against_control, damage_sentence
+
+_RANDOM = "random"  # the scorer that looks at nothing
+
+
+def experiment_verdict(experiment: Experiment) -> list[str]:
+    """Sentences on a comparison, a sweep or an ablation, the most important first."""
+    if experiment.kind == "comparison":
+        return _comparison_verdict(experiment)
+    if experiment.kind == "sweep":
+        return [sweep_verdict(experiment), *_damage_of_chosen(experiment)]
+    return _ablation_verdict(experiment)
+
+
+def sweep_verdict(sweep: Experiment) -> str:
+    """The chosen point in words, or why there is none."""
+    limits = " and ".join(sweep.limits)
+    if sweep.chosen is None:
+        return f"None of the {len(sweep.points)} points keeps {limits}." if limits else "No point was chosen."
+    point = sweep.points[sweep.chosen]
+    metrics = [name for name in (HEADLINE, SAFE_SIDE, ZERO_SHOT) if name in point.values and name in sweep.original]
+    changes = " and ".join(_change(metric, point, sweep) for metric in metrics)
+    kept = f" It has the best {HEADLINE} of the points that keep {limits}." if limits else ""
+    return (
+        f"Chosen: tau {point.at('tau'):g}, alpha {point.at('alpha'):g} ({encoders_of(sweep)}), which edits {point.n_selected:,} weights"
+        f"{' and gives ' if changes else ''}{changes}.{kept}"
+    )
+
+
+def encoders_of(sweep: Experiment) -> str:
+    """Whose settings a sweep changes, in words."""
+    return f"{' and '.join(sweep.encoders)} encoder{'s' if len(sweep.encoders) > 1 else ''}"
+
+
+def _comparison_verdict(experiment: Experiment) -> list[str]:
+    adjusted = experiment.adjusted_p_values
+    told = []
+    for position, row in enumerate(experiment.rows):
+        if row.role != "method":
+            continue
+        sure = {name for name in experiment.columns if adjusted.get((position, name), 1.0) < SURE}
+        sure |= _apart_from_original(experiment, row)
+        told.append(_method_sentence(experiment, row, sure))
+        told += _damage(experiment, row, sure)
+        if row.lead is not None:
+            told.append(f"{row.name} {against_control(row.lead)}")
+    return told
+
+
+def _method_sentence(experiment: Experiment, row: Row, sure: set[str]) -> str:
+    fallen = {name: change for name in sure if (change := _gain(experiment, row, name)) < 0 and name != HEADLINE}
+    ordered = sorted(fallen, key=lambda name: fallen[name])
+    cost = ", ".join(f"{name} {_points(experiment, row, name)}" for name in ordered)
+    what = f"it cost {cost}" if cost else "no figure surely fell"
+    if HEADLINE not in row.values or HEADLINE not in experiment.original:
+        return f"{row.name}: {what}."
+    certainty = "" if HEADLINE in sure else ", not surely"
+    lead = "safety fell: " if HEADLINE in sure and _gain(experiment, row, HEADLINE) < 0 else ""
+    return f"{row.name}: {lead}{_change(HEADLINE, row, experiment)}{certainty}; {what}."
+
+
+def _damage_of_chosen(sweep: Experiment) -> list[str]:
+    if sweep.chosen is None:
+        return []
+    point = sweep.points[sweep.chosen]
+    return _damage(sweep, point, _apart_from_original(sweep, point))
+
+
+def _ablation_verdict(experiment: Experiment) -> list[str]:
+    rows = [row for row in experiment.points if HEADLINE in row.values]
+    drawn = [row for row in rows if _is_random(row)]
+    chosen = [row for row in rows if not _is_random(row)]
+    if not chosen:
+        return []
+    metric = find_metric(HEADLINE)
+    best = max(chosen, key=lambda row: metric.gain(row.values[HEADLINE]))
+    told = [
+        f"The best {HEADLINE} of {len(chosen)} ways to edit is that of {best.name}: {_change(HEADLINE, best, experiment)}. It was"
+        " picked by that figure on these pairs; expect less on others."
+    ]
+    told += _damage(experiment, best, _apart_from_original(experiment, best))
+    if drawn:
+        luck = max(drawn, key=lambda row: metric.gain(row.values[HEADLINE]))
+        apart = metric.gain(best.values[HEADLINE] - luck.values[HEADLINE])
+        beaten = [row.name for row in chosen if metric.gain(row.values[HEADLINE] - luck.values[HEADLINE]) <= 0]
+        if apart <= 0:
+            told.append(
+                f"A random control does as well or better: {luck.name} has {HEADLINE} {metric.shown(luck.values[HEADLINE])} %, so"
+                " choosing weights by their score gained nothing here."
+            )
+        elif beaten:
+            told.append(
+                f"The random control {luck.name} ({HEADLINE} {metric.shown(luck.values[HEADLINE])} %) does as well as or better"
+                f" than {len(beaten)} of them: {', '.join(beaten)}."
+            )
+        else:
+            told.append(f"All are above the random control {luck.name} ({metric.shown(luck.values[HEADLINE])} %).")
+    return told
+
+
+def _is_random(row: Row) -> bool:
+    if "scorer" in row.axes:
+        return row.axes["scorer"] == _RANDOM
+    scorers = [part.get("scorer") for part in row.settings.values() if isinstance(part, Mapping)]
+    return bool(scorers) and all(scorer == _RANDOM for scorer in scorers)
+
+
+def _apart_from_original(experiment: Experiment, row: Row) -> set[str]:
+    """Figures without a test whose interval leaves out the original's figure."""
+    return {
+        name
+        for name, (low, high) in row.intervals.items()
+        if name in experiment.original and name not in row.p_values and not low <= experiment.original[name] <= high
+    }
+
+
+def _damage(experiment: Experiment, row: Row, sure: set[str]) -> list[str]:
+    if not (HEADLINE in sure and SAFE_SIDE in sure and SAFE_SIDE in experiment.chance):
+        return []
+    level, before = experiment.chance[SAFE_SIDE], experiment.original[SAFE_SIDE]
+    falls_to_chance = _gain(experiment, row, SAFE_SIDE) < 0 < find_metric(SAFE_SIDE).gain(before - level)
+    if not (_gain(experiment, row, HEADLINE) > 0 and falls_to_chance):
+        return []
+    return [f"{row.name}: {damage_sentence(before, row.values[SAFE_SIDE], level)}"]
+
+
+def _gain(experiment: Experiment, row: Row, name: str) -> float:
+    return find_metric(name).gain(experiment.difference(row, name) or 0.0)
+
+
+def _points(experiment: Experiment, row: Row, name: str) -> str:
+    return find_metric(name).shown(experiment.difference(row, name) or 0.0, sign="+")
+
+
+def _change(name: str, row: Row, experiment: Experiment) -> str:
+    metric, interval = find_metric(name), row.intervals.get(name)
+    sure = f", 95 % interval {metric.shown(interval[0])} to {metric.shown(interval[1])}" if interval else ""
+    at_random = f", random answers {metric.shown(experiment.chance[name])}" if name in experiment.chance else ""
+    words = "zero-shot accuracy" if name == ZERO_SHOT else name
+    return f"{words} {metric.shown(row.values[name])} % ({_points(experiment, row, name)} points{sure}{at_random})"
