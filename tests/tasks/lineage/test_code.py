@@ -130,7 +130,7 @@ CHANGES = {
     "the store": ("tasks/lineage/store.py", '_LOCKS = ".locks"', '_LOCKS = ".lock"', set()),
     "how shards are fetched": ("tasks/shards/location.py", ".part", ".partial", set()),
     "the export": ("tasks/exporting/folder.py", 'CARD = "README.md"', 'CARD = "CARD.md"', set()),
-    "retries of a task": ("tasks/extraction/task.py", "retries=2", "retries=3", set()),
+    "retries of a task": ("tasks/extraction/task.py", "tried_again=True", "tried_again=False", set()),
 }
 
 
