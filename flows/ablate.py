@@ -7,7 +7,7 @@ from data_specs.experiment import ORIGINAL, LeftOut
 from data_specs.run_config import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
-from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
@@ -52,6 +52,7 @@ def steps_of_ablate(session: Session, plan: AblationPlan) -> None:
 
 def _measure_points(session: Session, plan: AblationPlan) -> tuple[list[MeasuredModel], list[LeftOut]]:
     sets = EvaluationSets(session)
+    overlap_of(session, [point.method for point in plan.points])
     for point in plan.points:
         require_inputs(session, point.method)
     measured, left_out = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))], list(plan.left_out)

@@ -17,6 +17,7 @@ from flows.measure import (
     difference_of,
     measure_edit,
     measure_original,
+    overlap_of,
     selected_edit,
 )
 from flows.parameters import Config
@@ -83,6 +84,7 @@ def steps_of_compare(sessions: Sequence[Session], controls: Controls) -> None:
 def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -> tuple[list[MeasuredModel], list[Row]]:
     """The original, a run's methods and their controls, measured; and the paper's rows that belong beside them."""
     config, sets = session.config, EvaluationSets(session)
+    overlap_of(session, [*_methods(config).values()])
     original = measure_original(session, sets)
     models = [MeasuredModel(f"{prefix}{ORIGINAL}", ORIGINAL, original)]
     drawn: list[MeasuredModel] = []

@@ -4,7 +4,7 @@ from data_specs.run_config import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model
-from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
@@ -39,6 +39,7 @@ def steps_of_edit(session: Session) -> None:
     """Score, edit and measure: `scores`, `edit`, `model`, `evaluation.original` and `evaluation.edited`."""
     # The evaluation set is checked before hours go into calibration.
     sets = EvaluationSets(session)
+    overlap_of(session, [session.config])
     edit = selected_edit(session, scores_of(session))
     write_model(session, edit, "model")
     measure_original(session, sets)

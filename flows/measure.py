@@ -1,8 +1,17 @@
 """Measuring models: embeddings, evaluation, and the difference from the original."""
 
+from collections.abc import Sequence
+
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef
-from data_specs.run_config import ENCODERS, Encoder, RunConfig
+from data_specs.run_config import (
+    ACTIVATION_SCORERS,
+    ENCODERS,
+    GRADIENT_SCORERS,
+    Encoder,
+    MethodConfig,
+    RunConfig,
+)
 from data_specs.samples import CLASS_SUFFIX
 from data_specs.shard_patterns import literal_pattern
 from flows.scores import labelled
@@ -12,6 +21,7 @@ from tasks.encoders.loading import LoadedModel
 from tasks.evaluation.task import LabelledSet, compare_evaluations, embed_classes, evaluate_model
 from tasks.evaluation.zero_shot import DataSet, open_data_set
 from tasks.manipulation.task import draw_control, select_weights
+from tasks.overlap.task import find_overlap
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import plan_reading
 
@@ -49,6 +59,16 @@ def measure(
             measured, embeddings, labelled_sets, session.store, session.context, seed=session.config.seed
         )
         return session.keep_measured(name, made)
+
+
+def overlap_of(session: Session, methods: Sequence[MethodConfig]) -> ArtifactRef | None:
+    """What calibration and evaluation pairs share, kept as `overlap`; None where no method reads calibration data."""
+    scorers = {chosen.scorer for method in methods for chosen in method.edited.values()}
+    if not scorers & {*ACTIVATION_SCORERS, *GRADIENT_SCORERS}:
+        return None
+    calibration, evaluation = session.calibration_shards(), session.shards(session.config.evaluation.shards)
+    with session.timed("overlap"):
+        return session.keep("overlap", find_overlap(calibration, evaluation, session.store, session.context))
 
 
 def measure_original(session: Session, sets: EvaluationSets, name: str = "original") -> ArtifactRef:

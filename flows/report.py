@@ -41,6 +41,7 @@ def report_of(
                 experiments=experiments,
                 gallery=_gallery(session, models) if len(models) > 1 else None,
                 edit=session.kept(labelled("edit", method)) if len(models) > 1 else None,
+                overlap=session.kept("overlap") if session.has("overlap") else None,
                 lead=lead_of(session, [*models.values()][1], control) if control else None,
             ),
             session.store,

@@ -103,6 +103,10 @@ class Session:
         self._made[name] = self._made[kept]
         return self._made[name].ref
 
+    def has(self, name: str) -> bool:
+        """Whether anything is kept under a name."""
+        return name in self._made
+
     def kept(self, name: str) -> ArtifactRef:
         """The reference kept under a name."""
         return self._made[name].ref

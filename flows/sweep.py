@@ -11,7 +11,7 @@ from data_specs.run_config import RunConfig, Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model
-from flows.measure import EvaluationSets, measure_edit, measure_original, selected_edit
+from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
@@ -76,6 +76,7 @@ def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, 
     """The `sweep` artifact over points (tau, alpha); edits and evaluations are kept under the points' names."""
     config = session.config
     sets = EvaluationSets(session)
+    overlap_of(session, [config])
     encoders = swept_encoders(encoder, config)
     asked = {
         name: [(chosen.rule, tau) for tau in dict.fromkeys(tau for tau, _ in points)]

@@ -29,7 +29,7 @@ from data_specs.figures import Difference
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
 from data_specs.wording import printable
-from flows.commands.verdicts import chance_of, verdict_of
+from flows.commands.verdicts import chance_of, verdict_of, warnings_of
 from tasks.lineage.progress import listening
 from tasks.tables.kinds import KINDS
 from tasks.tables.terminal import experiment_table
@@ -213,6 +213,8 @@ def show_result(result: RunResult) -> None:
             output.print(experiment_table(experiment, width=output.width))
     for sentence in verdict_of(result):
         output.print(sentence, markup=False)
+    for sentence in warnings_of(result):
+        output.print(f"warning: {sentence}", markup=False)
     for role, file in _PLACES.items():
         if role in result.artifacts:
             output.print(f"{role:20} {result.artifacts[role].path}/{file}", markup=False)

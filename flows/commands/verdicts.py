@@ -6,6 +6,7 @@ from pathlib import Path
 from data_specs.evaluation_files import read_chance, read_differences
 from data_specs.experiment_files import read_experiment
 from data_specs.manifest import ArtifactRef
+from data_specs.overlap import read_overlap
 from data_specs.run_result import ArtifactPlace, RunResult
 from tasks.lineage.contents import read_manifest
 from tasks.tables.experiment_verdict import experiment_verdict
@@ -30,6 +31,12 @@ def verdict_of(result: RunResult) -> list[str]:
         if kind in places:
             told += experiment_verdict(read_experiment(Path(places[kind].path), kind))
     return told
+
+
+def warnings_of(result: RunResult) -> list[str]:
+    """What calibration and evaluation pairs share, where that is anything."""
+    places = result.artifacts
+    return read_overlap(Path(places["overlap"].path)).sentences if "overlap" in places else []
 
 
 def chance_of(places: Mapping[str, ArtifactPlace]) -> dict[str, float]:

@@ -58,7 +58,7 @@ def model_card(record: ModelRecord, export_format: ExportFormat, tokenizer_inclu
         *_verdict(record),
         _what_was_edited(record),
         _origins(record),
-        ["## Measurements", "", *_measurements(record.measurements)],
+        ["## Measurements", "", *_measurements(record.measurements), *_warnings(record)],
         ["## Intended use", "", _USE],
         ["## Limits", "", _LIMITS],
         ["## How to load it", "", _LOADING[export_format], "", _tokenizer_line(record, tokenizer_included)],
@@ -171,6 +171,11 @@ def _measurements(measurements: list[Measurement]) -> list[str]:
         versions = f"{edited.version[:12]}" + (f" (original: {original.version[:12]})" if original else "")
         lines += ["", f"Data of this evaluation, {versions}:", "", *_data_table(measurement.data)]
     return lines
+
+
+def _warnings(record: ModelRecord) -> list[str]:
+    sentences = record.overlap.sentences if record.overlap else []
+    return [line for sentence in sentences for line in ("", f"**Note:** {escape_markdown(sentence)}")]
 
 
 def _figure(figures: Figures | None, name: str) -> str:

@@ -18,7 +18,9 @@ from data_specs.evaluation_files import (
 from data_specs.families import encoder_of
 from data_specs.figures import Difference
 from data_specs.manifest import ArtifactRef, Manifest
+from data_specs.overlap import Overlap
 from data_specs.run_config import ENCODERS
+from tasks.exporting.overlap import overlap_behind
 from tasks.lineage.digest import canonical_json
 from tasks.lineage.progress import notice
 from tasks.lineage.store import Store
@@ -103,6 +105,7 @@ class ModelRecord:
     encoders: list[EncoderChange]
     calibration: list[DataVersion]
     measurements: list[Measurement]
+    overlap: Overlap | None = None
 
 
 def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
@@ -139,6 +142,7 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
         encoders=_encoder_changes(edit, behind),
         calibration=_data_versions(behind),
         measurements=_measurements(store, {ref, edit_ref}, base),
+        overlap=overlap_behind(store, behind),
     )
 
 

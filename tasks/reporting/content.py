@@ -9,6 +9,7 @@ from data_specs.evaluation_files import read_chance, read_differences, read_inte
 from data_specs.figures import Difference, Interval
 from data_specs.gallery import Gallery
 from data_specs.metrics import GROUPS, METRICS, PREFERENCES, ZERO_SHOT, Metric, find_metric, shown_p
+from data_specs.overlap import read_overlap
 from data_specs.reading import read_spec
 from tasks.reporting.experiment_section import ExperimentSection, experiment_section
 from tasks.reporting.gallery_section import GallerySection, gallery_section
@@ -81,6 +82,7 @@ class Report:
     tags: TagTable
     layers: list[LayerShare]
     verdict: list[str]
+    warnings: list[str]
     versions: dict[str, str]
     units: str
     experiments: list[ExperimentSection]
@@ -117,6 +119,7 @@ def build_report(name: str, sources: Sources) -> Report:
         tags=_tag_table(list(metrics), sources, chance),
         layers=[_layer(row) for row in pq.read_table(sources.summary).to_pylist()],
         verdict=_verdict(differences, chance, sources),
+        warnings=read_overlap(sources.overlap).sentences if sources.overlap else [],
         versions=dict(sources.versions),
         units=measured_in(names),
         experiments=[experiment_section(path, kind) for kind, path in sources.experiments.items()],

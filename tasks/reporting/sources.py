@@ -41,6 +41,7 @@ class Sources:
     gallery: Path | None = None
     edit: Manifest | None = None
     lead: Path | None = None  # differences of the second model from its control
+    overlap: Path | None = None
 
 
 def read_tags(evaluation: Path) -> list[TagFigures]:

@@ -38,7 +38,7 @@ class Reported:
 
     `differences` from the original, by model, add intervals and tests to the table; experiments
     and a gallery each add a section. `edit` is of the second model, and `lead` how that differs from its
-    control.
+    control. `overlap` is what calibration and evaluation pairs share.
     """
 
     evaluations: Mapping[str, ArtifactRef]
@@ -48,6 +48,7 @@ class Reported:
     gallery: ArtifactRef | None = None
     edit: ArtifactRef | None = None
     lead: ArtifactRef | None = None
+    overlap: ArtifactRef | None = None
 
 
 @task(name="write-report")
@@ -55,6 +56,7 @@ def write_report(name: str, reported: Reported, store: Store, context: RunContex
     """Write `report.html` of what a run has made; returns the `report` artifact."""
     evaluations, differences, gallery = reported.evaluations, reported.differences, reported.gallery
     others = {"gallery": gallery, "edit": reported.edit, "differences.over_control": reported.lead}
+    others["overlap"] = reported.overlap
     asked = {ref.kind: ref for ref in reported.experiments}
     recipe = Recipe(
         kind="report",
@@ -79,6 +81,7 @@ def write_report(name: str, reported: Reported, store: Store, context: RunContex
             gallery=store.path(gallery) if gallery else None,
             edit=store.manifest(reported.edit) if reported.edit else None,
             lead=store.path(reported.lead) if reported.lead else None,
+            overlap=store.path(reported.overlap) if reported.overlap else None,
         )
         html = render_report(build_report(name, sources))
         (build.folder / REPORT_FILE).write_text(html, encoding="utf-8")

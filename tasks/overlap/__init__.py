@@ -1,0 +1,1 @@
+"""What calibration and evaluation data share, and what they hold twice."""
