@@ -19,7 +19,7 @@ from tasks.encoders.loading import load_model
 from tasks.extraction.sets import extract_set
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
-from tasks.scoring.task import score_by_activations
+from tasks.scoring.task import CalibrationRows, score_by_activations
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import ShardPlan, plan_reading
 from tests.benchmarks.timing import ratio, seconds
@@ -82,7 +82,8 @@ class _Run:
 
     def score(self, activations: ArtifactRef, store: Store) -> None:
         chosen = self._config.encoder("vision")
-        score_by_activations.fn("vision", chosen, activations, self._loaded, None, store, RunContext())
+        rows = CalibrationRows(activations, None)
+        score_by_activations.fn("vision", chosen, rows, self._loaded, store, RunContext())
 
 
 def _plans(folder: Path, per_shard: int) -> list[ShardPlan]:
