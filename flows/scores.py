@@ -16,8 +16,8 @@ from data_specs.run_config import (
 from flows.session import Session
 from tasks.activations.task import extract_activations
 from tasks.embeddings.task import embed_shards
-from tasks.scoring.gradients.task import score_by_gradients
-from tasks.scoring.task import score_by_activations, score_by_weights, summarise_scores
+from tasks.scoring.gradients.task import EmbeddedCalibration, score_by_gradients
+from tasks.scoring.task import CalibrationRows, score_by_activations, score_by_weights, summarise_scores
 from tasks.shards.plan import ShardPlan, plan_reading
 
 Asked = Mapping[Encoder, Sequence[tuple[Rule, float]]]
@@ -80,24 +80,17 @@ def _layer_scores(
 ) -> ArtifactRef:
     if chosen.scorer in ACTIVATION_SCORERS:
         activations = _activations(session, encoder, chosen, name)
+        rows = CalibrationRows(activations, config.calibration.tags, _first(session, config, encoder))
         with session.timed("scores"):
-            made = score_by_activations(
-                encoder,
-                chosen,
-                activations,
-                session.original(),
-                config.calibration.tags,
-                session.store,
-                session.context,
-                first=_first(session, config, encoder),
-            )
+            made = score_by_activations(encoder, chosen, rows, session.original(), session.store, session.context)
     elif chosen.scorer in GRADIENT_SCORERS:
         embeddings = _calibration_embeddings(session)
         shards = session.calibration_shards()
         plans = {name: plan_reading(shards, name, config.calibration.limit) for name in ENCODERS}
+        pairs = EmbeddedCalibration(embeddings, plans, config.calibration.tags)
         with session.timed(f"gradients.{encoder}"):
             made = score_by_gradients(
-                encoder, chosen, embeddings, plans, session.original(), config, session.store, session.context
+                encoder, chosen, pairs, session.original(), config, session.store, session.context
             )
     else:
         with session.timed("scores"):

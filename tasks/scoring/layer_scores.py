@@ -24,6 +24,11 @@ from tasks.selection.scores_table import SCORES_FILE
 LayerScorer = Callable[[str, Tensor], tuple[Tensor, dict[str, Any]]]
 
 
+def progress_stage(encoder: Encoder) -> str:
+    """Under which progress of an encoder's scores is reported, by layers."""
+    return f"scores.{encoder}"
+
+
 def write_layer_scores(
     build: Build,
     weights: Mapping[str, Tensor],
@@ -32,7 +37,6 @@ def write_layer_scores(
     encoder: Encoder,
     weight_by_magnitude: bool,
     device: torch.device,
-    stage: str,
 ) -> None:
     """Score layer by layer; a layer is a part of the build, so a killed run keeps the finished ones.
 
@@ -43,7 +47,6 @@ def write_layer_scores(
         encoder: whose layers these are.
         weight_by_magnitude: multiply scores by |W|.
         device: where scores are computed.
-        stage: under which progress is reported.
 
     Raises:
         DataError: no pair is left, or a score is NaN or infinite; the layer and pair are named.
@@ -64,7 +67,7 @@ def write_layer_scores(
             write_scores(scores, path)
             build.parts.finish(part, [path], record)
         counts[layer] = record
-        advance(stage)
+        advance(progress_stage(encoder))
     build.counts["layers"] = counts
 
 

@@ -1,6 +1,7 @@
 """Scores as artifacts: one of each encoder's layers, one of both with the summary of what was asked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
 from tasks.scoring.aggregate import LayerStatistics, first_rows
-from tasks.scoring.layer_scores import LayerScorer, aggregate_layer, write_layer_scores
+from tasks.scoring.layer_scores import LayerScorer, aggregate_layer, progress_stage, write_layer_scores
 from tasks.scoring.scorer import ActivationScorer, WeightScorer
 from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
 from tasks.scoring.summary import write_summary
@@ -26,37 +27,41 @@ from tasks.shards.plan import ShardPlan
 SUMMARY = "layer_summary.parquet"
 
 
+@dataclass(frozen=True)
+class CalibrationRows:
+    """Which rows of an `activations` artifact are scored."""
+
+    activations: ArtifactRef
+    tags: Sequence[str] | None  # of these tags only
+    first: Sequence[ShardPlan] | None = None  # the planned samples only, where the artifact holds more
+
+
 @task(name="score-by-activations", task_run_name="score-{encoder}")
 def score_by_activations(
     encoder: Encoder,
     chosen: EncoderConfig,
-    activations: ArtifactRef,
+    rows: CalibrationRows,
     loaded: LoadedModel,
-    tags: list[str] | None,
     store: Store,
     context: RunContext,
-    first: Sequence[ShardPlan] | None = None,
 ) -> Made:
-    """Score one encoder's target layers from statistics; returns the `layer_scores` artifact.
-
-    `first` reads only the planned samples, of an `activations` artifact that holds more.
-    """
+    """Score one encoder's target layers from statistics; returns the `layer_scores` artifact."""
     scorer = find_scorer(chosen.scorer, ActivationScorer)
     weights = loaded.target_weights(encoder, chosen.layers)
     settings: dict[str, JsonValue] = {
         **{name: getattr(chosen, name) for name in scorer.settings},
-        "tags": None if tags is None else [*sorted(tags)],
-        "samples": None if first is None else [len(plan.keys) for plan in first],
+        "tags": None if rows.tags is None else [*sorted(rows.tags)],
+        "samples": None if rows.first is None else [len(plan.keys) for plan in rows.first],
     }
     code = coded(score_by_activations, source_of(scorer), without=(REGISTRY,))
-    recipe = _recipe(encoder, chosen, loaded, settings, {"activations": activations}, code)
+    recipe = _recipe(encoder, chosen, loaded, settings, {"activations": rows.activations}, code)
 
     def write(build: Build) -> None:
-        rows = None if first is None else first_rows(store.manifest(activations), first)
+        n_rows = None if rows.first is None else first_rows(store.manifest(rows.activations), rows.first)
 
         def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
-            folder = store.path(activations) / layer_folder(encoder, layer)
-            return aggregate_layer(LayerStatistics(folder, tags, rows), scorer.start(weight, chosen))
+            folder = store.path(rows.activations) / layer_folder(encoder, layer)
+            return aggregate_layer(LayerStatistics(folder, rows.tags, n_rows), scorer.start(weight, chosen))
 
         _write(build, encoder, chosen, weights, score, context)
 
@@ -113,8 +118,7 @@ def _write(
     score: LayerScorer,
     context: RunContext,
 ) -> None:
-    label = f"scores.{encoder}"
-    with stage(label, len(weights), "layers"):
+    with stage(progress_stage(encoder), len(weights), "layers"):
         write_layer_scores(
             build,
             weights,
@@ -122,7 +126,6 @@ def _write(
             encoder=encoder,
             weight_by_magnitude=chosen.weight_by_magnitude,
             device=torch.device(context.device),
-            stage=label,
         )
 
 

@@ -1,6 +1,7 @@
 """Gradient scores of one encoder's layers as an artifact."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -30,38 +31,45 @@ from tasks.shards.plan import ShardPlan
 Loss = Callable[[BatchMembers], Tensor]
 
 
+@dataclass(frozen=True)
+class EmbeddedCalibration:
+    """The calibration pairs: those of the tags that are in the plans of both encoders."""
+
+    embeddings: Mapping[Encoder, ArtifactRef]  # of the same set, or of a larger one that begins with it
+    plans: Mapping[Encoder, Sequence[ShardPlan]]
+    tags: Sequence[str] | None
+
+
 def score_by_gradients(
     encoder: Encoder,
     chosen: EncoderConfig,
-    embeddings: Mapping[Encoder, ArtifactRef],
-    plans: Mapping[Encoder, Sequence[ShardPlan]],
+    pairs: EmbeddedCalibration,
     loaded: LoadedModel,
     config: RunConfig,
     store: Store,
     context: RunContext,
 ) -> Made:
-    """Score one encoder's target layers by a loss over its calibration pairs; returns the `layer_scores` artifact.
-
-    `embeddings` are both encoders' of the same calibration set, or of a larger one that begins with it;
-    a pair is used that is in the plans of both encoders.
-    """
-    own = plans[encoder]
+    """Score one encoder's target layers by a loss over its calibration pairs; returns the `layer_scores` artifact."""
+    own = pairs.plans[encoder]
     scorer = find_scorer(chosen.scorer, GradientScorer)
     layers = target_layers(loaded.model, encoder, chosen.layers)
     code = coded(score_by_gradients, build_model, source_of(scorer), without=(REGISTRY,))
-    recipe = _recipe(encoder, chosen, [*layers], embeddings, plans, loaded, config, code)
+    recipe = _recipe(encoder, chosen, pairs, loaded, config, code)
     label = f"gradients.{encoder}.{chosen.scorer}"
     device = torch.device(context.device)
 
     def write(build: Build) -> None:
-        gradients = _gradients(encoder, chosen, scorer.loss, embeddings, plans, config, store, context)
+        gradients = _gradients(encoder, scorer.loss, chosen.batch_pairs, pairs, store, device)
         fold = GradientFold(loaded, encoder, layers, gradients, precision=config.precision, device=device)
         stream = input_stream(loaded, encoder, own, batch_size=config.batch_size, context=context, side="safe")
         # Bad samples were counted when the same shards were embedded.
         shard_pass = ShardPass(stream, own, fold, stage=label, max_bad_fraction=1.0)
         with stage(label, sum(len(plan.keys) for plan in own), "samples"):
             sum_gradients(build, fold, shard_pass, own, label)
-        _write_scores(build, fold, own, encoder, chosen, loaded, device)
+        _write_scores(build, fold, encoder, chosen, loaded, device)
+        # Every score is written, so the sums go; also older ones that a killed process left.
+        for plan in own:
+            (build.folder / sums_file(plan)).unlink(missing_ok=True)
         build.sources.extend(
             Source(location=plan.shard.location, sha256=plan.shard.sha256, size_bytes=plan.shard.size_bytes)
             for plan in own
@@ -73,31 +81,31 @@ def score_by_gradients(
 def _recipe(
     encoder: Encoder,
     chosen: EncoderConfig,
-    layers: list[str],
-    embeddings: Mapping[Encoder, ArtifactRef],
-    plans: Mapping[Encoder, Sequence[ShardPlan]],
+    pairs: EmbeddedCalibration,
     loaded: LoadedModel,
     config: RunConfig,
     code: Mapping[str, Any],
 ) -> Recipe:
-    tags = config.calibration.tags
+    tags = pairs.tags
     return Recipe(
         kind=f"layer_scores.{encoder}",
         settings={
             "scorer": chosen.scorer,
-            "layers": [*layers],
+            "layers": [*loaded.target_weights(encoder, chosen.layers)],
             "batch_pairs": chosen.batch_pairs,
             "weight_by_magnitude": chosen.weight_by_magnitude,
             "tags": None if tags is None else [*sorted(tags)],
             "precision": config.precision,
             "batch_size": config.batch_size,
             # An encoder's plan may hold samples that the other cannot read, in place of which it takes later ones.
-            "samples": {name: {plan.shard.sha256: len(plan.keys) for plan in plans[name]} for name in plans},
+            "samples": {
+                name: {plan.shard.sha256: len(plan.keys) for plan in plans} for name, plans in pairs.plans.items()
+            },
         },
         inputs={
-            **{f"embeddings.{name}": ref for name, ref in embeddings.items()},
+            **{f"embeddings.{name}": ref for name, ref in pairs.embeddings.items()},
             "encoder": loaded.encoder_digest(encoder),
-            "shards": [plan.shard.sha256 for plan in plans[encoder]],
+            "shards": [plan.shard.sha256 for plan in pairs.plans[encoder]],
         },
         **code,
     )
@@ -105,25 +113,23 @@ def _recipe(
 
 def _gradients(
     encoder: Encoder,
-    chosen: EncoderConfig,
     loss: Loss,
-    embeddings: Mapping[Encoder, ArtifactRef],
-    plans: Mapping[Encoder, Sequence[ShardPlan]],
-    config: RunConfig,
+    batch_pairs: int,
+    pairs: EmbeddedCalibration,
     store: Store,
-    context: RunContext,
+    device: torch.device,
 ) -> Callable[[], Iterator[PairGradient]]:
-    planned = frozenset.intersection(*(_pairs(of_encoder) for of_encoder in plans.values()))
-    tags = config.calibration.tags
+    planned = frozenset.intersection(*(_pairs(plans) for plans in pairs.plans.values()))
+    embeddings, tags = pairs.embeddings, pairs.tags
 
     def start() -> Iterator[PairGradient]:
         return pair_gradients(
             pairs_by_shard(store.path(embeddings["text"]), store.path(embeddings["vision"])),
             encoder,
             loss,
-            batch_pairs=chosen.batch_pairs,
+            batch_pairs=batch_pairs,
             wanted=lambda name, tag: name in planned and (tags is None or tag in tags),
-            device=torch.device(context.device),
+            device=device,
         )
 
     return start
@@ -136,7 +142,6 @@ def _pairs(plans: Sequence[ShardPlan]) -> frozenset[str]:
 def _write_scores(
     build: Build,
     fold: GradientFold,
-    plans: Sequence[ShardPlan],
     encoder: Encoder,
     chosen: EncoderConfig,
     loaded: LoadedModel,
@@ -156,8 +161,4 @@ def _write_scores(
         encoder=encoder,
         weight_by_magnitude=chosen.weight_by_magnitude,
         device=device,
-        stage=f"scores.{encoder}",
     )
-    # Every score is written, so the sums go; also older ones that a killed process left.
-    for plan in plans:
-        (build.folder / sums_file(plan)).unlink(missing_ok=True)

@@ -112,6 +112,24 @@ def test_a_set_has_the_rows_of_its_parts_without_a_second_copy(made, shards):
     assert [source.location for source in manifest.sources] == ["0.tar", "1.tar"]
 
 
+def test_parts_that_are_on_their_way_to_the_disk_when_a_later_one_fails_are_kept(
+    tmp_path, made, shards, loaded, monkeypatch
+):
+    publish = Store._publish
+
+    def refused(self, ref, build, *rest):
+        if build.sources[0].location == "2.tar":
+            raise OSError(5, "broken", str(build.folder))
+        return publish(self, ref, build, *rest)
+
+    monkeypatch.setattr(Store, "_publish", refused)
+    with pytest.raises(ArtifactError, match="cannot write to the store"):
+        made(shards)
+    monkeypatch.undo()
+    what = statistics_of("vision", LAYERS, loaded)
+    assert len(list((tmp_path / "store" / f"{what.kind}.part").iterdir())) == 4
+
+
 def planned(model, loaded, shards, store):
     """The first shard's part and its maker, as `extract_set` hands them out."""
     caught = []

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -255,6 +256,21 @@ def finish_part(build, log):
     with log.open("a") as file:
         file.write("went on at 1\n")
     (build.folder / "1.txt").write_text("1")
+
+
+def test_what_was_begun_is_there_once_it_is_ended_in_whatever_thread_and_locked_until_then(store):
+    def write(build):
+        write_two(build)
+        build.pending.append(lambda: (build.folder / "late.txt").write_text("late"))
+
+    begun = store.begin(recipe_of(), write, CONTEXT)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(Store(store.root).materialise, recipe_of(), never, CONTEXT)
+        assert visible(store) == []
+        made = pool.submit(begun).result(timeout=60)
+        assert waiting.result(timeout=60).reused
+    assert [entry.path for entry in made.manifest.files] == ["a.txt", "late.txt", "sub/b.bin"]
+    assert store.check(made.ref) == made.manifest
 
 
 def test_a_store_that_cannot_be_written_is_refused(tmp_path):

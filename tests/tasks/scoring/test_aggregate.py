@@ -194,7 +194,7 @@ def write_scores_of(build, statistics, weights, *, weight_by_magnitude=False):
         return aggregate_layer(rows, MeanOfRatios(weight))
 
     settings = {"encoder": "text", "weight_by_magnitude": weight_by_magnitude}
-    write_layer_scores(build, weights, score, **settings, device=CPU, stage="test")
+    write_layer_scores(build, weights, score, **settings, device=CPU)
 
 
 def test_scores_of_every_layer_are_written_with_what_they_were_taken_over(tmp_path):
