@@ -36,6 +36,14 @@ WorkersOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run's settings.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SETTING=VALUE",
+        help="Take this in place of what the settings say, such as text.tau=0.95; may be given several times.",
+    ),
+]
 DEFAULT_STORE = "store"
 
 
@@ -47,6 +55,7 @@ class RunOptions:
     device: DeviceOption = "auto"
     workers: WorkersOption = None
     json: JsonOption = False
+    changes: SetOption = None
 
 
 @dataclass(frozen=True)
