@@ -87,7 +87,7 @@ def import_visu(
 
 @app.command("check")
 def check(
-    shards: Annotated[list[str], typer.Argument(metavar="SHARD...", help="Paths or URLs; braces expand.")],
+    shards: Annotated[list[str], typer.Argument(metavar="SHARD...", help="Paths or URLs; braces and * expand.")],
     workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
