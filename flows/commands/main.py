@@ -18,16 +18,17 @@ _DEBUG = "--debug"
 def _commands() -> "typer.Typer":
     import typer
 
-    from flows.commands import artifacts, config, edit, experiments, export, plan, run, shards
+    from flows.commands import artifacts, config, edit, experiments, export, options, plan, run, shards
 
     app = typer.Typer(
         name="uwm",
         help="Make a vision-language model safer without training, and measure it (UWM and SafeGround).",
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    app.callback()(options.common)
     app.command("run")(run.run)
     app.command("demo")(run.demo)
     app.command("plan")(plan.plan)
