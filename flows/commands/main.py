@@ -18,7 +18,7 @@ _DEBUG = "--debug"
 def _commands() -> "typer.Typer":
     import typer
 
-    from flows.commands import artifacts, config, edit, experiments, export, options, plan, run, shards
+    from flows.commands import artifacts, config, edit, experiments, export, init, options, plan, run, shards
 
     app = typer.Typer(
         name="uwm",
@@ -29,6 +29,7 @@ def _commands() -> "typer.Typer":
         rich_markup_mode=None,
     )
     app.callback()(options.common)
+    app.command("init")(init.init)
     app.command("run")(run.run)
     app.command("demo")(run.demo)
     app.command("plan")(plan.plan)

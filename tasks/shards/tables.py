@@ -37,6 +37,11 @@ class PairRow:
     images: Mapping[Content, Path | bytes]  # where its file lies, or what is in it
 
 
+def is_table(name: str) -> bool:
+    """Whether a file is called like a table."""
+    return Path(name).suffix.lower() in _READERS
+
+
 def read_table(table: Path) -> Iterator[PairRow]:
     """The rows of a table, in order; empty values are absent, image paths start at the table's folder.
 
