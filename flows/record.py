@@ -18,9 +18,9 @@ from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
 from data_specs.wording import one_line
 from tasks.lineage.circumstances import now
+from tasks.lineage.runs import RUNS, run_records
 from tasks.lineage.store import Store
 
-RUNS = ".runs"
 Status = Literal["running", "completed", "failed", "interrupted"]
 
 
@@ -82,9 +82,8 @@ def recorded(store: Store, settings: dict[str, Any]) -> Iterator[RunRecord]:
 
 def last_run(root: Path, name: str) -> LastRun | None:
     """The last run of a name in the store at `root` that came to its end."""
-    for path in sorted((root / RUNS).glob("*.json"), reverse=True):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(path.read_text(encoding="utf-8"))
+    for content in run_records(root):
+        with suppress(ValueError, KeyError, TypeError):
             if content["status"] == "completed" and content["settings"]["name"] == name:
                 spent = datetime.fromisoformat(content["ended"]) - datetime.fromisoformat(content["started"])
                 return LastRun(

@@ -18,7 +18,7 @@ _DEBUG = "--debug"
 def _commands() -> "typer.Typer":
     import typer
 
-    from flows.commands import artifacts, config, edit, experiments, export, init, options, plan, run, shards
+    from flows.commands import artifacts, config, edit, experiments, export, init, options, plan, results, run, shards
 
     app = typer.Typer(
         name="uwm",
@@ -38,6 +38,7 @@ def _commands() -> "typer.Typer":
     app.command("compare")(experiments.compare)
     app.command("ablate")(experiments.ablate)
     app.command("export")(export.export)
+    app.command("results")(results.results)
     app.add_typer(shards.app, name="shards")
     app.add_typer(edit.app, name="edit")
     app.add_typer(artifacts.app, name="artifacts")
