@@ -18,7 +18,7 @@ from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
 from data_specs.wording import one_line
 from tasks.lineage.circumstances import now
-from tasks.lineage.runs import RUNS, run_records
+from tasks.lineage.runs import RUNS
 from tasks.lineage.store import Store
 
 Status = Literal["running", "completed", "failed", "interrupted"]
@@ -82,8 +82,9 @@ def recorded(store: Store, settings: dict[str, Any]) -> Iterator[RunRecord]:
 
 def last_run(root: Path, name: str) -> LastRun | None:
     """The last run of a name in the store at `root` that came to its end."""
-    for content in run_records(root):
-        with suppress(ValueError, KeyError, TypeError):
+    for path in sorted((root / RUNS).glob("*.json"), reverse=True):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(path.read_text(encoding="utf-8"))
             if content["status"] == "completed" and content["settings"]["name"] == name:
                 spent = datetime.fromisoformat(content["ended"]) - datetime.fromisoformat(content["started"])
                 return LastRun(

@@ -1,7 +1,7 @@
 """The records of a store's runs, `STORE/.runs/ID.json`, and artifacts by the names of runs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,36 @@ _MOST_TOLD = 4
 
 
 def run_records(root: Path) -> list[dict[str, Any]]:
-    """Every record that can be read, the newest first."""
+    """Every record that can be read, the newest first; of a comparison of several settings one for each."""
     records = []
     for path in (root / RUNS).glob("*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             content = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(content["settings"]["name"], str) and content["started"] and content["status"]:
-                records.append(content)
+            found = [*_separate(content)]
+            if all(isinstance(each["settings"]["name"], str) and each["started"] and each["status"] for each in found):
+                records += found
     # Identifiers count seconds, and two runs may begin in one.
     return sorted(records, key=lambda record: str(record["started"]), reverse=True)
+
+
+def _separate(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    settings = content["settings"]
+    if isinstance(settings, dict):
+        yield content
+        return
+    # All but the first stand behind their names.
+    prefixes = [f"{each['name']}." for each in settings[1:]]
+    for prefix, each in zip(["", *prefixes], settings, strict=True):
+        others = tuple(other for other in prefixes if other != prefix)
+        own = {
+            part: {
+                name.removeprefix(prefix): value
+                for name, value in (content.get(part) or {}).items()
+                if name.startswith(prefix) and not (others and not prefix and name.startswith(others))
+            }
+            for part in ("artifacts", "figures", "intervals")
+        }
+        yield content | own | {"settings": each}
 
 
 def find_artifact(store: Store, named: str, roles: Sequence[str] = MAIN_ROLES) -> ArtifactRef:

@@ -16,7 +16,7 @@ from data_specs.errors import DataError
 from data_specs.run_config import NAME_PATTERN
 from data_specs.shard_patterns import literal_pattern
 from data_specs.wording import printable, shortened
-from tasks.starting.sources import FEWEST_SHARDS, KINDS, FoundSet, FoundShard, lacking
+from tasks.starting.sources import FEWEST_SHARDS, KIND_OF_MEMBERS, FoundSet, FoundShard, lacking
 
 _FOR_EVALUATION = re.compile(
     r"(?:^|[^a-z])(?:test|eval|evaluation|val|valid|validation|dev|held.?out)(?:[^a-z]|$)", re.I
@@ -26,7 +26,7 @@ _MOST_TAGS, _TAG_LENGTH = 12, 40
 _DUMPED: dict[str, Any] = {"default_flow_style": None, "sort_keys": False, "allow_unicode": True, "width": 10**6}
 
 
-def split(sets: Sequence[FoundSet]) -> tuple[list[FoundShard], list[FoundShard]]:
+def split_sets(sets: Sequence[FoundSet]) -> tuple[list[FoundShard], list[FoundShard]]:
     """Shards for calibration and for evaluation, never the same: by the names of sets, else every fifth for evaluation.
 
     Raises:
@@ -61,14 +61,14 @@ def run_text(sets: Sequence[FoundSet], settings: Mapping[str, Any], file: Path) 
         DataError: the sets cannot be split, or evaluation lacks texts or images.
         SpecError: the settings are wrong.
     """
-    calibration, evaluation = split(sets)
+    calibration, evaluation = split_sets(sets)
     if missing := lacking(evaluation):
         raise DataError(
             f"the shards to measure on, such as {evaluation[0].path}, hold no pair with a safe and an unsafe"
             f" {' or '.join(missing)}; expected all four members"
         )
     folder = file.absolute().parent
-    left_alone = [encoder for encoder, kind in KINDS.items() if kind in lacking(calibration)]
+    left_alone = [encoder for encoder, kind in KIND_OF_MEMBERS.items() if kind in lacking(calibration)]
     whole: dict[str, Any] = {**settings, "name": _run_name(sets, file)}
     for encoder in left_alone:
         whole[encoder] = None
@@ -77,7 +77,7 @@ def run_text(sets: Sequence[FoundSet], settings: Mapping[str, Any], file: Path) 
     parse_config(whole, base=folder, source=str(file))
     comments: dict[str, str] = {"calibration": _held(calibration), "evaluation": _held(evaluation)}
     for encoder in left_alone:
-        comments[encoder] = f"left alone: no pair of calibration holds a safe and an unsafe {KINDS[encoder]}"
+        comments[encoder] = f"left alone: no pair of calibration holds a safe and an unsafe {KIND_OF_MEMBERS[encoder]}"
     lines = [f"# {line}" for line in _heading(sets, file)]
     for name in _ordered(whole):
         lines += [f"# {comments[name]}"] if name in comments else []

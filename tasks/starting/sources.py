@@ -19,7 +19,7 @@ from tasks.shards.tar import FILE, Tar, split_name
 # Of which a fifth is for evaluation.
 FEWEST_SHARDS = 5
 _NUMBER_AT_THE_END = re.compile(r"[-_.]?\d+$")
-KINDS: dict[Encoder, str] = {"text": "text", "vision": "image"}
+KIND_OF_MEMBERS: dict[Encoder, str] = {"text": "text", "vision": "image"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def table_set(table: Path) -> FoundSet:
 
 def lacking(shards: Sequence[FoundShard]) -> list[str]:
     """The kinds of members, text or image, of which no sample of these shards holds a safe and an unsafe one."""
-    return [KINDS[encoder] for encoder in ENCODERS if not any(shard.whole[encoder] for shard in shards)]
+    return [KIND_OF_MEMBERS[encoder] for encoder in ENCODERS if not any(shard.whole[encoder] for shard in shards)]
 
 
 def _counted(row: PairRow) -> tuple[Counter[Encoder], str | None]:

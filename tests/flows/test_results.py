@@ -107,3 +107,22 @@ def test_a_beginning_of_a_version_and_of_a_run_s_name_is_ambiguous(first: Finish
             find_artifact(Store(first.store), version)
     finally:
         added.unlink()
+
+
+def test_a_record_of_several_settings_is_one_of_each(tmp_path: Path) -> None:
+    (tmp_path / ".runs").mkdir()
+    content = {
+        "id": "x",
+        "status": "completed",
+        "started": "2026-01-01T00:00:00+00:00",
+        "settings": [{"name": "a", "seed": 1}, {"name": "b", "seed": 2}],
+        "artifacts": {"evaluation.original": "0", "b.evaluation.original": "1"},
+        "figures": {"original": {"GS": 1.0}, "b.original": {"GS": 2.0}},
+        "intervals": {"b.original": {"GS": [1.0, 3.0]}},
+    }
+    (tmp_path / ".runs" / "x.json").write_text(json.dumps(content))
+    rows = results_of(tmp_path).rows
+    assert [(row.run, row.what, row.figures, row.evaluation) for row in rows] == [
+        ("a", "original", {"GS": 1.0}, "0"), ("b", "original", {"GS": 2.0}, "1")
+    ]  # fmt: skip
+    assert (rows[0].intervals, rows[1].intervals) == ({}, {"GS": (1.0, 3.0)})
