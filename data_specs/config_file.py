@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from pydantic_core import ErrorDetails
 
 from data_specs.errors import SpecError
 from data_specs.run_config import HUB, RunConfig
+from data_specs.setting_changes import with_changes
 from data_specs.shard_patterns import literal_pattern
+from data_specs.suggestions import did_you_mean, setting_meant
 from data_specs.wording import SHOWN_LENGTH, shortened, shown
 from data_specs.yaml_file import read_yaml
 
@@ -23,11 +25,12 @@ _URL = re.compile(rf"^([a-z][a-z0-9+.-]*://|pipe:|{HUB})")
 _MOST_TOLD = 8
 
 
-def load_config(path: Path) -> RunConfig:
+def load_config(path: Path, changes: Sequence[str] = ()) -> RunConfig:
     """Read and validate CONFIG.yaml; relative paths inside it start at its folder.
 
     Args:
         path: the YAML file; where it is a symbolic link, paths start at the link's folder.
+        changes: settings to take in place of the file's, such as `text.tau=0.95`.
 
     Returns:
         The settings, every local path absolute.
@@ -38,7 +41,8 @@ def load_config(path: Path) -> RunConfig:
     data = read_yaml(path)
     if not isinstance(data, Mapping):
         raise SpecError(f"{path} holds {type(data).__name__}, expected a mapping with name, model, calibration, ...")
-    return parse_config(data, base=path.absolute().parent, source=str(path))
+    source = " ".join([str(path), *(f"--set {shortened(change, SHOWN_LENGTH)}" for change in changes)])
+    return parse_config(with_changes(data, changes), base=path.absolute().parent, source=source)
 
 
 def parse_config(data: Mapping[str, Any], *, base: Path, source: str) -> RunConfig:
@@ -99,7 +103,7 @@ def _described(item: ErrorDetails) -> str:
     where = ".".join(shortened(str(part), SHOWN_LENGTH) for part in item["loc"]) or "settings"
     kind, text, given = item["type"], item["msg"], item["input"]
     if kind == "extra_forbidden":
-        return f"{where} is not a known setting"
+        return f"{where} is not a known setting{setting_meant(RunConfig, item['loc'])}"
     if kind == "missing":
         return f"{where} is missing"
     if kind == "value_error":
@@ -123,7 +127,7 @@ def load_preset(name: str) -> dict[str, Any]:
     folder = files("data_specs") / "presets"
     known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     if name not in known:
-        raise SpecError(f"preset {shown(name)} does not exist; there are {', '.join(known)}")
+        raise SpecError(f"preset {shown(name)} does not exist; there are {', '.join(known)}{did_you_mean(name, known)}")
     loaded: dict[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
     return loaded
 

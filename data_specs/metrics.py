@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from data_specs.errors import SpecError
+from data_specs.suggestions import did_you_mean
 
 Of = Literal["pair", "image", "caption"]
 
@@ -166,7 +167,7 @@ def find_metric(name: str) -> Metric:
         row = ACCURACIES[accuracy]
         return replace(row, name=name, meaning=f"{row.meaning} on {data_set}")
     if name not in METRICS:
-        raise SpecError(f"there is no metric {name!r}, only {', '.join(METRICS)}")
+        raise SpecError(f"there is no metric {name!r}, only {', '.join(METRICS)}{did_you_mean(name, METRICS)}")
     return METRICS[name]
 
 

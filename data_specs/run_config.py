@@ -75,7 +75,7 @@ class ModelConfig(Spec):
 class CalibrationConfig(Spec):
     """The shards on which weights are scored: paired, or one list for each side."""
 
-    shards: list[Location] | None = Field(default=None, min_length=1, description="paired shards; braces expand")
+    shards: list[Location] | None = Field(default=None, min_length=1, description="paired shards; braces and * expand")
     safe: list[Location] | None = Field(default=None, min_length=1, description="unpaired shards of safe samples")
     unsafe: list[Location] | None = Field(default=None, min_length=1, description="unpaired shards of unsafe samples")
     limit: int | None = Field(default=8192, ge=1, le=100_000_000, description="samples used, in shard order; null: all")
@@ -110,7 +110,7 @@ class ZeroShotConfig(Spec):
 class EvaluationConfig(Spec):
     """What the models are measured on."""
 
-    shards: list[Location] = Field(min_length=1, description="paired shards with all four members; braces expand")
+    shards: list[Location] = Field(min_length=1, description="paired shards with all four members; braces and * expand")
     limit: int | None = Field(default=None, ge=1, le=100_000_000, description="pairs used, in shard order; null: all")
     zero_shot: list[ZeroShotConfig] = Field(default_factory=list, description="classification data sets")
 

@@ -1,4 +1,4 @@
-"""Shard names in settings are patterns: braces expand; a path from elsewhere is made one that means itself."""
+"""Shard names in settings are patterns: braces expand, then *, ? and [ ]; a path from elsewhere is made one that means itself."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -133,6 +133,6 @@ def _sequence(expression: str) -> Iterable[str]:
     return [*parts, expression[start:]]
 
 
-def unexpanded(name: str) -> Sequence[str]:
-    """Characters of a name that a shell would have taken for a pattern."""
+def glob_marks(name: str) -> Sequence[str]:
+    """Characters of a name by which it may stand for several files."""
     return [character for character in "*?[" if character in name]

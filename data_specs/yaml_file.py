@@ -35,17 +35,27 @@ def read_yaml(path: Path) -> Any:
     Raises:
         SpecError: the file cannot be read, is not YAML, or is larger or deeper than settings can be.
     """
-    text = _read_text(path)
+    return parse_yaml(_read_text(path), str(path))
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The same of a text; `source` is named in errors.
+
+    Raises:
+        SpecError: it is not YAML, or is deeper than settings can be.
+    """
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
     except yaml.MarkedYAMLError as error:
-        raise _refused(path, _with_place(error)) from error
+        raise _refused(source, _with_place(error)) from error
     except yaml.reader.ReaderError as error:
         wrong = f"character {error.character:#x} at position {error.position} is not allowed"
-        raise _refused(path, f"{wrong}; remove it, or write it as an escape in quotes") from error
+        raise _refused(source, f"{wrong}; remove it, or write it as an escape in quotes") from error
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         # What the constructors of single values raise, such as for `!!int foo`.
-        raise _refused(path, f"a value cannot be read ({type(error).__name__}: {shortened(str(error), 80)})") from error
+        raise _refused(
+            source, f"a value cannot be read ({type(error).__name__}: {shortened(str(error), 80)})"
+        ) from error
 
 
 def _read_text(path: Path) -> str:
@@ -64,8 +74,8 @@ def _read_text(path: Path) -> str:
         raise SpecError(f"cannot read the settings file {path}: it is not UTF-8 ({error}); save it as UTF-8") from error
 
 
-def _refused(path: Path, problem: str) -> SpecError:
-    return SpecError(f"{path} is not valid YAML: {printable(' '.join(problem.split()))}")
+def _refused(source: str, problem: str) -> SpecError:
+    return SpecError(f"{source} is not valid YAML: {printable(' '.join(problem.split()))}")
 
 
 def _with_place(error: yaml.MarkedYAMLError) -> str:

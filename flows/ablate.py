@@ -13,7 +13,7 @@ from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
 from tasks.experiments.ablation_points import AblationPlan, ablation_points, with_largest_limit
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
-from tasks.lineage.progress import notice
+from tasks.lineage.progress import counted, notice
 
 
 @flow(name="ablate")
@@ -56,7 +56,7 @@ def _measure_points(session: Session, plan: AblationPlan) -> tuple[list[Measured
     for point in plan.points:
         require_inputs(session, point.method)
     measured, left_out = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))], list(plan.left_out)
-    for point in plan.points:
+    for point in counted("ablation", plan.points, "points"):
         run = point.run_config(session.config)
         try:
             edit = selected_edit(session, scores_of(session, run, name=point.label), run, point.label)

@@ -26,9 +26,11 @@ from flows.report import lead_of, report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_sessions
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
+from tasks.lineage.progress import advance, stage
 
 Controls = Literal["each", "first", "none"]
 CONTROL = ".random_control"
+_STAGE = "comparison"
 
 
 @flow(name="compare")
@@ -67,11 +69,13 @@ def steps_of_compare(sessions: Sequence[Session], controls: Controls) -> None:
     _require_same_pairs(sessions)
     models: list[MeasuredModel] = []
     paper: list[Row] = []
-    for session in sessions:
-        found, rows = compare_methods(session, controls, prefix=f"{session.config.name} " if len(sessions) > 1 else "")
-        known = [item.evaluation for item in models if item.role == ORIGINAL]
-        models += [item for item in found if item.role != ORIGINAL or item.evaluation not in known]
-        paper += [row for row in rows if row.name not in {other.name for other in paper}]
+    with stage(_STAGE, sum(_n_edited(session.config, controls) for session in sessions), "models"):
+        for session in sessions:
+            prefix = f"{session.config.name} " if len(sessions) > 1 else ""
+            found, rows = compare_methods(session, controls, prefix=prefix)
+            known = [item.evaluation for item in models if item.role == ORIGINAL]
+            models += [item for item in found if item.role != ORIGINAL or item.evaluation not in known]
+            paper += [row for row in rows if row.name not in {other.name for other in paper}]
     first = sessions[0]
     with first.timed("comparison"):
         plan = Plan(kind="comparison", name=" and ".join(session.config.name for session in sessions), paper=paper)
@@ -96,6 +100,7 @@ def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -
             raise NotSelectable(f"method {name}: {error}") from error
         evaluation = measure_edit(session, sets, edit, name)
         difference = difference_of(session, original, evaluation, name)
+        advance(_STAGE)
         shown = name if name == config.name else f"{prefix}{name}"
         lead = None
         if controls == "each" or (controls == "first" and number == 0):
@@ -107,6 +112,11 @@ def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -
 
 def _methods(config: RunConfig) -> dict[str, MethodConfig]:
     return config.methods or {config.name: MethodConfig(text=config.text, vision=config.vision)}
+
+
+def _n_edited(config: RunConfig, controls: Controls) -> int:
+    n_methods = len(_methods(config))
+    return n_methods + {"each": n_methods, "first": 1, "none": 0}[controls]
 
 
 def _method_names(config: RunConfig) -> list[str]:
@@ -125,6 +135,7 @@ def _control(
     drawn = control_edit(session, edit, seed, label)
     evaluation = measure_edit(session, sets, drawn, label)
     difference = difference_of(session, original, evaluation, label)
+    advance(_STAGE)
     return MeasuredModel(shown, "control", evaluation, drawn, difference, settings={"seed": seed})
 
 

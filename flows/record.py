@@ -18,9 +18,9 @@ from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
 from data_specs.wording import one_line
 from tasks.lineage.circumstances import now
+from tasks.lineage.runs import RUNS
 from tasks.lineage.store import Store
 
-RUNS = ".runs"
 Status = Literal["running", "completed", "failed", "interrupted"]
 
 

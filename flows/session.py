@@ -13,6 +13,7 @@ from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
+from data_specs.shard_patterns import glob_marks
 from flows.record import recorded
 from tasks.encoders.forward import resolve_device
 from tasks.encoders.loading import LoadedModel, load_model
@@ -41,6 +42,7 @@ class Session:
         )
         self._loaded: dict[str, LoadedModel] = {}
         self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
+        self.expanded: dict[str, list[str]] = {}
         self._copies: Copies | None = None
         self._made: dict[str, Made] = {}
         self._computed: set[ArtifactRef] = set()
@@ -72,6 +74,8 @@ class Session:
         if key not in self._shards:
             with self.timed("check shards"), stage("check shards", None, "shards"):
                 locations = expand_locations(patterns)
+                if any(map(glob_marks, patterns)):
+                    self.expanded[" ".join(patterns)] = locations
                 if self._copies is None:
                     self._copies = Copies(self.store.temporary_folder(Copies.name(os.getpid())))
                 if any(is_elsewhere(location) for location in locations):
@@ -164,5 +168,8 @@ def open_sessions(
             yield sessions
         finally:
             record.results = [session.result() for session in sessions]
+            expanded = {name: found for session in sessions for name, found in session.expanded.items()}
+            if expanded:
+                record.content["expanded"] = expanded
             for session in sessions:
                 session.close()

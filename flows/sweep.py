@@ -19,6 +19,7 @@ from flows.session import Session, open_session
 from tasks.experiments.choice import parse_limits
 from tasks.experiments.grid import grid_points, method_at, swept_encoders
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
+from tasks.lineage.progress import counted
 
 
 @flow(name="sweep")
@@ -86,7 +87,7 @@ def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, 
     }
     scores = scores_of(session, asked=asked)
     models = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))]
-    for tau, alpha in points:
+    for tau, alpha in counted("sweep", points, "points"):
         name = point_name(tau, alpha)
         edit = selected_edit(session, scores, config.with_method(method_at(config, encoders, tau, alpha)), name)
         evaluation = measure_edit(session, sets, edit, name)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from tasks.lineage.listing import Survey
 
 app = typer.Typer(help="Look at the store and check it.", no_args_is_help=True)
-VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Version, or the beginning of one.")]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="VERSION|NAME[:ROLE]", help="Version or run, or the beginning of one.")
+]
 
 
 @app.command("list")
@@ -82,11 +84,12 @@ def _report(surveyed: "Survey") -> None:
 def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Print an artifact's manifest and what it was made of, back to the shards."""
     from flows.commands.display import output
+    from tasks.lineage.runs import find_artifact
     from tasks.lineage.store import Store
     from tasks.lineage.trace import lineage_lines
 
     opened = Store(store)
-    ref = opened.find(version)
+    ref = find_artifact(opened, version)
     output.print_json(opened.manifest(ref).model_dump_json(), ensure_ascii=True)
     for line in lineage_lines(opened, ref):
         typer.echo(printable(line))
@@ -95,9 +98,10 @@ def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
 @app.command("verify")
 def verify(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Hash every file of an artifact and of all it was made of."""
+    from tasks.lineage.runs import find_artifact
     from tasks.lineage.store import Store
     from tasks.lineage.trace import verify_lineage
 
     opened = Store(store)
-    for ref, n_files in verify_lineage(opened, opened.find(version)):
+    for ref, n_files in verify_lineage(opened, find_artifact(opened, version)):
         typer.echo(printable(f"{ref.kind} {ref.version[:16]}: {n_files} files as recorded"))

@@ -29,6 +29,8 @@ from data_specs.figures import Difference
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
 from data_specs.wording import printable
+from flows.commands.pace import ITEMS, at_item, item_done, seconds_left
+from flows.commands.plan_table import shown_seconds
 from flows.commands.verdicts import chance_of, verdict_of, warnings_of
 from tasks.lineage.progress import listening
 from tasks.tables.kinds import KINDS
@@ -80,6 +82,18 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:,.1f} {task.fields['unit']}/s" if speed and task.total else "", style="dim")
 
 
+class _LeftColumn(TimeRemainingColumn):
+    """Of points and models, which take minutes each, by the mean of all so far: rich forgets after half a minute."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if task.fields["unit"] not in ITEMS:
+            return super().render(task)
+        left = seconds_left(task.completed, task.total, task.elapsed or 0.0)
+        return Text("" if left is None else f"about {shown_seconds(left)}", style="progress.remaining")
+
+
 class _Bars:
     """A bar for each stage that goes on, and a line for what is done, for a terminal."""
 
@@ -88,11 +102,18 @@ class _Bars:
         self._bars: dict[str, TaskID] = {}
 
     def start(self, stage: str, total: int | None, unit: str) -> None:
-        self._bars[stage] = self._progress.add_task(printable(stage), total=total, unit=unit)
+        told = printable(at_item(stage, 0, total, unit))
+        self._bars[stage] = self._progress.add_task(told, total=total, unit=unit)
 
     def advance(self, stage: str, n: int) -> None:
         if stage in self._bars:
-            self._progress.advance(self._bars[stage], n)
+            bar = self._bars[stage]
+            self._progress.advance(bar, n)
+            task = self._progress.tasks[self._progress.task_ids.index(bar)]
+            if task.fields["unit"] in ITEMS and not task.finished:
+                total = None if task.total is None else int(task.total)
+                told = at_item(stage, int(task.completed), total, task.fields["unit"])
+                self._progress.update(bar, description=printable(told))
 
     def finish(self, stage: str) -> None:
         bar = self._bars.pop(stage)
@@ -114,14 +135,19 @@ class _Lines:
     def __init__(self, told_from: float) -> None:
         self._started: dict[str, tuple[float, str, int]] = {}
         self._told_from = told_from
+        self._totals: dict[str, int | None] = {}
 
     def start(self, stage: str, total: int | None, unit: str) -> None:
+        self._totals[stage] = total
         self._started[stage] = (time.perf_counter(), unit, 0)
 
     def advance(self, stage: str, n: int) -> None:
         if stage in self._started:
             start, unit, done = self._started[stage]
             self._started[stage] = (start, unit, done + n)
+            if unit in ITEMS:
+                spent = time.perf_counter() - start
+                screen.print(item_done(stage, done + n, self._totals[stage], unit, spent), markup=False)
 
     def finish(self, stage: str) -> None:
         start, unit, done = self._started.pop(stage)
@@ -153,7 +179,7 @@ def progress_shown(*, told_from: float = 0.0) -> Iterator[None]:
         _RateColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        _LeftColumn(),
     )
     with Progress(*columns, console=screen) as progress, listening(_Bars(progress)):
         yield

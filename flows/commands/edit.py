@@ -1,7 +1,7 @@
 """`uwm edit apply` and `uwm edit undo`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +10,7 @@ import typer
 
 from data_specs.errors import SpecError
 from data_specs.wording import printable, reason
+from flows.commands.options import SetOption
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,7 @@ def apply(
         Path, typer.Argument(metavar="MODEL", help="Checkpoint, its folder, or a run's CONFIG.yaml for its model.")
     ],
     out: OutOption,
+    changes: SetOption = None,
 ) -> None:
     """Write the edited model; refused for any model but the edit's own."""
     from tasks.manipulation.edit import apply_edit, rounding
@@ -38,7 +40,7 @@ def apply(
 
     with _readable():
         _require_free(out, edit, model)
-        change, base = edit_at(edit), _read_model(model, out)
+        change, base = edit_at(edit), _read_model(model, out, changes or ())
     _write(apply_edit(change, base.state), base.quick_gelu, out)
     if difference := rounding(change, base.state):
         typer.echo(
@@ -77,13 +79,15 @@ def _readable() -> Iterator[None]:
         ) from error
 
 
-def _read_model(path: Path, out: Path) -> "WeightsFile":
+def _read_model(path: Path, out: Path, changes: Sequence[str] = ()) -> "WeightsFile":
     from tasks.encoders.model_json import CONFIG
     from tasks.encoders.transformers_format import WEIGHTS, read_checkpoint
     from tasks.encoders.weights_file import WeightsFile, read_weights
 
     if path.suffix in (".yaml", ".yml"):
-        return _model_of(path, out)
+        return _model_of(path, out, changes)
+    if changes:
+        raise SpecError(f"--set changes the settings of a CONFIG.yaml, but MODEL is {path}; leave it out")
     if not path.is_dir():
         return read_weights(path)
     if (path / CONFIG).is_file():
@@ -95,12 +99,12 @@ def _read_model(path: Path, out: Path) -> "WeightsFile":
     return read_weights(path / WEIGHTS)
 
 
-def _model_of(path: Path, out: Path) -> "WeightsFile":
+def _model_of(path: Path, out: Path, changes: Sequence[str]) -> "WeightsFile":
     from data_specs.config_file import load_config
     from tasks.encoders.loading import load_model, stated_quick_gelu
     from tasks.encoders.weights_file import WeightsFile
 
-    config = load_config(path).model
+    config = load_config(path, changes).model
     _require_free(out, Path(config.weights or config.architecture))
     loaded = load_model(config)
     return WeightsFile(dict(loaded.model.state_dict()), stated_quick_gelu(config, loaded.architecture))

@@ -18,16 +18,18 @@ _DEBUG = "--debug"
 def _commands() -> "typer.Typer":
     import typer
 
-    from flows.commands import artifacts, config, edit, experiments, export, plan, run, shards
+    from flows.commands import artifacts, config, edit, experiments, export, init, options, plan, results, run, shards
 
     app = typer.Typer(
         name="uwm",
         help="Make a vision-language model safer without training, and measure it (UWM and SafeGround).",
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    app.callback()(options.common)
+    app.command("init")(init.init)
     app.command("run")(run.run)
     app.command("demo")(run.demo)
     app.command("plan")(plan.plan)
@@ -36,6 +38,7 @@ def _commands() -> "typer.Typer":
     app.command("compare")(experiments.compare)
     app.command("ablate")(experiments.ablate)
     app.command("export")(export.export)
+    app.command("results")(results.results)
     app.add_typer(shards.app, name="shards")
     app.add_typer(edit.app, name="edit")
     app.add_typer(artifacts.app, name="artifacts")

@@ -36,7 +36,35 @@ WorkersOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run's settings.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SETTING=VALUE",
+        help="Take this in place of what the settings say, such as text.tau=0.95; may be given several times.",
+    ),
+]
 DEFAULT_STORE = "store"
+_PACKAGE = "unsafe-weights"
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"uwm {version(_PACKAGE)}")
+        except PackageNotFoundError:
+            typer.echo(f"uwm, of a copy of {_PACKAGE} that is not installed")
+        raise typer.Exit
+
+
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Take what may stand before every command."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +75,7 @@ class RunOptions:
     device: DeviceOption = "auto"
     workers: WorkersOption = None
     json: JsonOption = False
+    changes: SetOption = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import typer
 
 from data_specs.config_file import load_config
 from data_specs.run_config import RunConfig
-from flows.commands.options import DEFAULT_STORE, ConfigArgument, DeviceOption, JsonOption, StoreOption
+from flows.commands.options import DEFAULT_STORE, ConfigArgument, DeviceOption, JsonOption, SetOption, StoreOption
 from flows.commands.start import imported_quickly
 
 if TYPE_CHECKING:
@@ -18,7 +18,11 @@ _TOLD_SECONDS = 0.5
 
 
 def plan(
-    config: ConfigArgument, store: StoreOption = DEFAULT_STORE, device: DeviceOption = "auto", json: JsonOption = False
+    config: ConfigArgument,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+    changes: SetOption = None,
 ) -> None:
     """Say what `uwm run` would find, what it would make, and what that takes; nothing is made."""
 
@@ -27,7 +31,7 @@ def plan(
 
         steps_of_make_safe(sessions[0])
 
-    show_plan([load_config(config)], store, device, steps, json=json)
+    show_plan([load_config(config, changes or ())], store, device, steps, json=json)
 
 
 def show_plan(

@@ -2,27 +2,22 @@
 
 from data_specs.config_file import load_config
 from data_specs.run_result import RunResult
-from flows.commands.options import DEFAULT_STORE, ConfigArgument, DeviceOption, JsonOption, StoreOption, WorkersOption
+from flows.commands.options import DEFAULT_STORE, ConfigArgument, JsonOption, RunOptions, StoreOption, grouped
 from flows.commands.start import finish, in_prefect
 
 
-def run(
-    config: ConfigArgument,
-    store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    json: JsonOption = False,
-) -> None:
+@grouped
+def run(config: ConfigArgument, options: RunOptions = RunOptions()) -> None:  # noqa: B008  (frozen)
     """Edit a model and compare it with the original."""
-    settings = load_config(config)
+    settings = load_config(config, options.changes or ())
 
     def start() -> RunResult:
         from flows.make_safe import make_safe
 
-        result: RunResult = make_safe(settings, store, device, workers)
+        result: RunResult = make_safe(settings, options.store, options.device, options.workers)
         return result
 
-    finish(in_prefect(start, store, [settings]), json)
+    finish(in_prefect(start, options.store, [settings]), options.json)
 
 
 def demo(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:

@@ -1,20 +1,24 @@
 """`uwm shards pack`, `import-visu` and `check`."""
 
+import csv
 import json as json_text
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from data_specs.errors import DataError
-from data_specs.wording import SHOWN_LENGTH, one_line, printable, shortened, shown
+from data_specs.errors import DataError, SpecError
+from data_specs.run_config import RunConfig
+from data_specs.wording import SHOWN_LENGTH, one_line, printable, reason, shortened, shown
 from flows.commands.options import JsonOption, WorkersOption
 
 if TYPE_CHECKING:
     from tasks.shards.census import ShardCensus
     from tasks.shards.packing import Packed
+    from tasks.shards.tables import BadRow
 
 app = typer.Typer(help="Make shards and check them.", no_args_is_help=True)
 
@@ -24,6 +28,8 @@ OutOption = Annotated[
 MaxCountOption = Annotated[int, typer.Option("--max-count", help="Pairs in one shard.")]
 _MAX_COUNT = 1000
 _LARGEST_LIST = 12
+_MOST_BAD = 20
+_MAX_BAD_FRACTION: float = RunConfig.model_fields["max_bad_fraction"].default
 
 
 @app.command("pack")
@@ -37,15 +43,39 @@ def pack(
     ],
     out: OutOption,
     max_count: MaxCountOption = _MAX_COUNT,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out, and count, rows that cannot be packed.")
+    ] = False,
+    bad: Annotated[
+        Path | None, typer.Option("--bad", metavar="FILE.csv", help="Write all rows that cannot be packed, and why.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Pack a table of pairs into shards; image paths in it start at its folder, empty values are left out."""
     from flows.commands.display import progress_shown
-    from tasks.shards.packing import pack_table
+    from tasks.shards.packing import BadRowsError, pack_table
 
-    with progress_shown():
-        packed = pack_table(table, out, max_count=max_count)
-    _show_packed(packed, {}, json)
+    try:
+        with progress_shown():
+            packed = pack_table(table, out, max_count=max_count, skip_bad=skip_bad)
+    except BadRowsError as error:
+        _tell_bad_rows(error.rows, bad)
+        raise
+    _tell_bad_rows(packed.bad, bad)
+    _show_packed(packed, {"bad row": len(packed.bad)} if packed.bad else {}, json)
+
+
+def _tell_bad_rows(rows: "Sequence[BadRow]", file: Path | None) -> None:
+    for row in rows[:_MOST_BAD]:
+        typer.echo(f"  bad {one_line(row.problem)}", err=True)
+    if len(rows) > _MOST_BAD:
+        typer.echo(f"  and {len(rows) - _MOST_BAD} more; --bad FILE.csv writes all", err=True)
+    if file is not None:
+        try:
+            with file.open("w", encoding="utf-8", newline="") as opened:
+                csv.writer(opened).writerows([("row", "problem"), *((row.place, row.problem) for row in rows)])
+        except OSError as error:
+            raise SpecError(f"cannot write --bad {file}: {reason(error)}") from error
 
 
 @app.command("import-visu")
@@ -87,14 +117,17 @@ def import_visu(
 
 @app.command("check")
 def check(
-    shards: Annotated[list[str], typer.Argument(metavar="SHARD...", help="Paths or URLs; braces expand.")],
+    shards: Annotated[list[str], typer.Argument(metavar="SHARD...", help="Paths or URLs; braces and * expand.")],
     workers: WorkersOption = None,
+    max_bad_fraction: Annotated[
+        float, typer.Option("--max-bad-fraction", min=0, max=1, help="Share of bad samples that a run tolerates.")
+    ] = _MAX_BAD_FRACTION,
     json: JsonOption = False,
 ) -> None:
-    """Count pairs, tags and bad samples; exit status 3 where anything is wrong."""
+    """Count pairs, tags and bad samples; exit status 3 where a shard is broken, or more samples are bad than a run takes."""
     from data_specs.config_file import resolve_location
     from flows.commands.display import progress_shown
-    from tasks.shards.census import summary, take_census
+    from tasks.shards.census import beyond, summary, take_census
     from tasks.shards.location import expand_locations
 
     locations = [resolve_location(location, Path.cwd()) for location in expand_locations(shards)]
@@ -105,13 +138,14 @@ def check(
         typer.echo(json_text.dumps(summary(censuses)))
     else:
         _show_censuses(censuses, summary(censuses))
-    if not all(census.sound for census in censuses):
+    if beyond(censuses, max_bad_fraction):
         raise typer.Exit(DataError.exit_code)
 
 
 def _show_packed(packed: "Packed", left_out: dict[str, int], json: bool) -> None:
     if json:
         counts: dict[str, Any] = {**vars(packed), "shards": [str(path) for path in packed.shards], "left_out": left_out}
+        counts["bad"] = [vars(row) for row in packed.bad]
         typer.echo(json_text.dumps(counts))
         return
     first, *others = packed.shards
@@ -124,6 +158,7 @@ def _show_packed(packed: "Packed", left_out: dict[str, int], json: bool) -> None
 
 
 def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
+    n_listed = 0
     for census in censuses:
         if census.error is not None:
             typer.echo(f"BROKEN: {one_line(census.error)}")
@@ -133,9 +168,13 @@ def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
             f"{printable(census.location)}: {census.n_samples} pairs, {census.n_bad} bad; {kind},"
             f" {' and '.join(census.encoders)}; tags: {_listed(census.tags, census.n_untagged)}"
         )
-        for item in census.bad:
+        for item in census.bad[: _MOST_BAD - n_listed]:
+            n_listed += 1
             detail = f" ({one_line(item.detail)})" if item.detail else ""
             typer.echo(f"  bad {shown(item.key)}: {item.reason}{detail}")
+    n_bad = sum(len(census.bad) for census in censuses)
+    if n_bad > n_listed:
+        typer.echo(f"  and {n_bad - n_listed} more; --json lists all")
     reasons = f" ({_listed(sums['reasons'])})" if sums["reasons"] else ""
     typer.echo(
         f"in all {sums['n_pairs']} pairs in {sums['n_shards']} shards, {sums['n_bad']} bad{reasons},"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from data_specs.errors import DataError, SpecError
 from data_specs.experiment import Experiment, Row
 from data_specs.metrics import METRICS, ZERO_SHOT, find_metric
+from data_specs.suggestions import did_you_mean
 from data_specs.wording import shown
 
 _TARGET = "GS"
@@ -52,6 +53,7 @@ def parse_limits(text: str) -> list[Limit]:
         if found["metric"] not in METRICS:
             raise SpecError(
                 f"limit {shown(part.strip())}: there is no metric {shown(found['metric'])}, only {', '.join(METRICS)}"
+                f"{did_you_mean(found['metric'], METRICS)}"
             )
         limits.append(Limit(found["metric"], found["relation"], float(found["points"])))
     return limits

@@ -21,6 +21,7 @@ _WITHOUT_EFFECT = (
     "data_specs.manifest",
     "data_specs.run_config",  # settings: those that act are in the recipe
     "data_specs.config_file",
+    "data_specs.suggestions",  # words of errors
 )
 # Decorators of the orchestration: names, retries and caching of a task change no byte.
 _ORCHESTRATION = frozenset({"task", "flow"})

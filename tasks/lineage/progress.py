@@ -1,8 +1,10 @@
 """Progress of long work, reported to whoever listens, as logging does with messages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+_Item = TypeVar("_Item")
 
 
 class ProgressSink(Protocol):
@@ -67,3 +69,11 @@ def stage(name: str, total: int | None, unit: str) -> Iterator[None]:
         yield
     finally:
         _sink.finish(name)
+
+
+def counted(name: str, items: Sequence[_Item], unit: str) -> Iterator[_Item]:
+    """Items of a stage one by one, each done when the next one is asked for."""
+    with stage(name, len(items), unit):
+        for item in items:
+            yield item
+            advance(name)

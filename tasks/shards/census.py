@@ -49,10 +49,10 @@ class ShardCensus:
 
 
 def take_census(locations: Sequence[str], folder: Path, *, workers: int = 0) -> list[ShardCensus]:
-    """Check every shard and decode every sample, as a run over all of them would.
+    """Check every shard and decode every sample.
 
-    A sample must hold what each encoder needs, for each encoder that any shard of its kind
-    (paired or not) has members for. Tags are counted over sound samples.
+    A sample must hold what each encoder needs, for each encoder that its shard has members for: captions
+    alone may lie beside pairs with pictures. Tags are counted over sound samples.
 
     Args:
         locations: shards, expanded.
@@ -73,13 +73,24 @@ def take_census(locations: Sequence[str], folder: Path, *, workers: int = 0) -> 
                 census.error = str(error)
             except Exception as error:  # whatever one shard holds, the others are checked
                 census.error = f"shard {census.location} cannot be checked: {type(error).__name__}: {first_line(error)}"
+        held = {index: _encoders_present([shard], shard.paired) for index, shard in shards.items()}
+        readings: dict[int, list[_Reading]] = {index: [] for index in shards}
         for paired in (True, False):
-            alike = {index: shard for index, shard in shards.items() if shard.paired is paired}
-            encoders = _encoders_present(alike.values(), paired)
-            readings = [_read(alike, encoder, workers) for encoder in encoders]
-            for index, shard in alike.items():
-                _fill(censuses[index], shard, encoders, [reading[index] for reading in readings])
+            for encoder in ENCODERS:
+                alike = {
+                    index: shard for index, shard in shards.items() if shard.paired is paired and encoder in held[index]
+                }
+                for index, reading in _read(alike, encoder, workers).items() if alike else ():
+                    readings[index].append(reading)
+        for index, shard in shards.items():
+            _fill(censuses[index], shard, held[index], readings[index])
     return censuses
+
+
+def beyond(censuses: Sequence[ShardCensus], max_bad_fraction: float) -> bool:
+    """Whether a run that tolerates a share of bad samples would refuse these shards."""
+    n_pairs, n_bad = sum(census.n_samples for census in censuses), sum(census.n_bad for census in censuses)
+    return any(census.error is not None for census in censuses) or (n_bad > 0 and n_bad / n_pairs > max_bad_fraction)
 
 
 def summary(censuses: Sequence[ShardCensus]) -> dict[str, Any]:

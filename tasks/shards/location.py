@@ -10,12 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from data_specs.errors import ArtifactError, DataError, SpecError
-from data_specs.shard_patterns import expand_braces, literal_pattern, unexpanded
+from data_specs.shard_patterns import expand_braces, literal_pattern
 from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import notice
 from tasks.shards import command
 from tasks.shards.command import Command
 from tasks.shards.fetching import ByteSource, Filesystem, Stalled, Transient, Unfetchable, Web, patient_chunks
+from tasks.shards.found import matching_files, what_is_there
 
 ATTEMPTS = 3
 ATTEMPTS_IF_STALLED = 2
@@ -28,7 +29,9 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 def expand_locations(patterns: Sequence[str]) -> list[str]:
-    """Expand braces such as `{000000..000007}`, in order; a `pipe:` command, and a file of that very name, are taken as they are.
+    """Expand braces such as `{000000..000007}`, in order, then `*`, `?` and `[ ]` of local names to the files there are, sorted.
+
+    A `pipe:` command, and a file of that very name, are taken as they are.
 
     Raises:
         SpecError: a shard is named twice, braces do not close, or there are too many names.
@@ -37,10 +40,11 @@ def expand_locations(patterns: Sequence[str]) -> list[str]:
     as_it_is = [pattern.startswith(_COMMAND) or os.path.isfile(pattern) for pattern in patterns]  # noqa: PTH113  (never raises)
     meant = [literal_pattern(pattern) if kept else pattern for pattern, kept in zip(patterns, as_it_is, strict=True)]
     seen: dict[str, None] = {}
-    for location in expand_braces(meant):
-        if location in seen:
-            raise SpecError(f"shard {location[:200]!r} is named twice; name each shard once")
-        seen[location] = None
+    for name in expand_braces(meant):
+        for location in [name] if is_elsewhere(name) else matching_files(name):
+            if location in seen:
+                raise SpecError(f"shard {location[:200]!r} is named twice; name each shard once")
+            seen[location] = None
     return list(seen)
 
 
@@ -90,9 +94,7 @@ def _local_file(location: str) -> Path:
     try:
         mode = os.stat(location).st_mode  # noqa: PTH116  (a name may hold what Path refuses)
     except (FileNotFoundError, NotADirectoryError):
-        kind = "does not exist"
-        if marks := unexpanded(location):
-            kind += f"; {' '.join(marks)} in its name does not expand here, only braces such as {{000000..000007}} do"
+        raise DataError(f"shard {location} does not exist{what_is_there(location)}; expected a tar file") from None
     except ValueError:
         kind = "is no name of a file"
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from data_specs.wording import reason, shown, shown_path
 from tasks.lineage.progress import advance, stage
 from tasks.shards.images import BadImage, image_suffix
 from tasks.shards.output import ShardNames, parse_names
-from tasks.shards.tables import PairRow, read_table
+from tasks.shards.tables import BadRow, PairRow, read_table
 
 DEFAULT_MAX_COUNT = 1000
 LARGEST_MAX_COUNT = 1_000_000
@@ -29,18 +29,32 @@ _MODE = 0o644
 
 @dataclass(frozen=True)
 class Packed:
-    """What was packed. `members` counts rows by column, so that an empty column is seen."""
+    """What was packed. `members` counts rows by column, so that an empty column is seen; `bad` rows were left out."""
 
     n_pairs: int
     shards: tuple[Path, ...]
     tags: dict[str, int]
     n_untagged: int
     members: dict[str, int]
+    bad: tuple[BadRow, ...] = ()
 
 
-def pack_table(table: Path, out: str, *, max_count: int = DEFAULT_MAX_COUNT) -> Packed:
+class BadRowsError(DataError):
+    """Rows cannot be packed; `rows` are all of them."""
+
+    def __init__(self, rows: Sequence[BadRow], n_rows: int) -> None:
+        """Tell the first of them."""
+        told = rows[0].problem
+        if len(rows) > 1:
+            told = f"{len(rows)} of {n_rows} rows cannot be packed; mend them, or leave them out with --skip-bad; first: {told}"
+        super().__init__(told)
+        self.rows = tuple(rows)
+
+
+def pack_table(table: Path, out: str, *, max_count: int = DEFAULT_MAX_COUNT, skip_bad: bool = False) -> Packed:
     """Pack a csv, jsonl or parquet table; see `pack_rows`."""
-    return pack_rows(read_table(table), out, max_count=max_count)
+    tally = _Contents()
+    return _pack(read_table(table, tally.bad.append), out, max_count, tally, skip_bad=skip_bad)
 
 
 def pack_rows(rows: Iterable[PairRow], out: str, *, max_count: int = DEFAULT_MAX_COUNT) -> Packed:
@@ -56,19 +70,25 @@ def pack_rows(rows: Iterable[PairRow], out: str, *, max_count: int = DEFAULT_MAX
 
     Raises:
         SpecError: the pattern, the count, existing shards of such names, or a folder that cannot be written.
-        DataError: no rows, or a row whose key, text or image cannot be packed; the row and column are named.
+        DataError: no rows, or rows whose key, text or image cannot be packed; row and column are named.
     """
+    return _pack(rows, out, max_count, _Contents(), skip_bad=False)
+
+
+def _pack(rows: Iterable[PairRow], out: str, max_count: int, tally: "_Contents", *, skip_bad: bool) -> Packed:
     names = check_output(out, max_count)
-    tally = _Contents()
     try:
         with names.drafts() as folder, stage(_STAGE, None, "pairs"):
-            drafts = list(_write_drafts(iter(rows), folder, max_count, tally))
+            drafts = list(_write_drafts(_sound(rows, tally, skip_bad=skip_bad), folder, max_count))
+            if tally.bad and not (skip_bad and drafts):
+                raise BadRowsError(tally.bad, tally.n_rows)
             if not drafts:
                 raise DataError("there are no rows to pack; expected at least one pair")
             shards = names.publish(drafts)
     except OSError as error:
         raise SpecError(f"cannot write shards to {names.folder}: {error}; choose another --out") from error
-    return Packed(len(tally.places), shards, dict(sorted(tally.tags.items())), tally.n_untagged, tally.members)
+    tags = dict(sorted(tally.tags.items()))
+    return Packed(len(tally.places), shards, tags, tally.n_untagged, tally.members, tuple(tally.bad))
 
 
 def check_output(out: str, max_count: int) -> ShardNames:
@@ -95,6 +115,12 @@ class _Contents:
         default_factory=lambda: {f"{content}_{kind}": 0 for kind in ("text", "image") for content in CONTENTS}
     )
     n_untagged: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    n_sound: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        return self.n_sound + len(self.bad)
 
     def add(self, row: PairRow) -> None:
         if row.key in self.places:
@@ -112,8 +138,26 @@ class _Contents:
             self.members[f"{content}_image"] += content in row.images
 
 
-def _write_drafts(rows: Iterator[PairRow], folder: Path, max_count: int, tally: _Contents) -> Iterator[Path]:
-    for number, first in enumerate(iter(lambda: next(rows, None), None)):
+_Sample = dict[str, str | bytes]
+
+
+def _sound(rows: Iterable[PairRow], tally: _Contents, *, skip_bad: bool) -> Iterator[_Sample]:
+    """What is to be written of each row; after a bad one nothing is, but all others are looked at."""
+    for row in rows:
+        try:
+            _check_key(row)
+            sample: _Sample = {"__key__": row.key, **_members(row)}
+            tally.add(row)
+        except DataError as error:
+            tally.bad.append(BadRow(row.place, str(error)))
+            continue
+        tally.n_sound += 1
+        if skip_bad or not tally.bad:
+            yield sample
+
+
+def _write_drafts(samples: Iterator[_Sample], folder: Path, max_count: int) -> Iterator[Path]:
+    for number, first in enumerate(iter(lambda: next(samples, None), None)):
         draft = folder / f"{number}.part"
         # A file object, because webdataset would take a name apart as a URL. The fixed owner, mode
         # and time make the bytes depend on the rows alone.
@@ -121,10 +165,8 @@ def _write_drafts(rows: Iterator[PairRow], folder: Path, max_count: int, tally: 
             draft.open("xb") as file,
             webdataset.TarWriter(file, encoder=False, user=_OWNER, group=_OWNER, mode=_MODE, mtime=0) as tar,
         ):
-            for row in chain([first], islice(rows, max_count - 1)):
-                _check_key(row)
-                tally.add(row)
-                tar.write({"__key__": row.key, **_members(row)})
+            for sample in chain([first], islice(samples, max_count - 1)):
+                tar.write(sample)
                 advance(_STAGE)
         yield draft
 

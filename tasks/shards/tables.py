@@ -22,8 +22,8 @@ _PARQUET_BUFFER_BYTES = 1 << 20
 # A picture as base64 text is one value of a csv file, or stands on one line of JSON.
 _LARGEST_VALUE = 1 << 28
 
-# A row's number, counted from 1 without the header, and its values by column.
-_Record = tuple[int, Mapping[str, Any]]
+# A row's number, counted from 1 without the header, and its values by column, or why it has none.
+_Record = tuple[int, Mapping[str, Any] | DataError]
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,25 @@ class PairRow:
     images: Mapping[Content, Path | bytes]  # where its file lies, or what is in it
 
 
-def read_table(table: Path) -> Iterator[PairRow]:
+def is_table(name: str) -> bool:
+    """Whether a file is called like a table."""
+    return Path(name).suffix.lower() in _READERS
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be packed, and why."""
+
+    place: str
+    problem: str
+
+
+def read_table(table: Path, refused: Callable[[BadRow], None] | None = None) -> Iterator[PairRow]:
     """The rows of a table, in order; empty values are absent, image paths start at the table's folder.
 
     Args:
         table: file ending in .csv, .jsonl or .parquet.
+        refused: is told of each row that cannot be read, and the next one follows; None raises.
 
     Raises:
         SpecError: it has another ending.
@@ -52,27 +66,41 @@ def read_table(table: Path) -> Iterator[PairRow]:
         raise SpecError(f"table {table} ends in {shown(table.suffix)}; expected one of {', '.join(_READERS)}")
     if not table.is_file():
         raise DataError(f"table {table} does not exist; expected a file with the columns {', '.join(COLUMNS)}")
-    return _rows(table, reader)
+    return _rows(table, reader, refused)
 
 
-def _rows(table: Path, reader: Callable[[Path], Iterator[_Record]]) -> Iterator[PairRow]:
-    folder = table.parent
+def _rows(
+    table: Path, reader: Callable[[Path], Iterator[_Record]], refused: Callable[[BadRow], None] | None
+) -> Iterator[PairRow]:
     try:
         for number, record in reader(table):
             place = f"row {number} of {table}"
-            texts = {content: text_of(record, f"{content}_text", place) for content in CONTENTS}
-            images = {content: image_of(record, f"{content}_image", place, folder) for content in CONTENTS}
-            yield PairRow(
-                place,
-                key_of(record, place),
-                text_of(record, "tag", place),
-                {content: text for content, text in texts.items() if text is not None},
-                {content: image for content, image in images.items() if image is not None},
-            )
+            try:
+                row = _row(record, place, table.parent)
+            except DataError as error:
+                if refused is None:
+                    raise
+                refused(BadRow(place, str(error)))
+                continue
+            yield row
     except UnicodeDecodeError as error:
         raise DataError(f"table {table} is not UTF-8: {error}; save it as UTF-8") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"table {table} cannot be read: {first_line(error)}") from error
+
+
+def _row(record: Mapping[str, Any] | DataError, place: str, folder: Path) -> PairRow:
+    if isinstance(record, DataError):
+        raise record
+    texts = {content: text_of(record, f"{content}_text", place) for content in CONTENTS}
+    images = {content: image_of(record, f"{content}_image", place, folder) for content in CONTENTS}
+    return PairRow(
+        place,
+        key_of(record, place),
+        text_of(record, "tag", place),
+        {content: text for content, text in texts.items() if text is not None},
+        {content: image for content, image in images.items() if image is not None},
+    )
 
 
 def _csv_records(table: Path) -> Iterator[_Record]:
@@ -90,12 +118,16 @@ def _csv_records(table: Path) -> Iterator[_Record]:
                 if not values:
                     continue
                 number += 1
-                if len(values) != len(header):
-                    raise DataError(
+                if len(values) == len(header):
+                    yield number, dict(zip(header, values, strict=True))
+                    continue
+                yield (
+                    number,
+                    DataError(
                         f"row {number} of {table} (line {lines.line_num}) has {len(values)} values, but the header names"
                         f" {len(header)} columns; look for commas and quotes that are not escaped"
-                    )
-                yield number, dict(zip(header, values, strict=True))
+                    ),
+                )
         except csv.Error as error:
             raise DataError(f"row {number + 1} of {table} (line {lines.line_num}) is not valid csv: {error}") from error
 
@@ -106,13 +138,20 @@ def _jsonl_records(table: Path) -> Iterator[_Record]:
             if not line.strip():
                 continue
             try:
-                record = parse_json(line)
-            except ValueError as error:
-                raise DataError(f"row {number} of {table} is not valid JSON: {error}") from error
-            if not isinstance(record, dict):
-                raise DataError(f"row {number} of {table} is {type(record).__name__}, expected an object a line")
-            _require_columns(record, f"row {number} of {table}")
-            yield number, record
+                yield number, _object(line, f"row {number} of {table}")
+            except DataError as error:
+                yield number, error
+
+
+def _object(line: str, place: str) -> Mapping[str, Any]:
+    try:
+        record = parse_json(line)
+    except ValueError as error:
+        raise DataError(f"{place} is not valid JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{place} is {type(record).__name__}, expected an object a line")
+    _require_columns(record, place)
+    return record
 
 
 def _parquet_records(table: Path) -> Iterator[_Record]:

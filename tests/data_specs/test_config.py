@@ -130,7 +130,7 @@ def test_everything_wrong_is_named_at_once():
         parse({"name": "run", "text": {"tau": 98, "alfa": 1}})
     assert str(caught.value) == (
         "run.yaml: text.tau: Input should be less than 1, got 98; text.alfa is not a known setting;"
-        " model is missing; calibration is missing; evaluation is missing"
+        " did you mean alpha; model is missing; calibration is missing; evaluation is missing"
     )
 
 

@@ -104,3 +104,15 @@ def test_a_store_lists_its_artifacts_and_not_its_records(tmp_path, config):
     assert Path(tmp_path / ".runs").is_dir()
     surveyed = Store(tmp_path).survey()
     assert (surveyed.found, surveyed.copies) == ([], [])
+
+
+def test_a_record_holds_the_files_that_a_pattern_stood_for(tmp_path, config):
+    (shard,) = config.evaluation.shards
+    pattern = str(Path(shard).parent / "test-*.tar")
+    evaluation = config.evaluation.model_copy(update={"shards": [pattern]})
+    with open_session(config.model_copy(update={"evaluation": evaluation}), tmp_path, "cpu", 0) as session:
+        session.shards([pattern])
+        session.calibration_shards()
+    (record,) = records(tmp_path)
+    assert record["expanded"] == {pattern: [shard]}
+    assert record["settings"]["evaluation"]["shards"] == [pattern]

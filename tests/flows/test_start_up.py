@@ -1,6 +1,7 @@
 """What needs no run starts no server and imports nothing heavy."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -60,7 +61,7 @@ def test_wrong_settings_are_refused_before_anything_heavy_is_imported(config, co
     assert not (config.parent / "store").exists()
 
 
-@pytest.mark.parametrize("arguments", [("artifacts", "list"), ("config", "config.yaml"), ("--help",)])
+@pytest.mark.parametrize("arguments", [("artifacts", "list"), ("config", "config.yaml"), ("--help",), ("--version",)])
 def test_what_only_looks_imports_nothing_heavy(config, arguments):
     status, told, heavy = imported(*arguments, cwd=config.parent)
     assert (status, heavy) == (0, []), told
@@ -72,3 +73,18 @@ def test_a_model_that_open_clip_does_not_know_is_refused_without_a_record(config
     assert status == 2
     assert "ViT-B-99" in told
     assert not (config.parent / "store").exists()
+
+
+def test_the_version_and_the_short_word_for_help_are_answered(here):
+    assert re.fullmatch(r"uwm \S+\n", here("--version").stdout)
+    assert here("-h").stdout == here("--help").stdout
+    assert here("shards", "pack", "-h").stdout == here("shards", "pack", "--help").stdout
+
+
+@pytest.mark.parametrize(("words", "expected"), [("uwm sw", "sweep"), ("uwm artifacts ve", "verify")])
+def test_a_shell_completes_commands(here, monkeypatch, words, expected):
+    monkeypatch.setenv("_UWM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    done = here()
+    assert (done.returncode, done.stdout.strip()) == (0, expected)

@@ -113,7 +113,7 @@ def test_check_prints_a_line_for_each_and_nothing_that_steers_the_terminal(tmp_p
     assert "tags: \\x1b[31mred 1" in uwm_shards("check", tmp_path / "tags.tar", "--workers", 0).stdout
 
 
-def test_check_asks_only_for_what_any_shard_of_the_set_holds(tmp_path):
+def test_check_asks_each_shard_only_for_what_it_holds(tmp_path):
     texts = [member for member in pairs(["a", "b"]) if not member[0].endswith("png")]
     write_tar(tmp_path / "texts.tar", texts)
     alone = uwm_shards("check", tmp_path / "texts.tar", "--workers", 0)
@@ -121,8 +121,57 @@ def test_check_asks_only_for_what_any_shard_of_the_set_holds(tmp_path):
 
     write_tar(tmp_path / "both.tar", pairs(["c"]))
     mixed = uwm_shards("check", tmp_path / "texts.tar", tmp_path / "both.tar", "--workers", 0, "--json")
-    assert mixed.exit_code == 3
-    assert last_json(mixed)["reasons"] == {"missing member": 2}
+    assert (mixed.exit_code, last_json(mixed)["reasons"]) == (0, {})
+    assert [shard["encoders"] for shard in last_json(mixed)["shards"]] == [["text"], ["text", "vision"]]
+
+
+def test_check_ends_as_a_run_would_and_lists_the_first_20(tmp_path):
+    members = [item for n in range(100) for item in pair(f"k{n:03d}", **({"safe.txt": b" "} if n < 25 else {}))]
+    path = write_tar(tmp_path / "a.tar", [item for item in members if item[0].endswith("txt")])
+    told = uwm_shards("check", path, "--workers", 0)
+    assert (told.exit_code, told.stdout.count("  bad '")) == (3, 20)
+    assert "  bad 'k019': empty caption (safe.txt)\n  and 5 more; --json lists all\n" in told.stdout
+    assert len(last_json(uwm_shards("check", path, "--workers", 0, "--json"))["shards"][0]["bad"]) == 25
+    for allowed, status in ((0.24, 3), (0.25, 0)):
+        assert uwm_shards("check", path, "--workers", 0, "--max-bad-fraction", allowed).exit_code == status
+
+
+def bad_table(folder, n):
+    """Of `n` rows the odd ones lack their image, and one has a value too many."""
+    rows = [f"k{i},,safe,unsafe,{'gone.jpg' if i % 2 else ''}," for i in range(n)]
+    (folder / "bad.csv").write_text("\n".join([",".join(COLUMNS), *rows, "x,,,,,,"]) + "\n")
+    return folder / "bad.csv"
+
+
+def test_pack_tells_all_bad_rows_and_writes_them_to_a_file(tmp_path):
+    table, told = bad_table(tmp_path, 60), tmp_path / "told.csv"
+    result = uwm_shards("pack", table, "--out", f"{tmp_path}/x-%d.tar", "--bad", told)
+    assert isinstance(result.exception, DataError)
+    assert str(result.exception).startswith(
+        "31 of 61 rows cannot be packed; mend them, or leave them out with --skip-bad"
+    )
+    lines = [line for line in result.stderr.splitlines() if line.startswith("  ")]
+    assert (len(lines), lines[-1]) == (21, "  and 11 more; --bad FILE.csv writes all")
+    assert lines[0].startswith(f"  bad row 2 of {table}, column safe_image: image '{tmp_path}/gone.jpg' does not exist")
+    with told.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["row"] for row in rows] == [f"row {n} of {table}" for n in [*range(2, 61, 2), 61]]
+    assert "has 7 values, but the header names 6 columns" in rows[-1]["problem"]
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_pack_leaves_bad_rows_out_where_asked_and_counts_them(tmp_path):
+    result = uwm_shards("pack", bad_table(tmp_path, 5), "--out", f"{tmp_path}/x-%d.tar", "--skip-bad", "--json")
+    assert (result.exit_code, last_json(result)["n_pairs"], last_json(result)["left_out"]) == (0, 3, {"bad row": 3})
+    assert len(last_json(result)["bad"]) == 3
+    # The bytes are those of a table without these rows.
+    good = tmp_path / "good.csv"
+    good.write_text("\n".join([",".join(COLUMNS), *(f"k{i},,safe,unsafe,," for i in (0, 2, 4))]))
+    assert uwm_shards("pack", good, "--out", f"{tmp_path}/y-%d.tar").exit_code == 0
+    assert (tmp_path / "x-0.tar").read_bytes() == (tmp_path / "y-0.tar").read_bytes()
+    (tmp_path / "none.csv").write_text(",".join(COLUMNS) + "\n,,a,b,,\n")
+    refused = uwm_shards("pack", tmp_path / "none.csv", "--out", f"{tmp_path}/z-%d.tar", "--skip-bad")
+    assert "column key: it is empty" in str(refused.exception)
 
 
 def test_check_tells_unpaired_shards_and_counts_classes_as_tags(tmp_path):

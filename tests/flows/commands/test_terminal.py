@@ -9,8 +9,9 @@ import pytest
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from flows.commands.display import _Bars, _LiteralConsole
+from flows.commands.display import _Bars, _LeftColumn, _Lines, _LiteralConsole
 from flows.commands.main import main
+from tasks.lineage.progress import counted, listening
 from tests.cases.settings import MINIMAL
 from tests.cases.shard_files import pair, write_tar
 
@@ -109,3 +110,26 @@ def test_a_config_is_printed_as_a_deployment_takes_it(tmp_path, monkeypatch, cap
     printed = json.loads(out)
     assert (status, printed["evaluation"]["shards"]) == (0, [f"{tmp_path}/b.tar"])
     assert (printed["text"]["layers"], printed["methods"]) == ("attention_output", {})
+
+
+def test_an_experiment_says_at_which_point_it_is_and_what_is_left_over_all(console, monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    with Progress(*(TextColumn("{task.description}", markup=False), _LeftColumn()), console=console, auto_refresh=False,
+                  get_time=lambda: 0.0) as progress, listening(_Bars(progress)):  # fmt: skip
+        told = []
+        for _ in counted("sweep", [1, 2, 3], "points"):
+            progress.get_time = lambda: float(next(clock))
+            (task,) = progress.tasks
+            told.append((task.description, _LeftColumn().render(task).plain))
+    assert [text for text, _ in told] == ["sweep: point 1 of 3", "sweep: point 2 of 3", "sweep: point 3 of 3"]
+    assert (told[0][1], told[1][1].startswith("about ")) == ("", True)
+
+    console.file = io.StringIO()
+    monkeypatch.setattr("flows.commands.display.screen", console)
+    monkeypatch.setattr("flows.commands.display.time.perf_counter", lambda: float(next(clock)))
+    with listening(_Lines(0.0)):
+        list(counted("comparison", ["a", "b"], "models"))
+        list(counted("pack", ["a"], "pairs"))
+    lines = [line for line in without_styles(console.file.getvalue()).splitlines() if ":" in line]
+    assert lines[-4:-2] == ["comparison: model 1 of 2 done, about 10 s left", "comparison: model 2 of 2 done"]
+    assert [line.partition(":")[0] for line in lines[-2:]] == ["comparison", "pack"]

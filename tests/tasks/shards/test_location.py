@@ -123,11 +123,52 @@ def test_names_are_counted_as_they_are_made(pattern):
 
 
 @pytest.mark.parametrize("name", ["a-*.tar", "a-?.tar", "a-[0-9].tar"])
-def test_a_name_with_a_shell_s_signs_says_that_only_braces_expand(tmp_path, name):
-    with pytest.raises(DataError, match=r"does not exist; . in its name does not expand here, only braces"):
-        local_copy(str(tmp_path / name), tmp_path)
+def test_a_pattern_stands_for_the_files_there_are_and_a_file_of_its_name_comes_first(tmp_path, name):
+    pattern = str(tmp_path / name)
+    with pytest.raises(DataError, match=r"does not exist; no file of .* matches"):
+        local_copy(*expand_locations([pattern]), tmp_path)
+    for other in ("a-2.tar", "a-1.tar", ".a-3.tar", "b-1.tar"):
+        (tmp_path / other).write_bytes(b"")
+    (tmp_path / "a-0.tar").mkdir()
+    assert expand_locations([pattern, f"{tmp_path}/b-{{1..2}}.tar"]) == [
+        f"{tmp_path}/{each}" for each in ("a-1.tar", "a-2.tar", "b-1.tar", "b-2.tar")
+    ]
+    with pytest.raises(SpecError, match=r"a-2\.tar' is named twice"):
+        expand_locations([f"{tmp_path}/a-2.tar", pattern])
     path = write_tar(tmp_path / name, pair("a"))
+    assert expand_locations([pattern]) == [pattern]
     assert local_copy(str(path), tmp_path) == path
+
+
+def test_patterns_go_through_folders_with_braces_first_and_leave_what_lies_elsewhere_alone(tmp_path):
+    for folder in ("x-1", "x-2", "[x]"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.tar", "b.tar"):
+            (tmp_path / folder / name).write_bytes(b"")
+    names = [path.removeprefix(f"{tmp_path}/") for path in expand_locations([f"{tmp_path}/x-?/{{b,a}}*.tar"])]
+    assert names == ["x-1/b.tar", "x-2/b.tar", "x-1/a.tar", "x-2/a.tar"]
+    # A folder that is called like a pattern is none.
+    assert expand_locations([f"{tmp_path}/[x]/*.tar"]) == [f"{tmp_path}/[x]/a.tar", f"{tmp_path}/[x]/b.tar"]
+    assert expand_locations(["s3://bucket/*.tar", "pipe:cat *.tar"]) == ["s3://bucket/*.tar", "pipe:cat *.tar"]
+
+
+@pytest.mark.parametrize(
+    ("there", "missing", "told"),
+    [
+        ([f"c-{n:06d}.tar" for n in range(7)], "c-000007.tar", "; shards 000000 to 000006 exist;"),
+        (["c-0.tar", "c-10.tar", "c-9.tar"], "c-1.tar", "; 3 shards from 0 to 10 exist;"),
+        (["c-0.tar", "d-1.tar"], "c-1.tar", "; shard 0 exists;"),
+        (["calibration.tar", "test.tar"], "calibratoin.tar", "; did you mean calibration.tar;"),
+        ([], "nowhere/c-1.tar", "/nowhere;"),
+        ([], "c-1.tar", "does not exist; expected"),
+    ],
+)
+def test_a_shard_that_is_missing_is_told_with_those_there_are(tmp_path, there, missing, told):
+    for name in there:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError) as refused:
+        local_copy(str(tmp_path / missing), tmp_path)
+    assert told in str(refused.value)
 
 
 @pytest.mark.parametrize(("name", "text"), [("x" * 300, "File name too long"), ("a\0b", "is no name"), (".", "folder")])

@@ -1,0 +1,56 @@
+"""`uwm init`: a first run.yaml."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_specs.config_file import load_preset, resolve_location
+from data_specs.errors import SpecError
+from data_specs.setting_changes import with_changes
+from data_specs.wording import printable, reason
+from flows.commands.options import SetOption
+
+_LOOKED_AT = ("*.tar", "data/*.tar")
+
+
+def init(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TABLE|SHARDS...]",
+            help="Tables to pack, or shards (braces and * expand); default: the shards here and in data/.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The settings file to write.")] = Path("run.yaml"),
+    preset: Annotated[
+        str, typer.Option("--preset", help="Whose model and settings, such as vit-b32, vit-l14 or siglip-so400m.")
+    ] = "vit-b32",
+    changes: SetOption = None,
+) -> None:
+    """Write a settings file that runs as it is: shards for calibration and others for evaluation, with what they hold."""
+    settings = with_changes(load_preset(preset), changes or ())
+    if out.exists():
+        raise SpecError(f"--out {out} is there already; remove it or choose another name")
+    from tasks.shards.location import expand_locations
+    from tasks.shards.tables import is_table
+    from tasks.starting.run_file import run_text
+    from tasks.starting.sources import shard_sets, table_set
+
+    given = sources or [name for name in _LOOKED_AT if list(Path().glob(name))]
+    if not given:
+        raise SpecError("there are no shards here or in data/; name a table (csv, jsonl or parquet), or shards")
+    tables = [Path(name) for name in given if is_table(name)]
+    locations = expand_locations([resolve_location(name, Path()) for name in given if not is_table(name)])
+    sets = [*shard_sets(locations), *map(table_set, tables)]
+    text = run_text(sets, settings, out)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise SpecError(f"cannot write --out {out}: {reason(error)}") from error
+    for line in text.splitlines():
+        if line.startswith("#"):
+            typer.echo(printable(line.removeprefix("# ")), err=True)
+    typer.echo(printable(f"wrote {out}"))

@@ -1,0 +1,144 @@
+"""All figures of a store's runs, one row a model, from the records that the runs left."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from data_specs.errors import SpecError
+from data_specs.experiment import ORIGINAL
+from data_specs.run_config import ENCODERS
+from data_specs.wording import shown
+from tasks.lineage.runs import run_records
+
+# Said by columns of their own, or no setting of the way to edit.
+_TOLD_APART = ("name", "model.", "evaluation.shards", "evaluation.zero_shot", "methods")
+_EDITED = "edited"
+_NOT_GIVEN = "–"
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """What one model of one run measured."""
+
+    run: str
+    id: str
+    what: str  # original, edited, a point, a method
+    model: str
+    data: str
+    started: str
+    settings: dict[str, Any]  # dotted; those of encoders only where they are this model's
+    figures: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    evaluation: str | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Rows, the newest run first; how many say again what a newer row says; runs that did not come to their end."""
+
+    rows: list[ResultRow]
+    n_repeated: int
+    unfinished: dict[str, int]
+
+    def differing(self) -> list[str]:
+        """The settings that are not the same in all rows, in the order of a settings file."""
+        names = dict.fromkeys(name for row in self.rows for name in row.settings)
+        return [
+            name
+            for name in names
+            if not name.startswith(_TOLD_APART)
+            and len({shown_setting(row, name) for row in self.rows if name in row.settings}) > 1
+        ]
+
+
+def results_of(root: Path, *, name: str = "", model: str = "", since: str = "") -> Results:
+    """The results of all completed runs.
+
+    Args:
+        root: the store's folder.
+        name: part of the names of runs to take.
+        model: part of architecture or weights of those to take.
+        since: first day or time, such as 2026-03-01, UTC where it says no other.
+
+    Raises:
+        SpecError: `since` is no date.
+    """
+    first = _moment(since) if since else None
+    rows: dict[tuple[str, str, str | None], ResultRow] = {}
+    n_repeated = 0
+    unfinished: dict[str, int] = {}
+    for record in run_records(root):
+        settings = record["settings"]
+        if name not in settings["name"] or model not in _model(settings):
+            continue
+        if first is not None and datetime.fromisoformat(record["started"]) < first:
+            continue
+        if record["status"] != "completed":
+            unfinished[record["status"]] = unfinished.get(record["status"], 0) + 1
+            continue
+        for row in _rows(record):
+            key = (row.run, row.what, row.evaluation or row.id)
+            n_repeated += key in rows
+            rows.setdefault(key, row)
+    return Results(list(rows.values()), n_repeated, unfinished)
+
+
+def shown_setting(row: ResultRow, name: str) -> str:
+    """A setting as a table shows it."""
+    if name not in row.settings:
+        return _NOT_GIVEN
+    value = row.settings[name]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SpecError(f"--since {shown(text)} is no date; expected such as 2026-03-01 or 2026-03-01T12:00") from error
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _model(settings: dict[str, Any]) -> str:
+    """Architecture and weights; of files their names."""
+    model = settings.get("model") or {}
+    names = [model.get(part) for part in ("architecture", "weights")]
+    return " ".join(_file_name(name) for name in names if name)
+
+
+def _file_name(location: str) -> str:
+    return location.rpartition("/")[2] if location.startswith("/") else location
+
+
+def _rows(record: dict[str, Any]) -> Iterator[ResultRow]:
+    settings = record["settings"]
+    artifacts = record.get("artifacts") or {}
+    shards: Sequence[str] = (settings.get("evaluation") or {}).get("shards") or []
+    whole = dict(_dotted(settings))
+    # A point or a method is not edited as the run's own settings say; its name says how.
+    others = {name: value for name, value in whole.items() if name.partition(".")[0] not in ENCODERS}
+    figures_of = record.get("figures") or {}
+    for what in sorted(figures_of, key=lambda name: (name != ORIGINAL, name != _EDITED, name)):
+        yield ResultRow(
+            run=settings["name"],
+            id=record["id"],
+            what=what,
+            model=_model(settings),
+            data=" ".join(map(_file_name, shards)),
+            started=record["started"],
+            settings=whole if what == _EDITED else others,
+            figures=figures_of[what],
+            intervals={key: (low, high) for key, (low, high) in record.get("intervals", {}).get(what, {}).items()},
+            evaluation=artifacts.get(f"evaluation.{what}"),
+        )
+
+
+def _dotted(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _dotted(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value

@@ -1,0 +1,1 @@
+"""A first run.yaml from the shards or tables that somebody has."""
