@@ -1,0 +1,32 @@
+"""The sign filter: its settings, what it cannot run on, and what whoever reads its figures must know."""
+
+from typing import Literal
+
+Sign = Literal["none", "loss", "against"]
+
+SIGN_FIELD = (
+    "sign filter: none (the paper); loss: edit only weights whose negation lowers a loss on the calibration pairs to first"
+    " order; against: only those that raise it, a control"
+)
+SIGN_NOTE = (
+    "Sign filter (sign: loss): supervised one-step editing, not the paper's activation method. One backward pass over the"
+    " calibration pairs leaves only weights whose negation lowers, to first order, a loss that is close to SafeGround's"
+    " metrics. On drawn data most of the effect was the sign and not the ranking of weights, so read it beside its controls,"
+    " random + sign and the opposite sign; it turned round a cue that unsafe pairs share, and did nothing for subtle pairs"
+    " without such a cue. Nothing is known about models that were trained on real data."
+)
+
+
+def require_usable(where: str, sign: Sign, *, paired: bool, precision: str) -> None:
+    """Refuse settings under which a filter cannot be taken.
+
+    Raises:
+        ValueError: the calibration set is not paired, or gradients would vanish.
+    """
+    if sign != "none" and not paired:
+        raise ValueError(
+            f"{where}.sign is {sign}, which needs paired shards with both members of both modalities, but calibration gives"
+            f" safe and unsafe lists; set {where}.sign: none"
+        )
+    if sign != "none" and precision == "fp16":
+        raise ValueError(f"{where}.sign is {sign}, whose gradients vanish in fp16; set precision: bf16")
