@@ -1,5 +1,6 @@
 """The sign filter: its settings, what it cannot run on, and what whoever reads its figures must know."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 Sign = Literal["none", "loss", "against"]
@@ -15,6 +16,22 @@ SIGN_NOTE = (
     " random + sign and the opposite sign; it turned round a cue that unsafe pairs share, and did nothing for subtle pairs"
     " without such a cue. Nothing is known about models that were trained on real data."
 )
+
+
+def is_filtered(settings: object) -> bool:
+    """Whether settings as they are on record, of runs, methods or encoders, name a sign filter."""
+    if isinstance(settings, list):
+        return any(is_filtered(item) for item in settings)
+    if not isinstance(settings, Mapping):
+        return False
+    own = settings.get("sign")
+    return (own is not None and own != "none") or any(is_filtered(inner) for inner in settings.values())
+
+
+def signs_of(settings: Mapping[str, object]) -> dict[str, object]:
+    """The sign filters by encoder that the recipe of a `scores` artifact names; none where it has no filter."""
+    found = settings.get("sign")
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def require_usable(where: str, sign: Sign, *, paired: bool, precision: str) -> None:

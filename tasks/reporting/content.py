@@ -10,6 +10,7 @@ from data_specs.figures import Difference
 from data_specs.gallery import Gallery
 from data_specs.metrics import GROUPS, METRICS, PREFERENCES, ZERO_SHOT, Metric, find_metric, shown_p
 from data_specs.reading import read_spec
+from data_specs.sign_filter import SIGN_NOTE
 from tasks.reporting.experiment_section import ExperimentSection, experiment_section
 from tasks.reporting.gallery_section import GallerySection, gallery_section
 from tasks.reporting.sources import GALLERY_FILE, Figure, Interval, Sources, TagFigures, read_tags
@@ -82,6 +83,7 @@ class Report:
     units: str
     experiments: list[ExperimentSection]
     gallery: GallerySection | None
+    remarks: list[str]
 
 
 def build_report(name: str, metrics: Mapping[str, Mapping[str, float]], sources: Sources) -> Report:
@@ -119,6 +121,7 @@ def build_report(name: str, metrics: Mapping[str, Mapping[str, float]], sources:
         gallery=gallery_section(read_spec(Gallery, sources.gallery / GALLERY_FILE), sources.gallery)
         if sources.gallery
         else None,
+        remarks=[SIGN_NOTE] if sources.signs else [],
     )
 
 

@@ -39,6 +39,7 @@ class Sources:
     differences: dict[str, Path] = field(default_factory=dict)
     experiments: Mapping[Kind, Path] = field(default_factory=dict)
     gallery: Path | None = None
+    signs: Mapping[str, object] = field(default_factory=dict)  # sign filters of the run's edit, by encoder
 
 
 def read_tags(evaluation: Path) -> list[TagFigures]:

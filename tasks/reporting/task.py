@@ -8,6 +8,7 @@ from data_specs.errors import DataError, SpecError
 from data_specs.gallery import CAPTION_CHARS, GalleryMember
 from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import ENCODERS, Encoder
+from data_specs.sign_filter import signs_of
 from data_specs.wording import shown
 from tasks.embeddings.pairs import read_pairs
 from tasks.lineage.circumstances import RunContext
@@ -72,6 +73,7 @@ def write_report(
             versions={f"{role} ({item.kind})": item.version for role, item in _inputs(recipe).items()},
             experiments={kind: store.path(asked[kind]) for kind in KINDS if kind in asked},
             gallery=store.path(gallery) if gallery else None,
+            signs=signs_of(store.manifest(scores).recipe.settings),
         )
         html = render_report(build_report(name, metrics, sources))
         (build.folder / REPORT_FILE).write_text(html, encoding="utf-8")
