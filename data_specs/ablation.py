@@ -5,7 +5,7 @@ from pydantic import Field, JsonValue
 from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.spec import Spec
 
-AXES: tuple[str, ...] = ("scorer", "aggregation", "rule", "weight_by_magnitude", "layers", "limit", "seed")
+AXES: tuple[str, ...] = ("scorer", "aggregation", "rule", "weight_by_magnitude", "layers", "limit", "seed", "sign")
 
 
 class AblationPoint(Spec):
@@ -25,5 +25,7 @@ class AblationPoint(Spec):
     @property
     def settings(self) -> dict[str, JsonValue]:
         """What tells it from other points of the same run."""
-        settings: dict[str, JsonValue] = self.model_dump(mode="json", include={"method", "limit", "seed"})
-        return settings
+        settings: dict[str, JsonValue] = self.model_dump(mode="json", include={"limit", "seed"})
+        method: dict[str, JsonValue] = {"text": None, "vision": None}
+        method |= {encoder: chosen.acting for encoder, chosen in self.method.edited.items()}
+        return {"method": method, **settings}

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
+from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
 from data_specs.spec import Spec
 from data_specs.wording import shown
 
@@ -143,12 +144,28 @@ class EncoderConfig(Spec):
         default=512, ge=2, le=65_536, description="pairs in one batch of a gradient scorer; changes its scores"
     )
 
+    sign: Sign = Field(default="none", description=SIGN_FIELD)
+
     _numbers = field_validator("tau", "alpha", "batch_pairs", mode="before")(_only_numbers)
+
+    @model_validator(mode="after")
+    def _filtered_weights_are_lowered(self) -> Self:
+        if self.sign != "none" and self.alpha > 1:
+            raise ValueError(
+                f"sign is {self.sign}, which looks at weights that are lowered or negated, but alpha {self.alpha:g} raises"
+                " them; give an alpha of at most 1, or sign: none"
+            )
+        return self
 
     @property
     def needs_pairs(self) -> bool:
         """Whether the scorer compares the two members of a pair."""
         return self.scorer in GRADIENT_SCORERS or (self.scorer == "uwm" and self.aggregation == "mean_of_ratios")
+
+    @property
+    def acting(self) -> dict[str, JsonValue]:
+        """The settings as recipes hold them: a filter that is none is left out, as it was before there was one."""
+        return self.model_dump(mode="json", exclude={"sign"} if self.sign == "none" else None)
 
 
 # Of the paper: its released code multiplies the text encoder's activation scores by |W|, and no other scores.
@@ -194,6 +211,11 @@ class MethodConfig(Spec):
     def edited(self) -> dict[Encoder, EncoderConfig]:
         """The settings of the encoders that are scored and edited, text first."""
         return {name: config for name in ENCODERS if (config := self.encoder(name)) is not None}
+
+    @property
+    def signs(self) -> dict[Encoder, Sign]:
+        """The sign filters of the encoders that have one."""
+        return {name: config.sign for name, config in self.edited.items() if config.sign != "none"}
 
 
 class RunConfig(MethodConfig):
@@ -252,6 +274,7 @@ def _inherit(method: Any, run: dict[str, Any]) -> Any:
 
 
 def _require_calibration(where: str, config: EncoderConfig, paired: bool, precision: Precision) -> None:
+    require_usable(where, config.sign, paired=paired, precision=precision)
     if config.needs_pairs and not paired:
         what = "aggregation is mean_of_ratios" if config.scorer == "uwm" else f"scorer is {config.scorer}"
         raise ValueError(

@@ -59,6 +59,11 @@ def scores_schema(width: int) -> pa.Schema:
     return _schema("scores", [pa.field("output", pa.int32(), nullable=False), _vector("score", width)])
 
 
+def slopes_schema(width: int) -> pa.Schema:
+    """Slopes dL / dW of one layer, a row an output; `width` is the layer's input size."""
+    return _schema("slopes", [pa.field("output", pa.int32(), nullable=False), _vector("slope", width)])
+
+
 def embeddings_schema(width: int) -> pa.Schema:
     """Unit-norm embeddings, a row a sample and side; `width` is the embedding size."""
     return _schema(

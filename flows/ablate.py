@@ -28,7 +28,7 @@ def ablate(
 
     Args:
         config: the run's settings, or the path of their file; what is no axis stays as it is there.
-        axes: values of `scorer, aggregation, rule, weight_by_magnitude, layers, limit, seed`.
+        axes: values of `scorer, aggregation, rule, weight_by_magnitude, layers, limit, seed, sign`.
         store: folder of the artifact store.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode samples; None for one a core, at most 4.

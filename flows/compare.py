@@ -1,6 +1,7 @@
 """A comparison: several ways to edit, their controls and the paper's own figures on the same pairs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from data_specs.errors import DataError, NotSelectable, SpecError
@@ -19,6 +20,7 @@ from flows.measure import (
     measure_original,
     overlap_of,
     selected_edit,
+    sign_control_edit,
 )
 from flows.parameters import Config
 from flows.record import together
@@ -29,8 +31,22 @@ from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 from tasks.lineage.progress import advance, stage
 
 Controls = Literal["each", "first", "none"]
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """A method with a sign filter: its name in the account and in the table, its settings, scores and edit."""
+
+    name: str
+    shown: str
+    run: RunConfig
+    scores: ArtifactRef
+    edit: ArtifactRef
+
+
 CONTROL = ".random_control"
 _STAGE = "comparison"
+SIGN_CONTROL, OPPOSITE = ".random_sign", ".opposite_sign"
 
 
 @flow(name="compare")
@@ -47,7 +63,8 @@ def compare(
         configs: settings of runs on the same evaluation pairs; of each, its `methods`, or where there
             are none its own way to edit.
         controls: with each method, with the first of each run, or with none, a control that edits as
-            many weights of the same layers, drawn at random.
+            many weights of the same layers, drawn at random. A method with a sign filter has its own two
+            whatever is asked: as many weights drawn from those that the filter leaves, and its opposite.
         store: folder of the artifact store.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode samples; None for one a core, at most 4.
@@ -95,7 +112,8 @@ def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -
     for number, (name, method) in enumerate(_methods(config).items()):
         run = config.with_method(method)
         try:
-            edit = selected_edit(session, scores_of(session, run, name=name), run, name)
+            scores = scores_of(session, run, name=name)
+            edit = selected_edit(session, scores, run, name)
         except NotSelectable as error:
             raise NotSelectable(f"method {name}: {error}") from error
         evaluation = measure_edit(session, sets, edit, name)
@@ -107,6 +125,8 @@ def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -
             drawn.append(_control(session, sets, original, edit, name, f"{shown}: random control"))
             lead = lead_of(session, name, name + CONTROL)
         models.append(MeasuredModel(shown, "method", evaluation, edit, difference, lead, _settings(method)))
+        if "loss" in method.signs.values():
+            drawn += _sign_controls(session, sets, original, Filtered(name, shown, run, scores, edit))
     return [*models, *drawn], _paper_rows(session, original, _methods(config))
 
 
@@ -124,7 +144,7 @@ def _method_names(config: RunConfig) -> list[str]:
 
 
 def _settings(method: MethodConfig) -> dict[str, Any]:
-    return {encoder: chosen.model_dump(mode="json") for encoder, chosen in method.edited.items()}
+    return {encoder: chosen.acting for encoder, chosen in method.edited.items()}
 
 
 def _control(
@@ -137,6 +157,34 @@ def _control(
     difference = difference_of(session, original, evaluation, label)
     advance(_STAGE)
     return MeasuredModel(shown, "control", evaluation, drawn, difference, settings={"seed": seed})
+
+
+def _sign_controls(
+    session: Session, sets: EvaluationSets, original: ArtifactRef, method: Filtered
+) -> list[MeasuredModel]:
+    """What the sign alone does, and what the method does where it goes the other way; as many weights of the same layers."""
+    seed, found = session.config.seed, []
+    label = f"{method.name}{SIGN_CONTROL}"
+    drawn = sign_control_edit(session, method.edit, method.scores, seed, label)
+    told: dict[str, Any] = {"seed": seed, "sign": {**method.run.signs}}
+    found.append((label, f"{method.shown}: random + sign", drawn, told))
+    label, other = f"{method.name}{OPPOSITE}", _opposite(method.run)
+    edit = selected_edit(session, scores_of(session, other, name=label), other, label)
+    found.append((label, f"{method.shown}: opposite sign", edit, _settings(other)))
+    models = []
+    for label, shown, edit, told in found:
+        evaluation = measure_edit(session, sets, edit, label)
+        difference = difference_of(session, original, evaluation, label)
+        models.append(MeasuredModel(shown, "control", evaluation, edit, difference, settings=told))
+    return models
+
+
+def _opposite(run: RunConfig) -> RunConfig:
+    turned = {
+        encoder: chosen.model_copy(update={"sign": "against"}) if chosen.sign == "loss" else chosen
+        for encoder, chosen in run.edited.items()
+    }
+    return run.with_method(MethodConfig(text=turned.get("text"), vision=turned.get("vision")))
 
 
 def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[Row]:
@@ -160,7 +208,7 @@ def _require_own_names(configs: Sequence[RunConfig]) -> None:
         )
     for config in configs:
         for name in _methods(config):
-            if name == ORIGINAL or name.endswith(CONTROL):
+            if name == ORIGINAL or name.endswith((CONTROL, SIGN_CONTROL, OPPOSITE)):
                 raise SpecError(
                     f"run {config.name} has a method named {name}, as the unedited model and random controls are; give"
                     " it another name"

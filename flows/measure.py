@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from data_specs.errors import ArtifactError
+from data_specs.errors import ArtifactError, SpecError
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import (
     ACTIVATION_SCORERS,
@@ -14,13 +14,14 @@ from data_specs.run_config import (
 )
 from data_specs.samples import CLASS_SUFFIX
 from data_specs.shard_patterns import literal_pattern
+from data_specs.wording import shown
 from flows.scores import labelled
 from flows.session import Session
 from tasks.embeddings.task import embed_shards
 from tasks.encoders.loading import LoadedModel
 from tasks.evaluation.task import LabelledSet, compare_evaluations, embed_classes, evaluate_model
 from tasks.evaluation.zero_shot import DataSet, open_data_set
-from tasks.manipulation.task import draw_control, select_weights
+from tasks.manipulation.task import draw_control, draw_sign_control, select_signed_weights, select_weights
 from tasks.overlap.task import find_overlap
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import plan_reading
@@ -107,10 +108,35 @@ def difference_of(session: Session, original: ArtifactRef, edited: ArtifactRef, 
 def selected_edit(
     session: Session, scores: ArtifactRef, config: RunConfig | None = None, name: str | None = None
 ) -> ArtifactRef:
-    """The edit that scores and settings lead to, kept as `edit` or `edit.NAME`."""
+    """The edit that scores and settings lead to, kept as `edit` or `edit.NAME`.
+
+    Raises:
+        SpecError: the scores were brought together for other sign filters.
+    """
+    config = config or session.config
+    _require_signs(session, scores, config)
     with session.timed("edit"):
-        made = select_weights(scores, session.original(), config or session.config, session.store, session.context)
+        select = select_signed_weights if config.signs else select_weights
+        made = select(scores, session.original(), config, session.store, session.context)
         return session.keep(labelled("edit", name), made)
+
+
+def _require_signs(session: Session, scores: ArtifactRef, config: RunConfig) -> None:
+    if not session.store.holds(scores):  # a plan
+        return
+    found = session.store.manifest(scores).recipe.settings.get("sign", {})
+    if found != config.signs:
+        raise SpecError(
+            f"scores {scores.version[:12]} are for sign filters {shown(found)}, the settings have {shown(config.signs)};"
+            " leave scores out, or give those of these settings"
+        )
+
+
+def sign_control_edit(session: Session, edit: ArtifactRef, scores: ArtifactRef, seed: int, name: str) -> ArtifactRef:
+    """An edit of as many weights of the same layers, drawn from those that the sign filter leaves, kept as `edit.NAME`."""
+    with session.timed("edit"):
+        made = draw_sign_control(edit, scores, seed, session.original(), session.store, session.context)
+        return session.keep(f"edit.{name}", made)
 
 
 def control_edit(session: Session, edit: ArtifactRef, seed: int, name: str) -> ArtifactRef:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from data_specs.evaluation_files import read_intervals
 from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
+from data_specs.sign_filter import SIGN_NOTE, is_filtered
 from data_specs.wording import one_line
 from tasks.lineage.circumstances import now
 from tasks.lineage.runs import RUNS
@@ -67,6 +68,8 @@ def recorded(store: Store, settings: Sequence[dict[str, Any]]) -> Iterator[RunRe
         "process": os.getpid(),
         "started": started,
     }
+    if is_filtered(settings):
+        content["remarks"] = [SIGN_NOTE]
     record = RunRecord(store.root / RUNS / f"{name}.json", content)
     record.write("running")
     try:

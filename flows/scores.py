@@ -17,6 +17,7 @@ from flows.session import Session
 from tasks.activations.task import extract_activations
 from tasks.embeddings.task import embed_shards
 from tasks.scoring.gradients.task import EmbeddedCalibration, score_by_gradients
+from tasks.scoring.slopes.task import measure_slopes, require_common_pairs, summarise_signed_scores
 from tasks.scoring.task import CalibrationRows, score_by_activations, score_by_weights, summarise_scores
 from tasks.shards.plan import ShardPlan, plan_reading
 
@@ -39,12 +40,19 @@ def scores_of(
     """
     config = config or session.config
     require_layers(session, config)
+    _require_members(session, config)
     layer_scores = {
         encoder: _layer_scores(session, config, encoder, chosen, name) for encoder, chosen in config.edited.items()
     }
     asked = asked or {encoder: [(chosen.rule, chosen.tau)] for encoder, chosen in config.edited.items()}
+    slopes = {encoder: _slopes(session, config, encoder, config.edited[encoder], name) for encoder in config.signs}
     with session.timed("scores"):
-        made = summarise_scores(layer_scores, asked, session.store, session.context)
+        if slopes:
+            made = summarise_signed_scores(
+                layer_scores, slopes, config.signs, asked, session.original(), session.store, session.context
+            )
+        else:
+            made = summarise_scores(layer_scores, asked, session.store, session.context)
         return session.keep(labelled("scores", name), made)
 
 
@@ -63,11 +71,17 @@ def require_inputs(session: Session, method: MethodConfig) -> None:
 
     Raises:
         SpecError: there is no such layer.
-        DataError: a shard that a scorer reads is missing, empty or cut.
+        DataError: a shard that a scorer reads is missing, empty or cut, or no pair has the members that a sign filter needs.
     """
     require_layers(session, method)
     if any(chosen.scorer in (*ACTIVATION_SCORERS, *GRADIENT_SCORERS) for chosen in method.edited.values()):
         session.calibration_shards()
+    _require_members(session, session.config.with_method(method))
+
+
+def _require_members(session: Session, config: RunConfig) -> None:
+    if config.signs:
+        require_common_pairs(_pair_plans(session, config))
 
 
 def labelled(what: str, name: str | None) -> str:
@@ -85,8 +99,7 @@ def _layer_scores(
             made = score_by_activations(encoder, chosen, rows, session.original(), session.store, session.context)
     elif chosen.scorer in GRADIENT_SCORERS:
         embeddings = _calibration_embeddings(session)
-        shards = session.calibration_shards()
-        plans = {name: plan_reading(shards, name, config.calibration.limit) for name in ENCODERS}
+        plans = _pair_plans(session, config)
         pairs = EmbeddedCalibration(embeddings, plans, config.calibration.tags)
         with session.timed(f"gradients.{encoder}"):
             made = score_by_gradients(
@@ -96,6 +109,22 @@ def _layer_scores(
         with session.timed("scores"):
             made = score_by_weights(encoder, chosen, session.original(), config.seed, session.store, session.context)
     return session.keep(labelled(f"layer_scores.{encoder}", name), made)
+
+
+def _slopes(
+    session: Session, config: RunConfig, encoder: Encoder, chosen: EncoderConfig, name: str | None
+) -> ArtifactRef:
+    embeddings, plans = _calibration_embeddings(session), _pair_plans(session, config)
+    with session.timed(f"slopes.{encoder}"):
+        made = measure_slopes(
+            encoder, chosen, embeddings, plans, session.original(), config, session.store, session.context
+        )
+    return session.keep(labelled(f"slopes.{encoder}", name), made)
+
+
+def _pair_plans(session: Session, config: RunConfig) -> dict[Encoder, list[ShardPlan]]:
+    shards = session.calibration_shards()
+    return {encoder: plan_reading(shards, encoder, config.calibration.limit) for encoder in ENCODERS}
 
 
 def _first(session: Session, config: RunConfig, encoder: Encoder) -> list[ShardPlan] | None:

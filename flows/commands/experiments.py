@@ -123,6 +123,7 @@ class Axes:
         str | None, typer.Option("--limit", metavar="VALUES", help="Calibration samples, such as 512,8192,all.")
     ] = None
     seed: Annotated[str | None, typer.Option("--seed", metavar="VALUES", help="Such as 0,1,2.")] = None
+    sign: Annotated[str | None, typer.Option("--sign", metavar="VALUES", help="none,loss,against")] = None
 
 
 @grouped

@@ -23,6 +23,8 @@ TAU_TEXT, TAU_VISION = 0.86, 0.98
 SEED = 0
 METHODS: dict[str, dict[str, Any]] = {
     "UWM": {},
+    # As many weights as UWM edits, at the same tau, so that nothing is chosen on the pairs that it is measured on.
+    "UWM-sign": {"sign": "loss"},
     "unsafe-only": {"scorer": "unsafe_only"},
     "difference": {"scorer": "difference", "rule": "top_share", "tau": 0.98},
     "G-Unsafe": {"scorer": "gradient_unsafe", "rule": "top_share", "tau": 0.965, "alpha": 0},

@@ -46,7 +46,7 @@ def ablation_points(config: RunConfig, axes: Axes) -> AblationPlan:
         config: the run; its values hold wherever an axis is not given. An encoder that it leaves
             alone stays so; the values of an axis go to both encoders else.
         axes: values of `scorer, aggregation, rule, weight_by_magnitude, layers, limit` (None: all
-            pairs) and `seed`. `aggregation` matters for uwm, `seed` for random, `limit` for scorers
+            pairs), `seed` and `sign`. `aggregation` matters for uwm, `seed` for random, `limit` for scorers
             that read calibration data. Another scorer than the run's weights by |W| where that is its
             habit, unless the axis says.
 
@@ -131,8 +131,10 @@ def _decisive_values(config: RunConfig, method: MethodConfig, values: Mapping[st
         unused.add("aggregation")
     if "random" not in scorers:
         unused.add("seed")
-    if scorers <= set(_READS_NO_DATA):
+    if scorers <= set(_READS_NO_DATA) and not method.signs:
         unused.add("limit")
+    if "sign" not in values and not method.signs:
+        unused.add("sign")
     run = {"limit": config.calibration.limit, "seed": config.seed}
     return {
         axis: values.get(axis, run[axis]) if axis in run else _of_encoders(method, axis)
@@ -171,6 +173,7 @@ def _label(decisive: Mapping[str, Any], varied: Sequence[str]) -> str:
         "weight_by_magnitude": lambda value: f"weight by |W| {_shown(value)}",
         "limit": lambda value: f"{_shown(value)} samples",
         "seed": lambda value: f"seed {_shown(value)}",
+        "sign": lambda value: f"sign {_shown(value)}",
     }
     parts = [words.get(axis, _shown)(value) for axis, value in decisive.items() if axis in varied]
     return ", ".join(parts) or "settings of the run"

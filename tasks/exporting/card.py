@@ -3,6 +3,7 @@
 from typing import Literal
 
 from data_specs.metrics import METRICS, Metric, ordered_metrics
+from data_specs.sign_filter import SIGN_NOTE
 from tasks.exporting.record import DataVersion, EncoderChange, Figures, Measurement, ModelRecord
 from tasks.tables.cells import measured_in
 from tasks.tables.escaping import Plain, escape_markdown, markdown_table
@@ -85,19 +86,14 @@ def _alpha(change: EncoderChange) -> float | None:
 
 
 def _what_was_edited(record: ModelRecord) -> list[str]:
-    how = (
-        "**This is a control, not a safer model**: as many weights of the same layers as the edit that it is compared with"
-        " were drawn at random."
-        if record.is_control
-        else "Weights were chosen by their score and multiplied by alpha, without training (Unsafe Weights Manipulation,"
-        " arXiv:2503.11742); all other weights are the base model's, bit for bit."
-    )
+    signs = {change.settings.get("sign") for change in record.encoders}
     header = ["encoder", "scorer", "rule", "tau", "alpha", "layers", "weights changed", "share of these layers"]
     lines = [
         "## What was edited",
         "",
-        how,
+        _how(record, signs),
         "",
+        *([escape_markdown(SIGN_NOTE), ""] if signs - {None} else []),
         *markdown_table(header, [_encoder_row(item) for item in record.encoders]),
     ]
     for change in record.encoders:
@@ -109,6 +105,28 @@ def _what_was_edited(record: ModelRecord) -> list[str]:
             [(layer.layer, f"{layer.n_selected:,}", f"{layer.n_weights:,}") for layer in change.layers],
         )
     return lines
+
+
+def _how(record: ModelRecord, signs: set[object]) -> str:
+    if record.is_control:
+        return (
+            "**This is a control, not a safer model**: as many weights of the same layers as the edit that it is compared with"
+            " were drawn at random."
+        )
+    if "against" in signs:
+        return (
+            "**This is a control, not a safer model**: its sign filter left only weights whose negation raises, to first order,"
+            " the loss that an edit should lower."
+        )
+    if signs - {None}:
+        return (
+            "Of the weights that a sign filter leaves, those of highest score were multiplied by alpha; all other weights are"
+            " the base model's, bit for bit."
+        )
+    return (
+        "Weights were chosen by their score and multiplied by alpha, without training (Unsafe Weights Manipulation,"
+        " arXiv:2503.11742); all other weights are the base model's, bit for bit."
+    )
 
 
 def _plain(value: object) -> str:

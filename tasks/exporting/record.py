@@ -20,6 +20,7 @@ from data_specs.figures import Difference
 from data_specs.manifest import ArtifactRef, Manifest
 from data_specs.overlap import Overlap
 from data_specs.run_config import ENCODERS
+from data_specs.sign_filter import signs_of
 from tasks.exporting.overlap import overlap_behind
 from tasks.lineage.digest import canonical_json
 from tasks.lineage.progress import notice
@@ -185,6 +186,7 @@ def _encoder_changes(edit: Manifest, behind: list[Manifest]) -> list[EncoderChan
     # A control's own settings say how it was drawn; the edit that it matches says the rest.
     edits = [item.recipe.settings for item in behind if item.recipe.kind == "edit"]
     layers: dict[str, dict[str, Any]] = edit.counts.get("layers", {})
+    signs = next((found for item in behind if (found := signs_of(item.recipe.settings))), {})
     changes = []
     for encoder in ENCODERS:
         own = [
@@ -199,6 +201,8 @@ def _encoder_changes(edit: Manifest, behind: list[Manifest]) -> list[EncoderChan
         merged: dict[str, Any] = {}
         for settings in [*scored[:1], *chosen[:1]]:
             merged |= dict(settings)  # type: ignore[arg-type]
+        if encoder in signs:
+            merged["sign"] = signs[encoder]
         changes.append(EncoderChange(encoder, merged, own))
     return changes
 

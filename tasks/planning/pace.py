@@ -69,8 +69,10 @@ def _samples(manifest: Manifest) -> int:
     settings, stage = manifest.recipe.settings, manifest.recipe.kind.partition(".")[0]
     if stage == "class_embeddings":
         return len(settings["class_names"]) * len(settings["templates"])  # type: ignore[arg-type]
-    if stage == "layer_scores":
+    if stage in ("layer_scores", "slopes"):
         of_shards = settings["samples"]
         encoder = manifest.recipe.kind.partition(".")[2]
-        return sum(of_shards[encoder].values()) if isinstance(of_shards, dict) else 0  # type: ignore[union-attr, arg-type]
+        n_samples = sum(of_shards[encoder].values()) if isinstance(of_shards, dict) else 0  # type: ignore[union-attr, arg-type]
+        # Both members of each pair have a slope.
+        return n_samples * (2 if stage == "slopes" else 1)
     return int(str(settings["samples"])) * (2 if settings["content"] is None else 1)

@@ -74,6 +74,11 @@ def _without_manifest(planned: Planned, known: Mapping[ArtifactRef, Planned], lo
         of_shards = settings["samples"] if "batch_pairs" in settings else None
         n_samples = sum(of_shards[encoder].values()) if isinstance(of_shards, dict) else 0  # type: ignore[union-attr, arg-type]
         return Work(gradients=int(n_samples), size_bytes=size)
+    if stage == "slopes":
+        layers = [str(name) for name in _list(settings["layers"])]
+        size = sum(_FILE + _weight(state, name).numel() * _FLOAT for name in layers)
+        # Both members of each pair.
+        return Work(gradients=2 * sum(settings["samples"][encoder].values()), size_bytes=size)  # type: ignore[index, call-overload, union-attr, arg-type]
     return Work(size_bytes=_size(stage, planned, known, state))
 
 

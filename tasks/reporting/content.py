@@ -11,6 +11,7 @@ from data_specs.gallery import Gallery
 from data_specs.metrics import GROUPS, METRICS, PREFERENCES, ZERO_SHOT, Metric, find_metric, shown_p
 from data_specs.overlap import read_overlap
 from data_specs.reading import read_spec
+from data_specs.sign_filter import SIGN_NOTE
 from tasks.reporting.experiment_section import ExperimentSection, experiment_section
 from tasks.reporting.gallery_section import GallerySection, gallery_section
 from tasks.reporting.sources import GALLERY_FILE, ShownFigure, Sources, TagFigures, read_tags
@@ -87,6 +88,7 @@ class Report:
     units: str
     experiments: list[ExperimentSection]
     gallery: GallerySection | None
+    remarks: list[str]
 
 
 def build_report(name: str, sources: Sources) -> Report:
@@ -126,6 +128,7 @@ def build_report(name: str, sources: Sources) -> Report:
         gallery=gallery_section(read_spec(Gallery, sources.gallery / GALLERY_FILE), sources.gallery)
         if sources.gallery
         else None,
+        remarks=[SIGN_NOTE] if sources.signs else [],
     )
 
 

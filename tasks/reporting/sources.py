@@ -42,6 +42,7 @@ class Sources:
     edit: Manifest | None = None
     lead: Path | None = None  # differences of the second model from its control
     overlap: Path | None = None
+    signs: Mapping[str, object] = field(default_factory=dict)  # sign filters of the run's edit, by encoder
 
 
 def read_tags(evaluation: Path) -> list[TagFigures]:

@@ -9,6 +9,7 @@ from data_specs.errors import DataError, SpecError
 from data_specs.gallery import CAPTION_CHARS, GalleryMember
 from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import ENCODERS, Encoder
+from data_specs.sign_filter import signs_of
 from data_specs.wording import shown
 from tasks.embeddings.pairs import read_pairs
 from tasks.lineage.circumstances import RunContext
@@ -82,6 +83,7 @@ def write_report(name: str, reported: Reported, store: Store, context: RunContex
             edit=store.manifest(reported.edit) if reported.edit else None,
             lead=store.path(reported.lead) if reported.lead else None,
             overlap=store.path(reported.overlap) if reported.overlap else None,
+            signs=signs_of(store.manifest(reported.scores).recipe.settings),
         )
         html = render_report(build_report(name, sources))
         (build.folder / REPORT_FILE).write_text(html, encoding="utf-8")

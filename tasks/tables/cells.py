@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from data_specs.experiment import Experiment
 from data_specs.metrics import find_metric
+from data_specs.sign_filter import SIGN_NOTE, is_filtered
 
 NOT_MEASURED = "–"
 _MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -67,6 +68,10 @@ def measured_in(columns: Sequence[str], n_pairs: int | None = None, of: str = "e
 
 def notes(experiment: Experiment) -> list[str]:
     """What the reader of the table must know, a sentence each."""
+    return [*_notes(experiment), *([SIGN_NOTE] if any(is_filtered(row.settings) for row in experiment.rows) else [])]
+
+
+def _notes(experiment: Experiment) -> list[str]:
     found = [measured_in(experiment.columns, experiment.n_pairs)]
     rows, columns = experiment.rows, experiment.columns
     if experiment.kind != "comparison":

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from data_specs.experiment import Experiment, Row
-from tasks.tables.kinds import KINDS
+from tasks.tables.kinds import KINDS, columns_used
 
 SPEC_VERSION = "1"
 _TYPES = {
@@ -64,13 +64,13 @@ def experiment_parquet(experiment: Experiment) -> pa.Table:
 def _names(experiment: Experiment) -> list[str]:
     kind = KINDS[experiment.kind]
     metrics = [f"{metric}{suffix}" for metric in experiment.columns for suffix in kind.suffixes]
-    return [*kind.lead, *metrics, *kind.tail]
+    return [*columns_used(kind.lead, experiment), *metrics, *kind.tail]
 
 
 def _rows(experiment: Experiment) -> list[dict[str, Any]]:
     kind = KINDS[experiment.kind]
     rows = [
-        {name: _field(experiment, position, name) for name in kind.lead}
+        {name: _field(experiment, position, name) for name in columns_used(kind.lead, experiment)}
         | {
             f"{metric}{suffix}": _figure(experiment, position, metric, suffix)
             for metric in experiment.columns

@@ -3,12 +3,12 @@
 from data_specs.experiment import Experiment, comparison_columns
 from tasks.tables.cells import NOT_MEASURED, Cell, cell, chance_cells, notes
 from tasks.tables.escaping import escape_latex, escape_markdown
-from tasks.tables.kinds import KINDS
+from tasks.tables.kinds import KINDS, columns_used
 
 
 def experiment_markdown(experiment: Experiment) -> str:
     """A table for GitHub's Markdown in the main columns, the best figures in bold."""
-    head, columns = KINDS[experiment.kind].head, comparison_columns(experiment.columns)
+    head, columns = columns_used(KINDS[experiment.kind].head, experiment), comparison_columns(experiment.columns)
     lines = [
         f"**{escape_markdown(experiment.name)}**",
         "",
@@ -25,7 +25,7 @@ def experiment_markdown(experiment: Experiment) -> str:
 
 def experiment_latex(experiment: Experiment) -> str:
     r"""A `table*` that needs no package; an interval stands in small type below its figure."""
-    head, columns = KINDS[experiment.kind].head, comparison_columns(experiment.columns)
+    head, columns = columns_used(KINDS[experiment.kind].head, experiment), comparison_columns(experiment.columns)
     lines = [
         r"\begin{table*}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
@@ -50,7 +50,7 @@ def experiment_latex(experiment: Experiment) -> str:
 
 
 def _head(experiment: Experiment, position: int) -> list[str]:
-    head, row = KINDS[experiment.kind].head, experiment.rows[position]
+    head, row = columns_used(KINDS[experiment.kind].head, experiment), experiment.rows[position]
     if len(head) == 1 or not position:
         return [row.name, *[""] * (len(head) - 1)]
     return [str(row.axes.get(axis, NOT_MEASURED)) for axis in head]

@@ -1,13 +1,16 @@
 """What each kind of experiment shows, a row a kind; a further kind is a further row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_specs.ablation import AXES
-from data_specs.experiment import Kind
+from data_specs.experiment import Experiment, Kind
 from data_specs.metrics import ZERO_SHOT
 
 # Of a sweep's figure and of its table in the report, as in the paper's figure 5, and PS, beside which GS must be read.
 PANELS: tuple[str, ...] = ("Vs-Ts", "Txt_s", "Img_s", "PS", "GS", ZERO_SHOT)
+# A column of its own only where a row stands on it.
+_RARE_AXES = ("sign",)
 POINT_SUFFIXES = ("", "_low", "_high", "_difference")
 
 
@@ -61,3 +64,10 @@ KINDS: dict[Kind, Presentation] = {
         brief=(ZERO_SHOT, "Ts-Vs", "Txt_s", "Img_s", "PS", "GS"),
     ),
 }
+
+
+def columns_used(names: Sequence[str], experiment: Experiment) -> list[str]:
+    """Of the columns before the metrics those that every table has, and rarer axes where a row stands on them."""
+    axes = {axis for row in experiment.rows for axis in row.axes}
+    axes |= {axis for item in experiment.left_out for axis in item.axes}
+    return [name for name in names if name not in _RARE_AXES or name in axes]

@@ -113,3 +113,17 @@ def test_the_presets_methods_are_the_papers(name):
 def test_a_setting_left_out_and_the_same_setting_given_are_the_same_to_the_letter():
     given = {"tau": 0.98, "alpha": -1, "rule": "score_mass", "aggregation": "mean_of_ratios"}
     assert parse(changed(text=given)).model_dump_json() == parse(MINIMAL).model_dump_json()
+
+
+def test_a_sign_filter_needs_paired_shards_and_gradients_that_do_not_vanish_and_lowers_weights():
+    filtered = {"text": {"sign": "loss", "scorer": "magnitude"}}
+    assert parse(changed(**filtered)).signs == {"text": "loss"}
+    assert parse(changed(text={}, vision={})).signs == {}
+    with pytest.raises(SpecError, match=r"text\.sign is loss, which needs paired shards with both members"):
+        parse(changed(calibration=UNPAIRED, vision=None, **filtered))
+    with pytest.raises(SpecError, match=r"text\.sign is loss, whose gradients vanish in fp16"):
+        parse(changed(precision="fp16", **filtered))
+    with pytest.raises(SpecError, match=r"alpha 1\.5 raises them"):
+        parse(changed(text={"sign": "against", "alpha": 1.5}))
+    assert "sign" not in parse(MINIMAL).text.acting
+    assert parse(changed(**filtered)).text.acting["sign"] == "loss"

@@ -130,6 +130,8 @@ CHANGES = {
     "the store": ("tasks/lineage/store.py", '_LOCKS = ".locks"', '_LOCKS = ".lock"', set()),
     "how shards are fetched": ("tasks/shards/location.py", ".part", ".partial", set()),
     "the export": ("tasks/exporting/folder.py", 'CARD = "README.md"', 'CARD = "CARD.md"', set()),
+    "what a sign filter leaves": ("tasks/selection/sign.py", "direction > 0 if", "direction >= 0 if", set()),
+    "the loss of a sign filter": ("tasks/scoring/slopes/margins.py", "TEMPERATURE = 0.05", "TEMPERATURE = 0.1", set()),
     "retries of a task": ("tasks/extraction/task.py", "tried_again=True", "tried_again=False", set()),
 }
 
