@@ -12,8 +12,8 @@ SIGN_FIELD = (
 SIGN_NOTE = (
     "Sign filter (sign: loss): supervised one-step editing, not the paper's activation method. One backward pass over the"
     " calibration pairs leaves only weights whose negation lowers, to first order, a loss that is close to SafeGround's"
-    " metrics. On drawn data the sign did most of it, and random weights of the right sign came close where more of them"
-    " were edited: read it beside its controls, random + sign and the opposite sign. It turned round a cue that unsafe pairs"
+    " metrics. On drawn data random weights of the right sign did as well where more of them were edited, so that the ranking"
+    " only saved weights: read it beside its controls, random + sign and the opposite sign. It turned round a cue that unsafe pairs"
     " share, and did nothing for subtle pairs without such a cue. Nothing is known about models that were trained on real"
     " data."
 )

@@ -14,16 +14,14 @@ from tasks.selection.sign import SLOPES_FILE, read_slopes
 from tests.cases.small_run import Finished, Here, artifacts, change_run, completed, damage, kinds, write_run
 
 ENCODERS = ("text", "vision")
-WAYS = {
-    "UWM": {},
-    "filtered": {encoder: {"sign": "loss"} for encoder in ENCODERS},
-    "texts": {"text": {"sign": "loss", "scorer": "magnitude"}},
-}
+WAYS = {"UWM": {}, "filtered": {"text": {"sign": "loss"}}}
 ROWS = [
     ("original", "original"),
     *((name, "method") for name in WAYS),
-    ("UWM: random control", "control"),
-    *((f"{name}: {what}", "control") for name in ("filtered", "texts") for what in ("random + sign", "opposite sign")),
+    *(
+        (f"{name}: {what}", "control")
+        for name, what in (("UWM", "random control"), ("filtered", "random + sign"), ("filtered", "opposite sign"))
+    ),
 ]
 
 
@@ -53,22 +51,24 @@ def manifest_of(done: Finished, role: str) -> dict:
 
 
 def directions(done: Finished, edit: dict) -> dict[str, np.ndarray]:
-    """Of each layer with slopes, the sign of W dL/dW at the edited weights."""
+    """Of each layer of texts, the sign of W dL/dW at the edited weights."""
     found = {}
-    for layer, (_, path) in layer_files(done.place("scores.filtered")).items():
+    for layer, (encoder, path) in layer_files(done.place("scores.filtered")).items():
+        if encoder == "vision":
+            continue
         slopes = read_slopes(path.with_name(SLOPES_FILE)).reshape(-1)
         found[layer] = np.sign(edit[f"{layer}.original"].numpy()) * np.sign(slopes[edit[f"{layer}.index"].numpy()])
     return found
 
 
-def test_every_comparison_with_a_filter_shows_its_controls(compared: Finished, here: Here, tmp_path) -> None:
+def test_every_comparison_with_a_filter_shows_its_controls(compared: Finished, here: Here) -> None:
     found = rows(compared)
     assert [(row["name"], row["role"]) for row in found.values()] == ROWS
     for name in ("comparison.md", "comparison.tex"):
         assert "supervised one-step editing" in (compared.place("comparison") / name).read_text()
     assert found["UWM"]["settings"]["text"].get("sign") is None
     assert found["filtered"]["settings"]["text"]["sign"] == "loss"
-    assert found["filtered: opposite sign"]["settings"]["vision"]["sign"] == "against"
+    assert found["filtered: opposite sign"]["settings"]["text"]["sign"] == "against"
     before = kinds(compared.store)
     without = completed(here, "compare", compared.config, compared.store, "--controls", "none")
     assert [*rows(without)] == [name for name, _ in ROWS if name != "UWM: random control"]
@@ -94,8 +94,8 @@ def test_a_filter_and_its_controls_change_as_many_weights_of_each_layer_and_go_t
 
 def test_an_encoder_without_a_filter_is_edited_as_ever(compared: Finished) -> None:
     found = rows(compared)
-    plain, texts = (edit_of(compared, found[name]) for name in ("UWM", "texts"))
-    opposite = edit_of(compared, found["texts: opposite sign"])
+    plain, texts = (edit_of(compared, found[name]) for name in ("UWM", "filtered"))
+    opposite = edit_of(compared, found["filtered: opposite sign"])
     vision = [key for key in plain if key.startswith("visual.")]
     assert len(vision) == 4
     assert all(np.array_equal(plain[key], edit[key]) for key in vision for edit in (texts, opposite))
@@ -113,15 +113,15 @@ def test_the_summary_counts_what_the_filter_leaves_selected(compared: Finished) 
 
 
 def test_slopes_are_of_both_encoders_embeddings_and_of_nothing_that_scores_are_of(compared: Finished) -> None:
-    recipe = manifest_of(compared, "slopes.vision.filtered")["recipe"]
+    recipe = manifest_of(compared, "slopes.text.filtered")["recipe"]
     assert recipe["inputs"].keys() == {"embeddings.text", "embeddings.vision", "encoder", "shards"}
     assert recipe["settings"]["temperature"] == 0.05
-    assert manifest_of(compared, "scores.filtered")["recipe"]["settings"]["sign"] == {"text": "loss", "vision": "loss"}
+    assert manifest_of(compared, "scores.filtered")["recipe"]["settings"]["sign"] == {"text": "loss"}
     assert "sign" not in manifest_of(compared, "scores.UWM")["recipe"]["settings"]
 
 
 def test_plan_counts_the_passes_and_the_run_tells_what_it_is(compared: Finished, here: Here, tmp_path) -> None:
-    own = {encoder: {"tau": 0.9, "sign": "loss"} for encoder in ENCODERS}
+    own = {encoder: {"tau": 0.9, "sign": "loss", "scorer": "magnitude"} for encoder in ENCODERS}
     config = change_run(compared.config, "own", methods={}, **own)
     plan = here("plan", str(config), "--store", str(tmp_path / "empty"), "--json")
     gradients = {item["role"]: item["gradients"] for item in json.loads(plan.stdout)["artifacts"] if item["gradients"]}
@@ -138,17 +138,6 @@ def test_plan_counts_the_passes_and_the_run_tells_what_it_is(compared: Finished,
     card = (tmp_path / "out" / "README.md").read_text()
     assert "supervised one" in card
     assert "sign loss" in card
-
-
-def test_an_ablation_crosses_the_filter_and_one_without_has_no_such_column(compared: Finished, here: Here) -> None:
-    axes = ("--scorer", "random", "--rule", "top_share")
-    done = completed(here, "ablate", compared.config, compared.store, *axes, "--sign", "none,loss,against")
-    table = pq.read_table(done.place("ablation") / "ablation.parquet").to_pylist()
-    assert [row["sign"] for row in table] == ["none", "loss", "against"]
-    assert len({row["n_selected"] for row in table}) == 1
-    plain = completed(here, "ablate", compared.config, compared.store, *axes)
-    assert "sign" not in pq.read_schema(plain.place("ablation") / "ablation.parquet").names
-    assert "sign" not in (plain.place("ablation") / "ablation.md").read_text()
 
 
 def test_pairs_without_the_other_modality_are_refused_before_anything_is_made(here: Here, tmp_path) -> None:

@@ -235,3 +235,29 @@ def test_the_markdown_table_has_a_cell_a_column_and_names_what_was_left_out():
             f"**{figure}**" if figure == best else figure for figure in shown
         ]
     assert text.count("Left out: uwm, mean\\_of\\_ratios") == 2
+
+
+def test_a_sign_filter_is_an_axis_that_reads_calibration_pairs_and_has_a_column_only_where_it_is_one():
+    axes = {"scorer": ["random", "uwm"], "sign": ["none", "loss"], "limit": [8, 9]}
+    plan = ablation_points(run(vision=None), axes)
+    assert [point.label for point in plan.points] == [
+        "random, sign none",
+        "random, 8 samples, sign loss",
+        "random, 9 samples, sign loss",
+        *(f"uwm, {limit} samples, sign {sign}" for limit in (8, 9) for sign in ("none", "loss")),
+    ]
+    assert [point.settings["method"]["text"].get("sign") for point in plan.points[:2]] == [None, "loss"]
+    assert {point.axes["sign"] for point in plan.points} == {"none", "loss"}
+    refused = ablation_points(
+        run(calibration=UNPAIRED, vision=None), {"scorer": ["magnitude"], "sign": ["none", "loss"]}
+    )
+    assert "text.sign is loss, which needs paired shards" in refused.left_out[0].reason
+    measured = ablation()
+    row = measured.rows[1]
+    filtered = row.model_copy(update={"axes": row.axes | {"sign": "loss"}, "settings": {"sign": {"text": "loss"}}})
+    crossed = measured.model_copy(update={"rows": [measured.rows[0], filtered, *measured.rows[2:]]})
+    assert "sign" not in experiment_parquet(measured).column_names
+    assert experiment_parquet(crossed).column("sign").to_pylist()[0] == "loss"
+    assert "| sign |" in experiment_markdown(crossed)
+    assert "supervised one-step editing" in experiment_markdown(crossed)
+    assert "supervised" not in experiment_markdown(measured)

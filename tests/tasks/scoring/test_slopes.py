@@ -151,7 +151,7 @@ def test_tags_and_limit_choose_the_pairs(calibration):
         calibration.tars = all_tars
 
 
-@pytest.mark.parametrize("call", [2, 3, 5])
+@pytest.mark.parametrize("call", [2, 5])
 def test_slopes_that_were_cut_at_any_batch_end_with_the_same_bits(calibration, monkeypatch, call):
     class Dying(SlopeFold):
         n_calls = 0
