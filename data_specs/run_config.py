@@ -23,6 +23,7 @@ HUB = "hf-hub:"  # begins a name on the Hugging Face hub
 # What a scorer reads; the others read the weights alone.
 ACTIVATION_SCORERS: tuple[ScorerName, ...] = ("uwm", "unsafe_only", "difference")
 GRADIENT_SCORERS: tuple[ScorerName, ...] = ("gradient_unsafe", "gradient_safe_clip")
+WITHOUT_SAFE_SCORERS: tuple[ScorerName, ...] = ("unsafe_only", "magnitude", "random")
 
 
 # A path, URL or name; no system call takes a NUL.
@@ -87,8 +88,11 @@ class CalibrationConfig(Spec):
     @model_validator(mode="after")
     def _paired_or_unpaired(self) -> "CalibrationConfig":
         sides = (self.safe is not None, self.unsafe is not None)
-        if (self.shards is None) == (sides == (False, False)) or sides in ((True, False), (False, True)):
-            raise ValueError("give either shards (paired) or both safe and unsafe (unpaired)")
+        if (self.shards is None) == (sides == (False, False)) or sides == (True, False):
+            raise ValueError(
+                "give either shards (paired) or both safe and unsafe (unpaired; unsafe alone where every scorer is"
+                " unsafe_only)"
+            )
         return self
 
     @property
@@ -250,6 +254,7 @@ class RunConfig(MethodConfig):
         for where, method in ways.items():
             for encoder, config in method.edited.items():
                 _require_calibration(f"{where}{encoder}", config, self.calibration.paired, self.precision)
+                _require_safe_side(f"{where}{encoder}", config, self.calibration)
         return self
 
     def with_method(self, method: MethodConfig) -> "RunConfig":
@@ -271,6 +276,14 @@ def _inherit(method: Any, run: dict[str, Any]) -> Any:
             kept = {key: value for key, value in base.items() if not (other and key == "weight_by_magnitude")}
             settings[encoder] = kept | own
     return settings
+
+
+def _require_safe_side(where: str, config: EncoderConfig, calibration: CalibrationConfig) -> None:
+    if not calibration.paired and calibration.safe is None and config.scorer not in WITHOUT_SAFE_SCORERS:
+        raise ValueError(
+            f"{where}.scorer is {config.scorer}, which compares with safe samples, but calibration gives unsafe ones alone;"
+            f" add calibration.safe or set {where}.scorer: unsafe_only"
+        )
 
 
 def _require_calibration(where: str, config: EncoderConfig, paired: bool, precision: Precision) -> None:

@@ -86,6 +86,30 @@ def results_of(root: Path, *, name: str = "", model: str = "", since: str = "") 
     return Results(list(rows.values()), n_repeated, unfinished)
 
 
+@dataclass(frozen=True)
+class ArtifactUse:
+    """What an artifact was in the newest completed run that used it."""
+
+    run: str
+    role: str
+    model: str
+    figures: dict[str, float]
+
+
+def artifact_uses(root: Path) -> dict[str, ArtifactUse]:
+    """By version, what the records of a store say of its artifacts."""
+    uses: dict[str, ArtifactUse] = {}
+    for record in run_records(root):
+        if record["status"] == "completed":
+            figures = record.get("figures") or {}
+            for role, version in (record.get("artifacts") or {}).items():
+                kind, _, what = role.partition(".")
+                own = figures.get(what, {}) if kind == "evaluation" else {}
+                use = ArtifactUse(record["settings"]["name"], role, _model(record["settings"]), own)
+                uses.setdefault(version, use)
+    return uses
+
+
 def shown_setting(row: ResultRow, name: str) -> str:
     """A setting as a table shows it."""
     if name not in row.settings:

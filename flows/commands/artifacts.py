@@ -1,6 +1,7 @@
 """`uwm artifacts list`, `show` and `verify`."""
 
 from collections import Counter
+from collections.abc import Sequence
 from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,12 @@ from data_specs.errors import ArtifactError
 from data_specs.manifest import PART
 from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
+from flows.results import ArtifactUse, artifact_uses
 
 if TYPE_CHECKING:
     from tasks.lineage.listing import Survey
+
+_SHOWN_FIGURES = ("GS", "PS")
 
 app = typer.Typer(help="Look at the store and check it.", no_args_is_help=True)
 VersionArgument = Annotated[
@@ -38,6 +42,7 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     for head in ("kind", "version", "made", "files", "size, MB"):
         table.add_column(head, overflow="fold")
     parts: Counter[str] = Counter()
+    uses = artifact_uses(opened.root)
     for item in surveyed.found:
         ref, manifest = item.ref, item.manifest
         entry: dict[str, str | int | None] = {"kind": ref.kind, "version": ref.version, "path": str(item.folder)}
@@ -51,7 +56,11 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
             if ref.kind.endswith(PART):
                 parts[ref.kind] += 1
             else:
-                table.add_row(ref.kind, ref.version[:16], made, str(len(manifest.files)), f"{size / 1e6:.1f}")
+                use = uses.get(ref.version)
+                if use is not None:
+                    entry |= vars(use)
+                cells = _with_use((ref.kind, ref.version[:16], made), use)
+                table.add_row(*cells, str(len(manifest.files)), f"{size / 1e6:.1f}")
         if json:
             typer.echo(dumps(entry))
     for kind, n in sorted(parts.items()):
@@ -59,6 +68,14 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     if not json:
         output.print(table)
     _report(surveyed)
+
+
+def _with_use(cells: Sequence[str], use: ArtifactUse | None) -> Sequence[str]:
+    """Below kind, version and time: the run, the model, and what was measured."""
+    if use is None:
+        return cells
+    figures = " ".join(f"{name} {use.figures[name]:.1f}" for name in _SHOWN_FIGURES if name in use.figures)
+    return [f"{cell}\n{told}" for cell, told in zip(cells, (f"  {use.run}", use.model, figures), strict=True)]
 
 
 def _report(surveyed: "Survey") -> None:

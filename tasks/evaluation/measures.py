@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_specs.clip_benchmark import CLIP_BENCHMARK_FILE, clip_benchmark_records
 from data_specs.evaluation_files import (
     BY_TAG_FILE,
     CHANCE_FILE,
@@ -32,6 +33,7 @@ def write_measures(folder: Path, n_classes: Mapping[str, int], seed: int) -> Non
     found = figures(folder, accuracies)
     values = {figure.metric: figure.value for figure in found}
     write_json(folder / INTERVALS_FILE, {figure.metric: figure.interval(generator(seed)) for figure in found})
+    single: dict[str, dict[str, float]] = {}
     if accuracies:
         single = {
             data_set: {name: values.pop(accuracy_name(data_set, name)) for name in wanted}
@@ -40,6 +42,7 @@ def write_measures(folder: Path, n_classes: Mapping[str, int], seed: int) -> Non
         write_json(folder / ZERO_SHOT_FILE, single)
     write_json(folder / METRICS_FILE, {"n_pairs": found[0].n, **values})
     write_json(folder / CHANCE_FILE, chance_levels((figure.metric for figure in found), found[0].n, n_classes))
+    write_json(folder / CLIP_BENCHMARK_FILE, clip_benchmark_records(values, single))
     pq.write_table(by_tag(folder, seed), folder / BY_TAG_FILE)
 
 

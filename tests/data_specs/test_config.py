@@ -100,7 +100,7 @@ def test_an_encoder_set_to_null_is_left_alone():
             "calibration.limit: Input should be greater than or equal to 1",
         ),
         ({"calibration": {"shards": ["a"], "limit": True}}, "calibration.limit: expected a number, got True"),
-        ({"calibration": {}}, "calibration: give either shards (paired) or both safe and unsafe (unpaired)"),
+        ({"calibration": {}}, "calibration: give either shards (paired) or both safe and unsafe (unpaired;"),
         ({"calibration": {"safe": ["a"]}}, "calibration: give either shards (paired) or both safe and unsafe"),
         (
             {"calibration": {"shards": ["a"], "safe": ["a"], "unsafe": ["b"]}},
@@ -146,6 +146,15 @@ def test_unpaired_sets_need_ratio_of_means():
     assert not config.calibration.paired
     assert tuple(parse(changed(calibration=unpaired, text=ratio, vision=None)).edited) == ("text",)
     assert parse(changed(text=ratio)).text.aggregation == "ratio_of_means"
+
+
+def test_unsafe_samples_alone_are_enough_where_nothing_is_compared_with_safe_ones():
+    unsafe = {"unsafe": ["u.tar"]}
+    config = parse(changed(calibration=unsafe, text={"scorer": "unsafe_only"}, vision={"scorer": "random"}))
+    assert (config.calibration.paired, config.calibration.safe) == (False, None)
+    expected = r"vision.scorer is difference, which compares with safe samples.*set vision.scorer: unsafe_only"
+    with pytest.raises(SpecError, match=expected):
+        parse(changed(calibration=unsafe, text={"scorer": "unsafe_only"}, vision={"scorer": "difference"}))
 
 
 def test_a_message_stays_short_however_much_is_wrong():

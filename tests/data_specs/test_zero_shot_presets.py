@@ -2,9 +2,12 @@ import re
 from collections import Counter
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from data_specs.run_config import ZeroShotConfig
 from data_specs.zero_shot_presets import ZeroShotPreset, find_preset, zero_shot_presets
+from tests.cases.places import ROOT
 
 # The columns of the paper's table of zero-shot accuracies, and the prompts of its released code.
 PAPER = {
@@ -76,3 +79,13 @@ def test_no_two_presets_share_a_name():
 def test_a_preset_without_a_place_for_the_class_is_refused():
     with pytest.raises(ValidationError, match=r"template 'a photo' lacks \{c\}"):
         ZeroShotPreset(key="toys", column="Toys", template="a photo", aliases=())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "data_specs/presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_names_the_papers_data_sets_ready_to_be_taken(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    block = "\n".join(line[1:] for line in lines[lines.index("#   zero_shot:") :])
+    entries = [ZeroShotConfig.model_validate(entry) for entry in yaml.safe_load(block)["zero_shot"]]
+    assert [find_preset(entry.name) for entry in entries] == list(zero_shot_presets())
+    assert len(entries) == 17
+    assert {entry.templates for entry in entries} == {"paper"}

@@ -126,3 +126,20 @@ def test_a_record_of_several_settings_is_one_of_each(tmp_path: Path) -> None:
         ("a", "original", {"GS": 1.0}, "0"), ("b", "original", {"GS": 2.0}, "1")
     ]  # fmt: skip
     assert (rows[0].intervals, rows[1].intervals) == ({}, {"GS": (1.0, 3.0)})
+
+
+def test_artifacts_are_listed_with_run_model_and_figures(first: Finished, here: Here) -> None:
+    told = [
+        json.loads(line)
+        for line in here("artifacts", "list", "--json", "--store", str(first.store)).stdout.split("\n")[:-1]
+    ]
+    (edited,) = [item for item in told if item["version"] == first.version("evaluation.edited")]
+    assert (edited["run"], edited["role"]) == ("small", "evaluation.edited")
+    assert (edited["model"], edited["figures"]) == (
+        "model.json model.safetensors",
+        first.result["metrics"]["edited"],
+    )
+    shown = here("artifacts", "list", "--store", str(first.store)).stdout
+    figures = first.result["metrics"]["edited"]
+    assert f"GS {figures['GS']:.1f} PS {figures['PS']:.1f}" in shown
+    assert "  small " in shown

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -140,11 +142,32 @@ def test_the_seed_and_nothing_else_decides_the_intervals(root, artifact, tmp_pat
 def test_without_zero_shot_data_sets_there_are_no_files_of_them(root):
     artifact = evaluated(root, 2, data_sets={}).path
     assert sorted(path.name for path in artifact.iterdir()) == [
-        *("by_tag.parquet", "intervals.json", "manifest.json", "metrics.json", "outcomes.parquet"),
+        *(
+            "by_tag.parquet",
+            "clip_benchmark.json",
+            "intervals.json",
+            "manifest.json",
+            "metrics.json",
+            "outcomes.parquet",
+        ),
         "similarities.parquet",
     ]
     assert read_zero_shot(artifact) == {}
     assert list(read_intervals(artifact)) == metric_names()
+
+
+def test_figures_stand_under_the_names_of_clip_benchmark_too(artifact):
+    retrieval, *others = json.loads((artifact / "clip_benchmark.json").read_text())
+    metrics = read_metrics(artifact)
+    assert list(retrieval["metrics"]) == [
+        f"{what}_retrieval_recall@{k}" for what in ("image", "text") for k in (1, 5, 10, 20)
+    ]
+    assert retrieval["metrics"]["image_retrieval_recall@1"] == pytest.approx(metrics["Ts-Vs"] / 100)
+    assert retrieval["metrics"]["text_retrieval_recall@5"] == pytest.approx(metrics["Vs-Ts@5"] / 100)
+    assert {record["dataset"]: record["metrics"] for record in others} == {
+        name: pytest.approx({key: value / 100 for key, value in found.items()})
+        for name, found in read_zero_shot(artifact).items()
+    }
 
 
 def test_outcomes_are_in_the_published_schemas(artifact):
