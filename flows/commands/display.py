@@ -225,8 +225,8 @@ def _points(found: Difference) -> Text:
     return Text(difference, style=metric.colour(found.difference)).append(f" [{low}, {high}]", style="dim")
 
 
-def show_result(result: RunResult) -> None:
-    """Print a run's end for a person."""
+def show_result(result: RunResult, *, allow_overlap: bool = False) -> None:
+    """Print a run's end for a person; `allow_overlap` leaves out what calibration and evaluation share."""
     shown = {name: result.metrics[name] for name in _MODELS if name in result.metrics}
     if "edited" in shown:
         n_pairs = int(shown["original"]["n_pairs"])
@@ -239,7 +239,7 @@ def show_result(result: RunResult) -> None:
             output.print(experiment_table(experiment, width=output.width))
     for sentence in verdict_of(result):
         output.print(sentence, markup=False)
-    for sentence in warnings_of(result):
+    for sentence in [] if allow_overlap else warnings_of(result):
         output.print(f"warning: {sentence}", markup=False)
     for role, file in _PLACES.items():
         if role in result.artifacts:

@@ -76,6 +76,13 @@ class RunOptions:
     workers: WorkersOption = None
     json: JsonOption = False
     changes: SetOption = None
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap",
+            help="Do not warn of pairs that calibration and evaluation share; the record still says it.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)

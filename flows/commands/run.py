@@ -17,7 +17,7 @@ def run(config: ConfigArgument, options: RunOptions = RunOptions()) -> None:  # 
         result: RunResult = make_safe(settings, options.store, options.device, options.workers)
         return result
 
-    finish(in_prefect(start, options.store, [settings]), options.json)
+    finish(in_prefect(start, options.store, [settings]), options.json, allow_overlap=options.allow_overlap)
 
 
 def demo(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:

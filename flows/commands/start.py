@@ -61,18 +61,18 @@ def run_or_plan(
 ) -> None:
     """Run a flow to its end, or say what its steps would make of these settings."""
     if not options.plan:
-        finish(in_prefect(start, options.store, configs), options.json)
+        finish(in_prefect(start, options.store, configs), options.json, allow_overlap=options.allow_overlap)
         return
     from flows.commands.plan import show_plan
 
     show_plan(configs, options.store, options.device, steps, json=options.json)
 
 
-def finish(result: RunResult, json: bool) -> None:
+def finish(result: RunResult, json: bool, *, allow_overlap: bool = False) -> None:
     """Print a run's end: tables for a person, or one line of JSON."""
     from flows.commands.display import show_result
 
     if json:
         typer.echo(dumps(result.model_dump(mode="json")))
     else:
-        show_result(result)
+        show_result(result, allow_overlap=allow_overlap)
