@@ -14,7 +14,7 @@ def experiment_verdict(experiment: Experiment) -> list[str]:
     if experiment.kind == "comparison":
         return _comparison_verdict(experiment)
     if experiment.kind == "sweep":
-        return [sweep_verdict(experiment), *_damage_of_chosen(experiment)]
+        return [sweep_verdict(experiment), *_damage_of_chosen(experiment), *_doubts_of_choice(experiment)]
     return _ablation_verdict(experiment)
 
 
@@ -70,6 +70,22 @@ def _damage_of_chosen(sweep: Experiment) -> list[str]:
         return []
     point = sweep.points[sweep.chosen]
     return _damage(sweep, point, _apart_from_original(sweep, point))
+
+
+def _doubts_of_choice(sweep: Experiment) -> list[str]:
+    """That a chosen point was picked by the figures that are shown, and that the grid may end too early."""
+    if sweep.chosen is None:
+        return []
+    n_points, point = len(sweep.points), sweep.points[sweep.chosen]
+    told = []
+    if n_points > 1:
+        told.append(f"It was picked from {n_points} points by these figures on these pairs; expect less on others.")
+    for axis in ("tau", "alpha"):
+        values = sorted({item.at(axis) for item in sweep.points})
+        if len(values) > 2 and point.at(axis) in (values[0], values[-1]):
+            end = "lowest" if point.at(axis) == values[0] else "highest"
+            told.append(f"Its {axis} {point.at(axis):g} is the {end} of the grid: a better point may lie beyond it.")
+    return told
 
 
 def _ablation_verdict(experiment: Experiment) -> list[str]:

@@ -158,6 +158,14 @@ def test_a_comparison_says_of_each_method_what_it_cost_and_whether_it_beats_its_
     assert len(found) == 4
 
 
+def test_a_chosen_point_on_the_edge_of_its_grid_says_so_and_one_within_does_not():
+    points = [row(f"tau {tau}", 10.0 + tau, axes={"tau": tau, "alpha": -1.0}, n_selected=7) for tau in (0.8, 0.9, 0.95)]
+    edge, within = (experiment_verdict(experiment("sweep", *points, encoders=["text"], chosen=at)) for at in (2, 1))
+    assert edge[1] == "It was picked from 3 points by these figures on these pairs; expect less on others."
+    assert edge[2] == "Its tau 0.95 is the highest of the grid: a better point may lie beyond it."
+    assert len(within) == 2
+
+
 def test_an_ablation_in_which_luck_wins_says_so():
     rows = [row("scorer=uwm", 12.0, axes={"scorer": "uwm"}), row("scorer=random", 14.0, axes={"scorer": "random"})]
     found = experiment_verdict(experiment("ablation", *rows))
