@@ -249,7 +249,8 @@ def test_a_sign_filter_is_an_axis_that_reads_calibration_pairs_and_has_a_column_
     assert [point.settings["method"]["text"].get("sign") for point in plan.points[:2]] == [None, "loss"]
     assert {point.axes["sign"] for point in plan.points} == {"none", "loss"}
     refused = ablation_points(
-        run(calibration=UNPAIRED, vision=None), {"scorer": ["magnitude"], "sign": ["none", "loss"]}
+        run(calibration=UNPAIRED, text={"tau": 0.9, "aggregation": "ratio_of_means"}, vision=None),
+        {"scorer": ["magnitude"], "sign": ["none", "loss"]},
     )
     assert "text.sign is loss, which needs paired shards" in refused.left_out[0].reason
     measured = ablation()
