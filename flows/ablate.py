@@ -52,9 +52,9 @@ def steps_of_ablate(session: Session, plan: AblationPlan) -> None:
 
 def _measure_points(session: Session, plan: AblationPlan) -> tuple[list[MeasuredModel], list[LeftOut]]:
     sets = EvaluationSets(session)
-    overlap_of(session, [point.method for point in plan.points])
     for point in plan.points:
         require_inputs(session, point.method)
+    overlap_of(session, [point.method for point in plan.points])
     measured, left_out = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))], list(plan.left_out)
     for point in counted("ablation", plan.points, "points"):
         run = point.run_config(session.config)

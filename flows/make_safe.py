@@ -39,8 +39,8 @@ def steps_of_edit(session: Session) -> None:
     """Score, edit and measure: `scores`, `edit`, `model`, `evaluation.original` and `evaluation.edited`."""
     # The evaluation set is checked before hours go into calibration.
     sets = EvaluationSets(session)
-    overlap_of(session, [session.config])
     edit = selected_edit(session, scores_of(session))
+    overlap_of(session, [session.config])
     write_model(session, edit, "model")
     measure_original(session, sets)
     measure_edit(session, sets, edit, "edited")

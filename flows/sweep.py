@@ -77,7 +77,6 @@ def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, 
     """The `sweep` artifact over points (tau, alpha); edits and evaluations are kept under the points' names."""
     config = session.config
     sets = EvaluationSets(session)
-    overlap_of(session, [config])
     encoders = swept_encoders(encoder, config)
     asked = {
         name: [(chosen.rule, tau) for tau in dict.fromkeys(tau for tau, _ in points)]
@@ -86,6 +85,7 @@ def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, 
         for name, chosen in config.edited.items()
     }
     scores = scores_of(session, asked=asked)
+    overlap_of(session, [config])
     models = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))]
     for tau, alpha in counted("sweep", points, "points"):
         name = point_name(tau, alpha)
