@@ -18,7 +18,14 @@ _SELECTED_WEIGHT = 12  # its place and its value
 # Sizes that hardly depend on the run, as they are in the tests' small one.
 _FILE = 900  # schema and statistics of a Parquet file
 _MANIFEST = 4_000
-_SIZES = {"scores": 5_000, "evaluation": 9_000, "differences": 4_000, "gallery": 80_000, "report": 190_000}
+_SIZES = {
+    "overlap": 500,
+    "scores": 5_000,
+    "evaluation": 9_000,
+    "differences": 4_000,
+    "gallery": 80_000,
+    "report": 190_000,
+}
 _TABLES = 20_000  # of an experiment
 
 

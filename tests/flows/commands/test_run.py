@@ -120,6 +120,7 @@ def test_tau_changes_the_edit_and_what_follows_but_not_what_comes_before(
     before, after = finished["result"]["artifacts"], json.loads(done.stdout.splitlines()[-1])["artifacts"]
     same = {name for name in before if before[name] == after[name]}
     assert same == {
+        "overlap",
         "activations.text",
         "activations.vision",
         "layer_scores.text",

@@ -74,7 +74,7 @@ def embed(folder, shards, encoder, loaded):
         stream = input_stream(loaded, encoder, plans, batch_size=7, context=context)
         shard_pass = ShardPass(stream, plans, fold, stage="embed", max_bad_fraction=0)
         for index in range(len(plans)):
-            shard_pass.run_shard(index, build.folder)
+            shard_pass.run_shard(index, build)
 
     recipe = Recipe(kind=f"embeddings.{encoder}", settings={}, inputs={}, code="0")
     return Store(folder / "store").materialise(recipe, write, RunContext()).path

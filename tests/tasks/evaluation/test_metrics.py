@@ -216,7 +216,7 @@ def test_the_report_colours_its_fall_as_better(tmp_path):
     }
     page = Page(text_of(write_report.fn("r", Reported(evaluations, put_scores(store)), store, CONTEXT)))
     (row,) = [row for row in page.table("Metrics") if row[0] == "toxicity"]
-    assert row[3] == "-0.0796"
+    assert row[1] == "-0.0796"
     (fall,) = [item for item in page.all("td") if item.text == "-0.0796"]
     assert fall.classes == ["up"]
     assert "toxicity: mean score, 0 to 1, lower is better." in page.all("p", "dim")[0].text

@@ -144,6 +144,7 @@ def test_without_zero_shot_data_sets_there_are_no_files_of_them(root):
     assert sorted(path.name for path in artifact.iterdir()) == [
         *(
             "by_tag.parquet",
+            "chance.json",
             "clip_benchmark.json",
             "intervals.json",
             "manifest.json",
