@@ -22,6 +22,7 @@ _SAME_SECONDS = 0.5
 _AGAIN_SECONDS = 0.02
 # A library's bare `except` may swallow the exception; cleaning up takes less than this.
 _INSIST_SECONDS = 10.0
+_END_SECONDS = 5.0
 
 
 class Stopped(BaseException):
@@ -61,6 +62,16 @@ class Ending:
         elif issubclass(error.exc_type, Stopped):
             # Raised within a finalizer, which swallows it; a moment later it is not.
             _ring_in(_AGAIN_SECONDS)
+
+    def end_soon(self) -> None:
+        """Let what is left of the process take some seconds and no more.
+
+        Raised between two steps of a library, the exception may have left one of its locks taken, for which a
+        finalizer then waits for ever.
+        """
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGALRM, lambda *_: os._exit(self.status))
+            _ring_in(_END_SECONDS)
 
     def _insist(self, _number: int, frame: FrameType | None) -> None:
         if self.over or os.getpid() != self._process:

@@ -90,8 +90,9 @@ def _run(arguments: list[str], debug: bool, ending: Ending) -> None:
 
 
 def _end(ending: Ending, error: BaseException) -> NoReturn:
-    _forget_frames(error)
     say(str(ending))
+    ending.end_soon()
+    _forget_frames(error)
     sys.exit(ending.status)
 
 

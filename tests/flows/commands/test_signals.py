@@ -197,6 +197,38 @@ def test_a_signal_that_a_finalizer_swallows_is_not_lost():
     assert process.returncode == 143
 
 
+HELD = """
+import threading, time
+from flows.commands import ending, main
+ending._END_SECONDS = 0.5
+
+class Held:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.lock.acquire()
+    def __del__(self):
+        self.lock.acquire()
+
+def holding(arguments, debug, told):
+    held = Held()
+    print("ready", flush=True)
+    time.sleep(1000)
+
+main._run = holding
+main.main()
+"""
+
+
+def test_a_lock_that_an_exception_left_taken_does_not_hold_up_the_end():
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=PATIENCE_SECONDS) == ("", f"terminated (SIGTERM); {NOTHING}\n")
+    assert process.returncode == 143
+
+
 SLOW_HOOK = SWALLOWED.replace(
     "with signals_heard() as ending:",
     """from flows.commands import ending as module
