@@ -1,5 +1,6 @@
 """The entry point: commands, and how errors end."""
 
+import atexit
 import gc
 import logging
 import os
@@ -93,7 +94,9 @@ def _end(ending: Ending, error: BaseException) -> NoReturn:
     say(str(ending))
     ending.end_soon()
     _forget_frames(error)
-    sys.exit(ending.status)
+    atexit._run_exitfuncs()
+    # The interpreter's own end waits for threads and libraries, which an exception may have met half imported.
+    os._exit(ending.status)
 
 
 def _fail(text: str, status: int, debug: bool, error: BaseException) -> NoReturn:
