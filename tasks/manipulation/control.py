@@ -26,17 +26,11 @@ def random_control(edit: Edit, weights: dict[str, Tensor], *, seed: int) -> Edit
     Raises:
         ArtifactError: the edit is not of these weights.
     """
-    layers = {}
-    for layer, change in edit.layers.items():
-        if layer not in weights:
-            raise ArtifactError(
-                f"the edit changes layer {layer}, which the model does not have; it is for another model"
-            )
-        require_originals(layer, change, weights[layer])
-        generator = np.random.default_rng(int(text_sha256(f"{seed} {layer}")[:16], 16))
-        drawn = generator.choice(weights[layer].numel(), size=len(change.index), replace=False, shuffle=False)
-        layers[layer] = positions(torch.from_numpy(np.sort(drawn)), weights[layer], change.encoder)
-    return Edit(edit.base_model, layers, edit.alpha, dict.fromkeys(edit.rule, CONTROL_RULE), edit.tau)
+
+    def draw(layer: str, n: int) -> NDArray[np.int64]:
+        return _generator(f"{seed} {layer}").choice(weights[layer].numel(), size=n, replace=False, shuffle=False)
+
+    return _drawn(edit, weights, draw)
 
 
 def random_sign_control(
@@ -56,6 +50,25 @@ def random_sign_control(
     Raises:
         ArtifactError: the edit is not of these weights, or changes more than the filter leaves.
     """
+
+    def draw(layer: str, n: int) -> NDArray[np.int64]:
+        candidates = np.flatnonzero(kept(layer))
+        if len(candidates) < n:
+            raise ArtifactError(
+                f"the edit changes {n} weights of layer {layer}, of which its sign filter leaves {len(candidates)}; it was"
+                " made with another filter"
+            )
+        return _generator(f"sign {seed} {layer}").choice(candidates, size=n, replace=False, shuffle=False)
+
+    return _drawn(edit, weights, draw)
+
+
+def _generator(words: str) -> np.random.Generator:
+    return np.random.default_rng(int(text_sha256(words)[:16], 16))
+
+
+def _drawn(edit: Edit, weights: dict[str, Tensor], draw: Callable[[str, int], NDArray[np.int64]]) -> Edit:
+    """The edit of so many positions of each layer as `draw` gives for a layer's name and that number."""
     layers = {}
     for layer, change in edit.layers.items():
         if layer not in weights:
@@ -63,13 +76,6 @@ def random_sign_control(
                 f"the edit changes layer {layer}, which the model does not have; it is for another model"
             )
         require_originals(layer, change, weights[layer])
-        candidates, n = np.flatnonzero(kept(layer)), len(change.index)
-        if len(candidates) < n:
-            raise ArtifactError(
-                f"the edit changes {n} weights of layer {layer}, of which its sign filter leaves {len(candidates)}; it was"
-                " made with another filter"
-            )
-        generator = np.random.default_rng(int(text_sha256(f"sign {seed} {layer}")[:16], 16))
-        drawn = generator.choice(candidates, size=n, replace=False, shuffle=False)
-        layers[layer] = positions(torch.from_numpy(np.sort(drawn)), weights[layer], change.encoder)
+        drawn = torch.from_numpy(np.sort(draw(layer, len(change.index))))
+        layers[layer] = positions(drawn, weights[layer], change.encoder)
     return Edit(edit.base_model, layers, edit.alpha, dict.fromkeys(edit.rule, CONTROL_RULE), edit.tau)
