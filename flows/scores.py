@@ -16,7 +16,8 @@ from data_specs.run_config import (
 from flows.session import Session
 from tasks.activations.task import extract_activations
 from tasks.embeddings.task import embed_shards
-from tasks.scoring.gradients.task import EmbeddedCalibration, score_by_gradients
+from tasks.scoring.gradients.calibration import EmbeddedCalibration
+from tasks.scoring.gradients.task import score_by_gradients
 from tasks.scoring.slopes.task import measure_slopes, require_common_pairs, summarise_signed_scores
 from tasks.scoring.task import CalibrationRows, score_by_activations, score_by_weights, summarise_scores
 from tasks.shards.plan import ShardPlan, plan_reading
@@ -98,9 +99,7 @@ def _layer_scores(
         with session.timed("scores"):
             made = score_by_activations(encoder, chosen, rows, session.original(), session.store, session.context)
     elif chosen.scorer in GRADIENT_SCORERS:
-        embeddings = _calibration_embeddings(session)
-        plans = _pair_plans(session, config)
-        pairs = EmbeddedCalibration(embeddings, plans, config.calibration.tags)
+        pairs = _embedded(session, config)
         with session.timed(f"gradients.{encoder}"):
             made = score_by_gradients(
                 encoder, chosen, pairs, session.original(), config, session.store, session.context
@@ -114,12 +113,15 @@ def _layer_scores(
 def _slopes(
     session: Session, config: RunConfig, encoder: Encoder, chosen: EncoderConfig, name: str | None
 ) -> ArtifactRef:
-    embeddings, plans = _calibration_embeddings(session), _pair_plans(session, config)
+    pairs = _embedded(session, config)
     with session.timed(f"slopes.{encoder}"):
-        made = measure_slopes(
-            encoder, chosen, embeddings, plans, session.original(), config, session.store, session.context
-        )
+        made = measure_slopes(encoder, chosen, pairs, session.original(), config, session.store, session.context)
     return session.keep(labelled(f"slopes.{encoder}", name), made)
+
+
+def _embedded(session: Session, config: RunConfig) -> EmbeddedCalibration:
+    embeddings = _calibration_embeddings(session)
+    return EmbeddedCalibration(embeddings, _pair_plans(session, config), config.calibration.tags)
 
 
 def _pair_plans(session: Session, config: RunConfig) -> dict[Encoder, list[ShardPlan]]:

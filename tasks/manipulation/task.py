@@ -1,6 +1,7 @@
 """Edits, their controls and the edited model as artifacts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_specs.errors import NotSelectable
 from data_specs.manifest import ArtifactRef, Recipe
-from data_specs.run_config import ENCODERS, RunConfig
+from data_specs.run_config import ENCODERS, EncoderConfig, RunConfig
 from data_specs.sign_filter import Sign
 from tasks.encoders.architecture import OPEN_CLIP_CONFIG
 from tasks.encoders.checkpoint import encoder_digest, tensor_digests, write_state_dict
@@ -22,11 +23,15 @@ from tasks.manipulation.control import random_control, random_sign_control
 from tasks.manipulation.edit import Edit, apply_edit, positions
 from tasks.manipulation.edit_file import EDIT_FILE, write_edit
 from tasks.manipulation.stored_edit import stored_edit
-from tasks.selection.rules import select
-from tasks.selection.scores_table import layer_files, read_scores
-from tasks.selection.sign import SLOPES_FILE, kept_by_sign, read_slopes, select_kept
+from tasks.selection.rules import Selection, select
+from tasks.selection.scores_table import SLOPES_FILE, layer_files, read_layer
+from tasks.selection.sign import kept_by_sign, select_kept
 
 MODEL_FILE = "model.safetensors"
+
+
+# From a layer's name, its scores and its encoder's settings to what is edited.
+Pick = Callable[[str, NDArray[np.float32], EncoderConfig], Selection]
 
 
 @task(name="select-weights")
@@ -34,35 +39,13 @@ def select_weights(
     scores: ArtifactRef, loaded: LoadedModel, config: RunConfig, store: Store, context: RunContext
 ) -> Made:
     """Select weights by their scores; returns the `edit` artifact."""
-    encoders = config.edited
-    recipe = Recipe(
-        kind="edit",
-        settings={
-            name: {"rule": chosen.rule, "tau": chosen.tau, "alpha": chosen.alpha} for name, chosen in encoders.items()
-        },
-        inputs={"scores": scores, "model": loaded.digest},
-        **coded(select_weights),
-    )
+    recipe = _edit_recipe(scores, loaded, config, coded(select_weights))
+
+    def pick(_layer: str, values: NDArray[np.float32], chosen: EncoderConfig) -> Selection:
+        return select(values, chosen.rule, chosen.tau)
 
     def write(build: Build) -> None:
-        weights = _weights(loaded)
-        layers = {}
-        for layer, (encoder, path) in layer_files(store.path(scores)).items():
-            chosen = encoders[encoder]
-            try:
-                selection = select(read_scores(path), chosen.rule, chosen.tau)
-            except NotSelectable as error:
-                raise NotSelectable(f"layer {layer}: {error}") from error
-            layers[layer] = positions(selection.index, weights[layer], encoder)
-        edit = Edit(
-            loaded.digest,
-            layers,
-            {name: chosen.alpha for name, chosen in encoders.items()},
-            {name: chosen.rule for name, chosen in encoders.items()},
-            {name: chosen.tau for name, chosen in encoders.items()},
-        )
-        _finish(build, edit, weights)
-        build.counts["base_model"] = loaded.source
+        _write_edit(build, store.path(scores), loaded, config, pick)
 
     with stage("edit", None, "layers"):
         return store.materialise(recipe, write, context)
@@ -76,38 +59,49 @@ def select_signed_weights(
 
     Which filters, the scores' recipe says, and they hold the slopes.
     """
-    encoders = config.edited
-    recipe = Recipe(
-        kind="edit",
-        settings={
-            name: {"rule": chosen.rule, "tau": chosen.tau, "alpha": chosen.alpha} for name, chosen in encoders.items()
-        },
-        inputs={"scores": scores, "model": loaded.digest},
-        **coded(select_signed_weights),
-    )
+    recipe = _edit_recipe(scores, loaded, config, coded(select_signed_weights))
 
     def write(build: Build) -> None:
-        weights, kept = _weights(loaded), _kept(scores, loaded, store)
-        layers = {}
-        for layer, (encoder, path) in layer_files(store.path(scores)).items():
-            chosen = encoders[encoder]
-            try:
-                selection = select_kept(read_scores(path), chosen.rule, chosen.tau, kept(layer))
-            except NotSelectable as error:
-                raise NotSelectable(f"layer {layer}: {error}") from error
-            layers[layer] = positions(selection.index, weights[layer], encoder)
-        edit = Edit(
-            loaded.digest,
-            layers,
-            {name: chosen.alpha for name, chosen in encoders.items()},
-            {name: chosen.rule for name, chosen in encoders.items()},
-            {name: chosen.tau for name, chosen in encoders.items()},
-        )
-        _finish(build, edit, weights)
-        build.counts["base_model"] = loaded.source
+        kept = _kept(scores, loaded, store)
+
+        def pick(layer: str, values: NDArray[np.float32], chosen: EncoderConfig) -> Selection:
+            return select_kept(values, chosen.rule, chosen.tau, kept(layer))
+
+        _write_edit(build, store.path(scores), loaded, config, pick)
 
     with stage("edit", None, "layers"):
         return store.materialise(recipe, write, context)
+
+
+def _edit_recipe(scores: ArtifactRef, loaded: LoadedModel, config: RunConfig, code: Mapping[str, Any]) -> Recipe:
+    return Recipe(
+        kind="edit",
+        settings={
+            name: {"rule": chosen.rule, "tau": chosen.tau, "alpha": chosen.alpha}
+            for name, chosen in config.edited.items()
+        },
+        inputs={"scores": scores, "model": loaded.digest},
+        **code,
+    )
+
+
+def _write_edit(build: Build, scores: Path, loaded: LoadedModel, config: RunConfig, pick: Pick) -> None:
+    encoders, weights, layers = config.edited, _weights(loaded), {}
+    for layer, (encoder, path) in layer_files(scores).items():
+        try:
+            selection = pick(layer, read_layer(path, "score"), encoders[encoder])
+        except NotSelectable as error:
+            raise NotSelectable(f"layer {layer}: {error}") from error
+        layers[layer] = positions(selection.index, weights[layer], encoder)
+    edit = Edit(
+        loaded.digest,
+        layers,
+        {name: chosen.alpha for name, chosen in encoders.items()},
+        {name: chosen.rule for name, chosen in encoders.items()},
+        {name: chosen.tau for name, chosen in encoders.items()},
+    )
+    _finish(build, edit, weights)
+    build.counts["base_model"] = loaded.source
 
 
 @task(name="draw-sign-control")
@@ -140,7 +134,7 @@ def _kept(scores: ArtifactRef, loaded: LoadedModel, store: Store) -> Callable[[s
         weight = weights[layer].float().numpy()
         if encoder not in signs:
             return kept_by_sign(weight, weight, "none")
-        return kept_by_sign(weight, read_slopes(path.with_name(SLOPES_FILE)), signs[encoder])
+        return kept_by_sign(weight, read_layer(path.with_name(SLOPES_FILE), "slope"), signs[encoder])
 
     return kept
 

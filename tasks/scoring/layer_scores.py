@@ -1,6 +1,6 @@
-"""Scores of every target layer of one encoder, from statistics on disk to Parquet."""
+"""Values of every target layer of one encoder, from statistics or slopes to Parquet."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from data_specs.run_config import Encoder
 from data_specs.schemas import layer_folder, scores_schema
 from tasks.extraction.columns import vector_column
 from tasks.extraction.table_writer import open_parquet, row_group_rows
-from tasks.lineage.progress import advance
+from tasks.lineage.progress import counted
 from tasks.lineage.store import Build
 from tasks.scoring.aggregate import LayerStatistics
 from tasks.scoring.saliency import NotComparable
@@ -22,11 +22,7 @@ from tasks.scoring.scorer import PairScores, SideScores
 from tasks.selection.scores_table import SCORES_FILE
 
 LayerScorer = Callable[[str, Tensor], tuple[Tensor, dict[str, Any]]]
-
-
-def progress_stage(encoder: Encoder) -> str:
-    """Under which progress of an encoder's scores is reported, by layers."""
-    return f"scores.{encoder}"
+LayerValues = Callable[[str], tuple[Tensor, dict[str, Any]]]
 
 
 def write_layer_scores(
@@ -38,7 +34,7 @@ def write_layer_scores(
     weight_by_magnitude: bool,
     device: torch.device,
 ) -> None:
-    """Score layer by layer; a layer is a part of the build, so a killed run keeps the finished ones.
+    """Score layer by layer; see `write_layers`.
 
     Args:
         build: takes `encoder=.../layer=.../scores.parquet`.
@@ -51,33 +47,70 @@ def write_layer_scores(
     Raises:
         DataError: no pair is left, or a score is NaN or infinite; the layer and pair are named.
     """
+
+    def scores_of(layer: str) -> tuple[Tensor, dict[str, Any]]:
+        weight = weights[layer].to(device)
+        scores, record = score(layer, weight)
+        return scores * weight.float().abs() if weight_by_magnitude else scores, record
+
+    layers = counted(f"scores.{encoder}", [*weights], "layers")
+    write_layers(build, encoder, layers, scores_of, SCORES_FILE, scores_schema)
+
+
+def write_layers(
+    build: Build,
+    encoder: Encoder,
+    layers: Iterable[str],
+    values_of: LayerValues,
+    file: str,
+    schema_of: Callable[[int], pa.Schema],
+) -> None:
+    """Write what was found for each layer; a layer is a part of the build, so a killed run keeps the finished ones.
+
+    Args:
+        build: takes `encoder=.../layer=.../FILE` and, by layer, what to record.
+        encoder: whose layers these are.
+        layers: their names.
+        values_of: from a layer's name to its values [out, in] float32 and what to record; not asked for finished ones.
+        file: the name of a layer's file.
+        schema_of: its schema, by the layer's input size.
+
+    Raises:
+        DataError: a value is NaN or infinite, or there are none; the layer is named.
+    """
     counts: dict[str, Any] = {}
-    for index, (layer, weight) in enumerate(weights.items()):
+    for index, layer in enumerate(layers):
         part = f"layer-{index:06d}"
         record = build.parts.record(part)
         if record is None:
+            path = build.folder / layer_folder(encoder, layer) / file
             try:
-                scores, record = score(layer, weight.to(device))
-                if weight_by_magnitude:
-                    scores = scores * weight.to(device).float().abs()
-                _require_finite(scores)
+                values, record = values_of(layer)
+                write_layer(values, path, schema_of)
             except DataError as error:
                 raise DataError(f"layer {layer}: {error}") from error
-            path = build.folder / layer_folder(encoder, layer) / SCORES_FILE
-            write_scores(scores, path)
             build.parts.finish(part, [path], record)
         counts[layer] = record
-        advance(progress_stage(encoder))
     build.counts["layers"] = counts
 
 
-def _require_finite(scores: Tensor) -> None:
-    finite = torch.isfinite(scores)
+def write_layer(values: Tensor, path: Path, schema_of: Callable[[int], pa.Schema]) -> None:
+    """Write [out, in] float32 as Parquet, a row an output.
+
+    Raises:
+        DataError: a value is NaN or infinite.
+    """
+    schema = schema_of(values.shape[1])
+    finite = torch.isfinite(values)
     if not bool(finite.all()):
         output, channel = (int(i) for i in (~finite).nonzero()[0])
         raise DataError(
-            f"the score of the weight at output {output}, input {channel} is NaN or infinite; look at the precision"
+            f"the {schema.names[1]} of the weight at output {output}, input {channel} is NaN or infinite; look at the"
+            " precision"
         )
+    columns = [pa.array(np.arange(values.shape[0], dtype=np.int32)), vector_column(values.cpu())]
+    with open_parquet(path, schema) as writer:
+        writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=row_group_rows(schema))
 
 
 def aggregate_layer(rows: LayerStatistics, scores: PairScores | SideScores) -> tuple[Tensor, dict[str, int]]:
@@ -111,11 +144,3 @@ def _over_pairs(rows: LayerStatistics, scores: PairScores) -> tuple[Tensor, dict
                 " or infinite, as over a channel without activity; use aggregation ratio_of_means or fewer layers"
             ) from error
     return scores.scores(), {"n_pairs": scores.n_pairs, "n_unmatched_rows": rows.n_unmatched}
-
-
-def write_scores(scores: Tensor, path: Path) -> None:
-    """Write [out, in] as Parquet, a row an output."""
-    schema = scores_schema(scores.shape[1])
-    columns = [pa.array(np.arange(scores.shape[0], dtype=np.int32)), vector_column(scores.cpu())]
-    with open_parquet(path, schema) as writer:
-        writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=row_group_rows(schema))

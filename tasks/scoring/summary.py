@@ -11,7 +11,7 @@ from data_specs.run_config import Encoder, Rule
 from data_specs.schemas import LAYER_SUMMARY
 from tasks.extraction.table_reader import connect, query, stream_rows
 from tasks.selection.rules import select
-from tasks.selection.scores_table import layer_files, read_scores
+from tasks.selection.scores_table import layer_files, read_layer
 
 _SPREAD_SQL = """
     SELECT count(*) AS n_weights, sum(value) AS sum, avg(value) AS mean,
@@ -51,7 +51,7 @@ def write_summary(
         encoder, file = files[layer]
         (spread,) = query(_SPREAD_SQL, {"scores": stream_rows([file], ("score",))}, connection=connection).to_pylist()
         spreads.append({"encoder": encoder, "layer": layer, "order": order, "n_pairs": pairs, **spread})
-        values = read_scores(file)
+        values = read_layer(file, "score")
         for rule, tau in asked[encoder]:
             try:
                 selection = select(values, rule, tau)

@@ -18,7 +18,7 @@ from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
 from tasks.scoring.aggregate import LayerStatistics, first_rows
-from tasks.scoring.layer_scores import LayerScorer, aggregate_layer, progress_stage, write_layer_scores
+from tasks.scoring.layer_scores import LayerScorer, aggregate_layer, write_layer_scores
 from tasks.scoring.scorer import ActivationScorer, WeightScorer
 from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
 from tasks.scoring.summary import write_summary
@@ -118,15 +118,14 @@ def _write(
     score: LayerScorer,
     context: RunContext,
 ) -> None:
-    with stage(progress_stage(encoder), len(weights), "layers"):
-        write_layer_scores(
-            build,
-            weights,
-            score,
-            encoder=encoder,
-            weight_by_magnitude=chosen.weight_by_magnitude,
-            device=torch.device(context.device),
-        )
+    write_layer_scores(
+        build,
+        weights,
+        score,
+        encoder=encoder,
+        weight_by_magnitude=chosen.weight_by_magnitude,
+        device=torch.device(context.device),
+    )
 
 
 @task(name="summarise-scores")

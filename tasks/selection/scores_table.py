@@ -1,6 +1,7 @@
-"""A layer's scores from Parquet."""
+"""A layer's scores or slopes from Parquet."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,10 +12,11 @@ from data_specs.run_config import Encoder
 from data_specs.schemas import LAYER_FOLDERS, layer_of
 
 SCORES_FILE = "scores.parquet"
+SLOPES_FILE = "slopes.parquet"
 
 
-def read_scores(path: Path) -> NDArray[np.float32]:
-    """[out, in] float32, rows by output.
+def read_layer(path: Path, column: Literal["score", "slope"]) -> NDArray[np.float32]:
+    """[out, in] float32 of a layer's file, rows by output.
 
     Raises:
         DataError: outputs are not 0, 1, 2, ...
@@ -23,8 +25,8 @@ def read_scores(path: Path) -> NDArray[np.float32]:
     outputs = table.column("output").to_numpy()
     if not np.array_equal(outputs, np.arange(len(outputs))):
         raise DataError(f"{path}: outputs are not 0 to {len(outputs) - 1} in order")
-    width = table.schema.field("score").type.list_size
-    values: NDArray[np.float32] = table.column("score").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    width = table.schema.field(column).type.list_size
+    values: NDArray[np.float32] = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(outputs), width)
 
 

@@ -1,17 +1,12 @@
 """The sign filter: which weights may be edited at all, and the selection among them."""
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_specs.errors import DataError
 from data_specs.run_config import Rule
 from data_specs.sign_filter import Sign
 from tasks.selection.rules import Selection, select
-
-SLOPES_FILE = "slopes.parquet"
 
 
 def kept_by_sign(weights: NDArray[np.float32], slopes: NDArray[np.float32], sign: Sign) -> NDArray[np.bool_]:
@@ -69,18 +64,3 @@ def select_kept(scores: NDArray[np.float32], rule: Rule, tau: float, kept: NDArr
     above, ties = np.flatnonzero(values > threshold), np.flatnonzero(values == threshold)
     chosen = np.sort(np.concatenate([above, ties[len(ties) - (n - len(above)) :]]))
     return Selection(candidates[chosen].astype(np.int64), float(threshold))
-
-
-def read_slopes(path: Path) -> NDArray[np.float32]:
-    """A layer's slopes [out, in] float32.
-
-    Raises:
-        DataError: outputs are not 0, 1, 2, ...
-    """
-    table = pq.read_table(path)
-    outputs = table.column("output").to_numpy()
-    if not np.array_equal(outputs, np.arange(len(outputs))):
-        raise DataError(f"{path}: outputs are not 0 to {len(outputs) - 1} in order")
-    width = table.schema.field("slope").type.list_size
-    values: NDArray[np.float32] = table.column("slope").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(outputs), width)

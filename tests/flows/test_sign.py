@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from data_specs.sign_filter import SIGN_NOTE
 from tasks.selection.rules import select
-from tasks.selection.scores_table import layer_files, read_scores
-from tasks.selection.sign import SLOPES_FILE, read_slopes
+from tasks.selection.scores_table import SLOPES_FILE, layer_files, read_layer
 from tests.cases.small_run import Finished, Here, artifacts, change_run, completed, damage, kinds, write_run
 
 ENCODERS = ("text", "vision")
@@ -56,7 +55,7 @@ def directions(done: Finished, edit: dict) -> dict[str, np.ndarray]:
     for layer, (encoder, path) in layer_files(done.place("scores.filtered")).items():
         if encoder == "vision":
             continue
-        slopes = read_slopes(path.with_name(SLOPES_FILE)).reshape(-1)
+        slopes = read_layer(path.with_name(SLOPES_FILE), "slope").reshape(-1)
         found[layer] = np.sign(edit[f"{layer}.original"].numpy()) * np.sign(slopes[edit[f"{layer}.index"].numpy()])
     return found
 
@@ -107,7 +106,7 @@ def test_the_summary_counts_what_the_filter_leaves_selected(compared: Finished) 
     edit = edit_of(compared, rows(compared)["filtered"])
     files = layer_files(scores)
     for row in pq.read_table(scores / "layer_summary.parquet").to_pylist():
-        values, index = read_scores(files[row["layer"]][1]), edit[f"{row['layer']}.index"].numpy()
+        values, index = read_layer(files[row["layer"]][1], "score"), edit[f"{row['layer']}.index"].numpy()
         assert row["n_selected"] == len(index) == len(select(values, row["rule"], row["tau"]).index)
         assert row["threshold"] == values.reshape(-1)[index].min()
 

@@ -62,9 +62,8 @@ def _batches(
     ids: list[str] = []
     waiting: list[Tensor] = []
     for pairs in shards:
-        kept = [row for row, pair in enumerate(zip(pairs.pair_ids, pairs.tags, strict=True)) if wanted(*pair)]
-        found = [member[kept] for member in _own_first(pairs, encoder)]
-        ids += [pairs.pair_ids[row] for row in kept]
+        more, found = own_first(pairs, encoder, wanted)
+        ids += more
         waiting = [torch.cat(both) for both in zip(waiting, found, strict=True)] if waiting else found
         while len(ids) >= batch_pairs:
             yield ids[:batch_pairs], [member[:batch_pairs].clone() for member in waiting]
@@ -73,6 +72,11 @@ def _batches(
         yield ids, [member.clone() for member in waiting]
 
 
-def _own_first(pairs: EmbeddedPairs, encoder: Encoder) -> list[Tensor]:
+def own_first(
+    pairs: EmbeddedPairs, encoder: Encoder, wanted: Callable[[str, str | None], bool]
+) -> tuple[list[str], list[Tensor]]:
+    """The ids of the pairs that are used, and their embeddings [pairs, embedding] in the order of `BatchMembers`."""
+    kept = [row for row, pair in enumerate(zip(pairs.pair_ids, pairs.tags, strict=True)) if wanted(*pair)]
     text, vision = [pairs.text_safe, pairs.text_unsafe], [pairs.vision_safe, pairs.vision_unsafe]
-    return [*text, *vision] if encoder == "text" else [*vision, *text]
+    members = [*text, *vision] if encoder == "text" else [*vision, *text]
+    return [pairs.pair_ids[row] for row in kept], [member[kept] for member in members]

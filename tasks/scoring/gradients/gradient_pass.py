@@ -26,7 +26,10 @@ class GradientFold:
     """Sums |dloss / dW| over batches of pairs, in memory that depends neither on their number nor on their size.
 
     A batch may reach across shards. What has been gathered stands in a file after each, so that a killed run goes on.
+    `sums_of` says what becomes of a batch's gradient.
     """
+
+    sums_of: type[GradientSums] = GradientSums
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class GradientFold:
         self._encoder, self._gradients, self._precision, self._device = encoder, gradients, precision, device
         self._model = loaded.model.to(device)
         self._weights = {name: layer.weight for name, layer in layers.items()}
-        self._sums = GradientSums(self._weights)
+        self._sums = self.sums_of(self._weights)
         self._n_pairs = self._n_batches = 0
         self._waiting: Iterator[PairGradient] = iter(())
         self._next_pair: PairGradient | None = None
@@ -90,23 +93,31 @@ class GradientFold:
         Raises:
             SpecError: the loss does not reach a target layer.
         """
-        used: list[tuple[int, PairGradient]] = []
-        for row, key in enumerate(batch.keys):
-            # A pair that lacks a member for the other encoder was not embedded, and is passed over.
-            if self._next_pair is not None and self._next_pair.pair_id == pair_id(plan.shard.sha256, key):
-                used.append((row, self._next_pair))
-                self._next_pair = next(self._waiting, None)
-        for number, group in groupby(used, key=lambda item: item[1].batch):
+        for number, group in groupby(self._matched(batch, plan), key=lambda item: item[1].batch):
             piece = list(group)
             if number == self._n_batches:
                 self._n_batches += 1
                 if number:
                     self._sums.close_batch()
-            inputs = batch.inputs["safe"][[row for row, _ in piece]].to(self._device, non_blocking=True)
             gradients = torch.stack([pair.gradient for _, pair in piece])
-            with forward_precision(self._precision, self._device, gradients=True):
-                self._sums.add(weight_gradients(self._model, self._encoder, self._weights, inputs, gradients))
+            self._add(batch.inputs["safe"][[row for row, _ in piece]], gradients)
             self._n_pairs += len(piece)
+
+    def _matched(self, batch: Batch, plan: ShardPlan) -> list[tuple[int, PairGradient]]:
+        """The next pairs that are waited for, with their rows in the batch."""
+        found: list[tuple[int, PairGradient]] = []
+        for row, key in enumerate(batch.keys):
+            # A pair that lacks a member for the other encoder was not embedded, and is passed over.
+            if self._next_pair is not None and self._next_pair.pair_id == pair_id(plan.shard.sha256, key):
+                found.append((row, self._next_pair))
+                self._next_pair = next(self._waiting, None)
+        return found
+
+    def _add(self, inputs: Tensor, gradients: Tensor) -> None:
+        """Add dloss / dW of inputs, of whose embeddings the gradients are."""
+        inputs = inputs.to(self._device, non_blocking=True)
+        with forward_precision(self._precision, self._device, gradients=True):
+            self._sums.add(weight_gradients(self._model, self._encoder, self._weights, inputs, gradients))
 
 
 def sums_file(plan: ShardPlan) -> str:

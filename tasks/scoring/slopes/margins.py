@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from data_specs.run_config import Encoder
 from tasks.embeddings.pairs import EmbeddedPairs
-from tasks.scoring.gradients.embedding_gradients import PairGradient
+from tasks.scoring.gradients.embedding_gradients import PairGradient, own_first
 from tasks.scoring.scorer import BatchMembers
 
 TEMPERATURE = 0.05
@@ -51,15 +51,12 @@ def pair_slopes(
         Every used pair, its gradient [2, embedding]: of the safe member, then of the unsafe one.
     """
     for pairs in shards:
-        kept = [row for row, pair in enumerate(zip(pairs.pair_ids, pairs.tags, strict=True)) if wanted(*pair)]
-        if not kept:
+        pair_ids, members = own_first(pairs, encoder, wanted)
+        if not pair_ids:
             continue
-        text = [member[kept].to(device) for member in (pairs.text_safe, pairs.text_unsafe)]
-        vision = [member[kept].to(device) for member in (pairs.vision_safe, pairs.vision_unsafe)]
-        own, other = (text, vision) if encoder == "text" else (vision, text)
+        own_safe, own_unsafe, *others = (member.to(device) for member in members)
+        own = [own_safe.requires_grad_(), own_unsafe.requires_grad_()]
         with torch.enable_grad():
-            for member in own:
-                member.requires_grad_()
-            found = torch.autograd.grad(margin_loss(BatchMembers(*own, *other)), own)
-        for row, gradient in zip(kept, torch.stack(found, dim=1), strict=True):
-            yield PairGradient(pairs.pair_ids[row], 0, gradient)
+            found = torch.autograd.grad(margin_loss(BatchMembers(*own, *others)), own)
+        for name, gradient in zip(pair_ids, torch.stack(found, dim=1), strict=True):
+            yield PairGradient(name, 0, gradient)

@@ -1,16 +1,9 @@
 """The backward pass through both members of each pair, as a fold that goes on where it was killed."""
 
-from collections.abc import Callable, Iterator, Mapping
-
 import torch
-from torch import nn
 
-from data_specs.run_config import CONTENTS, Encoder, Precision
-from data_specs.schemas import pair_id
-from tasks.encoders.forward import forward_precision
-from tasks.encoders.loading import LoadedModel
-from tasks.scoring.gradients.embedding_gradients import PairGradient
-from tasks.scoring.gradients.gradient_pass import GradientFold, weight_gradients
+from data_specs.run_config import CONTENTS
+from tasks.scoring.gradients.gradient_pass import GradientFold
 from tasks.scoring.gradients.sums import GradientSums
 from tasks.shards.batch import Batch
 from tasks.shards.plan import ShardPlan
@@ -27,21 +20,12 @@ class SignedSums(GradientSums):
 
 
 class SlopeFold(GradientFold):
-    """Sums dL / dW over pairs; of each pair both members go through the encoder."""
+    """Sums dL / dW over pairs; of each pair both members go through the encoder.
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        encoder: Encoder,
-        layers: Mapping[str, nn.Linear],
-        gradients: Callable[[], Iterator[PairGradient]],
-        *,
-        precision: Precision,
-        device: torch.device,
-    ) -> None:
-        """As a gradient scorer's; a gradient is [2, embedding], safe before unsafe."""
-        super().__init__(loaded, encoder, layers, gradients, precision=precision, device=device)
-        self._sums = SignedSums(self._weights)
+    A pair's gradient is [2, embedding], safe before unsafe.
+    """
+
+    sums_of = SignedSums
 
     def take(self, batch: Batch, plan: ShardPlan) -> None:
         """Add the slopes of a batch's pairs.
@@ -49,23 +33,11 @@ class SlopeFold(GradientFold):
         Raises:
             SpecError: the loss does not reach a target layer.
         """
-        rows: list[int] = []
-        found: list[torch.Tensor] = []
-        for row, key in enumerate(batch.keys):
-            # A pair that lacks a member for the other encoder was not embedded, and is passed over.
-            if self._next_pair is not None and self._next_pair.pair_id == pair_id(plan.shard.sha256, key):
-                rows.append(row)
-                found.append(self._next_pair.gradient)
-                self._next_pair = next(self._waiting, None)
-        if not rows:
+        found = self._matched(batch, plan)
+        if not found:
             return
-        gradients = torch.stack(found)
+        rows = [row for row, _ in found]
+        gradients = torch.stack([pair.gradient for _, pair in found])
         for place, content in enumerate(CONTENTS):
-            inputs = batch.inputs[content][rows].to(self._device, non_blocking=True)
-            with forward_precision(self._precision, self._device, gradients=True):
-                self._sums.add(
-                    weight_gradients(
-                        self._model, self._encoder, self._weights, inputs, gradients[:, place].contiguous()
-                    )
-                )
-        self._n_pairs += len(rows)
+            self._add(batch.inputs[content][rows], gradients[:, place].contiguous())
+        self._n_pairs += len(found)

@@ -13,8 +13,8 @@ from data_specs.run_config import Encoder, Rule
 from data_specs.schemas import LAYER_SUMMARY
 from data_specs.sign_filter import Sign
 from tasks.scoring.summary import write_summary
-from tasks.selection.scores_table import layer_files, read_scores
-from tasks.selection.sign import SLOPES_FILE, kept_by_sign, read_slopes, select_kept
+from tasks.selection.scores_table import SLOPES_FILE, layer_files, read_layer
+from tasks.selection.sign import kept_by_sign, select_kept
 
 
 def write_signed_summary(
@@ -44,7 +44,8 @@ def write_signed_summary(
         sign = signs.get(encoder, "none")
         if sign == "none":
             continue
-        values, kept = read_scores(file), kept_by_sign(weights[layer], read_slopes(file.with_name(SLOPES_FILE)), sign)
+        values, slopes = read_layer(file, "score"), read_layer(file.with_name(SLOPES_FILE), "slope")
+        kept = kept_by_sign(weights[layer], slopes, sign)
         for row in rows:
             if row["layer"] == layer:
                 selection = select_kept(values, row["rule"], row["tau"], kept)

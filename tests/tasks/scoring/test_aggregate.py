@@ -12,7 +12,7 @@ from tasks.scoring.aggregate import LayerStatistics
 from tasks.scoring.layer_scores import aggregate_layer, write_layer_scores
 from tasks.scoring.saliency import ChannelStats
 from tasks.scoring.scorers.uwm import MeanOfRatios, RatioOfMeans
-from tasks.selection.scores_table import read_scores
+from tasks.selection.scores_table import read_layer
 from tests.cases.statistics import Pairs, random_statistics, random_weight, statistics_rows, write_statistics
 
 CPU = torch.device("cpu")
@@ -212,7 +212,7 @@ def test_scores_of_every_layer_are_written_with_what_they_were_taken_over(tmp_pa
             mean.add(pairs[name].safe, pairs[name].unsafe)
             expected = mean.scores() * (weight.abs() if by_magnitude else 1)
             assert pq.read_schema(path).equals(scores_schema(weight.shape[1]), check_metadata=True)
-            assert torch.equal(torch.from_numpy(read_scores(path).copy()), expected)
+            assert torch.equal(torch.from_numpy(read_layer(path, "score").copy()), expected)
 
 
 def test_an_error_while_scoring_names_the_layer_too(tmp_path):

@@ -21,12 +21,13 @@ from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import load_model
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
+from tasks.scoring.gradients.calibration import EmbeddedCalibration
 from tasks.scoring.scorer import BatchMembers
 from tasks.scoring.slopes import task as slopes_task
 from tasks.scoring.slopes.margins import TEMPERATURE, margin_loss
 from tasks.scoring.slopes.slope_pass import SlopeFold
 from tasks.scoring.slopes.task import measure_slopes, require_common_pairs
-from tasks.selection.sign import SLOPES_FILE, read_slopes
+from tasks.selection.scores_table import SLOPES_FILE, read_layer
 from tasks.shards.inspection import open_shards
 from tasks.shards.location import expand_locations
 from tasks.shards.plan import plan_reading
@@ -61,18 +62,11 @@ class Calibration:
         """The artifact, by the name of its layers its slopes, and its counts."""
         calibration = self.config.calibration.model_copy(update={"tags": tags, "limit": limit})
         config = self.config.model_copy(update={"calibration": calibration})
-        made = measure_slopes(
-            encoder,
-            config.edited[encoder],
-            self.embeddings,
-            self.plans(limit),
-            self.loaded,
-            config,
-            self.store,
-            RunContext(),
-        )
+        pairs = EmbeddedCalibration(self.embeddings, self.plans(limit), tags)
+        chosen = config.edited[encoder]
+        made = measure_slopes(encoder, chosen, pairs, self.loaded, config, self.store, RunContext())
         files = made.path.glob(f"encoder={encoder}/layer=*/{SLOPES_FILE}")
-        found = {path.parent.name.removeprefix("layer="): read_slopes(path) for path in files}
+        found = {path.parent.name.removeprefix("layer="): read_layer(path, "slope") for path in files}
         return made, found, self.store.manifest(made.ref).counts["layers"]
 
     def members(self, *, only=None, limit=N_PAIRS):
@@ -175,7 +169,7 @@ def test_slopes_that_were_cut_at_any_batch_end_with_the_same_bits(calibration, m
 
 
 def test_tags_that_no_pair_has_are_refused_before_the_pass(calibration, monkeypatch):
-    monkeypatch.setattr(slopes_task, "sum_gradients", None)
+    monkeypatch.setattr(slopes_task, "gradients_summed", None)
     with pytest.raises(DataError, match=r"text\.sign: no calibration pair with all four members"):
         calibration.measure("text", tags=["neither"])
 

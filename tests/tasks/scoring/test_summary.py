@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from data_specs.errors import DataError
-from data_specs.schemas import LAYER_SUMMARY
-from tasks.scoring.layer_scores import write_scores
+from data_specs.schemas import LAYER_SUMMARY, scores_schema
+from tasks.scoring.layer_scores import write_layer
 from tasks.scoring.summary import write_summary
 from tasks.selection.rules import select
-from tasks.selection.scores_table import layer_files, read_scores
+from tasks.selection.scores_table import layer_files, read_layer
 
 LAYERS = {"blocks.10.out": ("text", 30), "blocks.9.out": ("text", 30), "visual.blocks.0.fc": ("vision", 20)}
 ASKED = {"text": [("score_mass", 0.98), ("top_share", 0.5)], "vision": [("score_mass", 0.9)]}
@@ -24,7 +24,7 @@ def write_layers(folder, scores):
     for layer, values in scores.items():
         path = folder / f"encoder={LAYERS[layer][0]}/layer={layer}/scores.parquet"
         path.parent.mkdir(parents=True)
-        write_scores(values, path)
+        write_layer(values, path, scores_schema)
 
 
 def summary(folder, scores):
@@ -36,8 +36,8 @@ def summary(folder, scores):
 
 def test_scores_come_back_from_parquet_bit_for_bit(tmp_path):
     values = random_scores(0, (40, 33))
-    write_scores(values, tmp_path / "scores.parquet")
-    assert np.array_equal(read_scores(tmp_path / "scores.parquet"), values.numpy())
+    write_layer(values, tmp_path / "scores.parquet", scores_schema)
+    assert np.array_equal(read_layer(tmp_path / "scores.parquet", "score"), values.numpy())
 
 
 def test_a_summary_line_says_what_the_scores_say(tmp_path):
@@ -89,8 +89,8 @@ def test_layer_files_name_encoder_and_path(tmp_path):
 
 def test_outputs_out_of_order_are_refused(tmp_path):
     path = tmp_path / "scores.parquet"
-    write_scores(random_scores(0), path)
+    write_layer(random_scores(0), path, scores_schema)
     table = pq.read_table(path)
     pq.write_table(table.take([1, 0, 2, 3, 4, 5, 6]), path)
     with pytest.raises(DataError, match="outputs are not 0 to 6 in order"):
-        read_scores(path)
+        read_layer(path, "score")
