@@ -1,6 +1,6 @@
 """Scores as artifacts: one of each encoder's layers, one of both with the summary of what was asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,14 +148,24 @@ def summarise_scores(
     )
 
     def write(build: Build) -> None:
-        n_pairs: dict[str, int] = {}
-        for ref in layer_scores.values():
-            manifest = store.ensure(ref)
-            n_pairs |= {layer: counts["n_pairs"] for layer, counts in manifest.counts["layers"].items()}
-            for entry in manifest.files:
-                build.take(store.path(ref), entry, entry.path)
+        n_pairs = take_layers(build, layer_scores.values(), store)
         write_summary(build.folder, n_pairs, asked, build.folder / SUMMARY)
         build.counts["layers"] = n_pairs
 
     with stage("scores.summary", None, "layers"):
         return store.materialise(recipe, write, context)
+
+
+def take_layers(build: Build, artifacts: Iterable[ArtifactRef], store: Store) -> dict[str, int]:
+    """Take over the files of `layer_scores` or `slopes` artifacts; returns the pairs behind each layer, in the layers' order.
+
+    Raises:
+        ArtifactError: an artifact is not as its manifest says.
+    """
+    n_pairs: dict[str, int] = {}
+    for ref in artifacts:
+        manifest = store.ensure(ref)
+        n_pairs |= {layer: counts["n_pairs"] for layer, counts in manifest.counts["layers"].items()}
+        for entry in manifest.files:
+            build.take(store.path(ref), entry, entry.path)
+    return n_pairs

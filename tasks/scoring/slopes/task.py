@@ -28,7 +28,7 @@ from tasks.scoring.layer_scores import write_layers
 from tasks.scoring.slopes.margins import TEMPERATURE, pair_slopes
 from tasks.scoring.slopes.slope_pass import SlopeFold
 from tasks.scoring.slopes.summary import write_signed_summary
-from tasks.scoring.task import SUMMARY
+from tasks.scoring.task import SUMMARY, take_layers
 from tasks.selection.scores_table import SLOPES_FILE
 from tasks.shards.plan import ShardPlan
 
@@ -132,13 +132,8 @@ def summarise_signed_scores(
     )
 
     def write(build: Build) -> None:
-        n_pairs: dict[str, int] = {}
-        for ref in layer_scores.values():
-            n_pairs |= {layer: counts["n_pairs"] for layer, counts in store.manifest(ref).counts["layers"].items()}
-        for ref in (*layer_scores.values(), *slopes.values()):
-            for entry in store.manifest(ref).files:
-                if entry.path.startswith("encoder="):
-                    build.take(store.path(ref), entry, entry.path)
+        n_pairs = take_layers(build, layer_scores.values(), store)
+        take_layers(build, slopes.values(), store)
         state = loaded.model.state_dict()
         weights = {layer: state[f"{layer}.weight"].cpu().float().numpy() for layer in n_pairs}
         write_signed_summary(build.folder, n_pairs, asked, signs, weights, build.folder / SUMMARY)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from data_specs.config_file import load_config
-from data_specs.errors import DataError
+from data_specs.errors import ArtifactError, DataError
 from data_specs.run_config import ENCODERS
 from tasks.embeddings.task import embed_shards
 from tasks.encoders.layers import target_layers
@@ -26,7 +26,8 @@ from tasks.scoring.scorer import BatchMembers
 from tasks.scoring.slopes import task as slopes_task
 from tasks.scoring.slopes.margins import TEMPERATURE, margin_loss
 from tasks.scoring.slopes.slope_pass import SlopeFold
-from tasks.scoring.slopes.task import measure_slopes, require_common_pairs
+from tasks.scoring.slopes.task import measure_slopes, require_common_pairs, summarise_signed_scores
+from tasks.scoring.task import score_by_weights
 from tasks.selection.scores_table import SLOPES_FILE, read_layer
 from tasks.shards.inspection import open_shards
 from tasks.shards.location import expand_locations
@@ -166,6 +167,31 @@ def test_slopes_that_were_cut_at_any_batch_end_with_the_same_bits(calibration, m
     _, found, counts = calibration.measure("text")
     assert counts == expected_counts
     assert all(np.array_equal(found[name], slopes) for name, slopes in expected.items())
+
+
+def test_slopes_that_changed_in_the_store_are_not_brought_together_with_scores(calibration):
+    chosen = calibration.config.edited["text"].model_copy(update={"scorer": "magnitude"})
+    scores = score_by_weights.fn("text", chosen, calibration.loaded, 0, calibration.store, RunContext()).ref
+    made, _, _ = calibration.measure("text")
+
+    def summarise():
+        return summarise_signed_scores.fn(
+            {"text": scores},
+            {"text": made.ref},
+            {"text": "loss"},
+            {"text": [("top_share", 0.9)]},
+            calibration.loaded,
+            calibration.store,
+            RunContext(),
+        )
+
+    file = next(made.path.rglob(SLOPES_FILE))
+    sound = file.read_bytes()
+    file.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    with pytest.raises(ArtifactError, match=r"slopes\.text .*slopes\.parquet changed since it was made"):
+        summarise()
+    file.write_bytes(sound)
+    assert [path.name for path in summarise().path.rglob(SLOPES_FILE)] == [SLOPES_FILE] * 2
 
 
 def test_tags_that_no_pair_has_are_refused_before_the_pass(calibration, monkeypatch):
