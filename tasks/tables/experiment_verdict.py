@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from data_specs.experiment import Experiment, Row
 from data_specs.metrics import ZERO_SHOT, find_metric
-from tasks.tables.verdict import HEADLINE, SAFE_SIDE, SURE, against_control, damage_sentence
+from tasks.tables.verdict import HEADLINE, SAFE_SIDE, SURE, against_control, damage_sentence, is_damage
 
 _RANDOM = "random"  # the scorer that looks at nothing
 
@@ -137,13 +137,11 @@ def _apart_from_original(experiment: Experiment, row: Row) -> set[str]:
 
 
 def _damage(experiment: Experiment, row: Row, sure: set[str]) -> list[str]:
-    if not (HEADLINE in sure and SAFE_SIDE in sure and SAFE_SIDE in experiment.chance):
+    before, gains = experiment.original, {name: _gain(experiment, row, name) for name in sure}
+    if not is_damage(gains, before, experiment.chance):
         return []
-    level, before = experiment.chance[SAFE_SIDE], experiment.original[SAFE_SIDE]
-    falls_to_chance = _gain(experiment, row, SAFE_SIDE) < 0 < find_metric(SAFE_SIDE).gain(before - level)
-    if not (_gain(experiment, row, HEADLINE) > 0 and falls_to_chance):
-        return []
-    return [f"{row.name}: {damage_sentence(before, row.values[SAFE_SIDE], level)}"]
+    told = damage_sentence(before[SAFE_SIDE], row.values[SAFE_SIDE], experiment.chance[SAFE_SIDE])
+    return [f"{row.name}: {told}"]
 
 
 def _gain(experiment: Experiment, row: Row, name: str) -> float:

@@ -90,12 +90,18 @@ def surely_changed(change: Mapping[str, Difference]) -> set[str]:
     return {name for name, p in adjusted.items() if p < SURE} | of_means
 
 
-def is_damage(change: Mapping[str, Difference], sure: set[str], chance: Mapping[str, float]) -> bool:
-    """Whether the headline rose while the safe side fell towards what random answers give."""
-    if not (HEADLINE in sure and SAFE_SIDE in sure and SAFE_SIDE in chance):
+def is_damage(gains: Mapping[str, float], before: Mapping[str, float], chance: Mapping[str, float]) -> bool:
+    """Whether the headline surely rose while the safe side surely fell towards what random answers give.
+
+    Args:
+        gains: of the metrics that surely rose or fell, by how many points; above 0 is better.
+        before: the original's figures.
+        chance: what random answers give.
+    """
+    if not (HEADLINE in gains and SAFE_SIDE in gains and SAFE_SIDE in chance):
         return False
-    above = find_metric(SAFE_SIDE).gain(change[SAFE_SIDE].first - chance[SAFE_SIDE])
-    return _gain(change[HEADLINE]) > 0 and _gain(change[SAFE_SIDE]) < 0 < above
+    above = find_metric(SAFE_SIDE).gain(before[SAFE_SIDE] - chance[SAFE_SIDE])
+    return gains[HEADLINE] > 0 and gains[SAFE_SIDE] < 0 < above
 
 
 def _counts(name: str) -> bool:
@@ -127,7 +133,8 @@ def _headline(row: Difference, sure: bool, chance: Mapping[str, float]) -> str:
 
 
 def _damage(change: Mapping[str, Difference], sure: set[str], chance: Mapping[str, float]) -> list[str]:
-    if not is_damage(change, sure, chance):
+    gains = {name: _gain(row) for name, row in change.items() if name in sure}
+    if not is_damage(gains, {name: row.first for name, row in change.items()}, chance):
         return []
     row = change[SAFE_SIDE]
     return [damage_sentence(row.first, row.second, chance[SAFE_SIDE])]
