@@ -28,6 +28,7 @@ VersionArgument = Annotated[
 def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
     """List all artifacts."""
     from rich import box
+    from rich.filesize import decimal
     from rich.table import Table
 
     from flows.commands.display import output
@@ -39,7 +40,7 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     surveyed = opened.survey()
     # The longest kind fits into 80 columns; what a narrower screen has no room for goes on in the next line.
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for head in ("kind", "version", "made", "files", "size, MB"):
+    for head in ("kind", "version", "made", "files", "size"):
         table.add_column(head, overflow="fold")
     parts: Counter[str] = Counter()
     uses = artifact_uses(opened.root)
@@ -60,7 +61,7 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
                 if use is not None:
                     entry |= vars(use)
                 cells = _with_use((ref.kind, ref.version[:16], made), use)
-                table.add_row(*cells, str(len(manifest.files)), f"{size / 1e6:.1f}")
+                table.add_row(*cells, str(len(manifest.files)), decimal(size))
         if json:
             typer.echo(dumps(entry))
     for kind, n in sorted(parts.items()):

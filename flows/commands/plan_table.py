@@ -1,5 +1,6 @@
 """A plan for a person: a line an artifact, and what it comes to."""
 
+from rich.filesize import decimal
 from rich.table import Table
 
 from data_specs.plan import PlannedArtifact, RunPlan
@@ -7,7 +8,6 @@ from data_specs.plan import PlannedArtifact, RunPlan
 _VERSION_CHARS = 12
 _UNKNOWN = "not known yet"
 _MINUTE, _HOUR = 60.0, 3600.0
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def plan_table(plan: RunPlan, width: int) -> Table:
@@ -23,7 +23,7 @@ def plan_table(plan: RunPlan, width: int) -> Table:
         table.add_column("version", no_wrap=True)
     for item in plan.artifacts:
         cells = [item.role, _state(item), _passes(item.images, item.texts, item.gradients)]
-        cells += ["", ""] if item.there else [shown_bytes(item.size_bytes), shown_seconds(item.seconds)]
+        cells += ["", ""] if item.there else [decimal(item.size_bytes), shown_seconds(item.seconds)]
         version = _UNKNOWN if item.version is None else item.version[:_VERSION_CHARS]
         table.add_row(*cells, *([version] if with_versions else []))
     return table
@@ -36,7 +36,7 @@ def plan_lines(plan: RunPlan) -> list[str]:
     lines = [f"{len(plan.artifacts)} artifacts: {n_there} there, {len(to_make)} to make"]
     if to_make:
         passes = _passes(totals["images"], totals["texts"], totals["gradients"]) or "nothing"
-        lines[0] += f": {passes} through the model, about {shown_bytes(totals['size_bytes'])}"
+        lines[0] += f": {passes} through the model, about {decimal(totals['size_bytes'])}"
         known = [item for item in to_make if item.seconds is not None]
         if known:
             spent = sum(item.seconds or 0.0 for item in known)
@@ -52,14 +52,6 @@ def plan_lines(plan: RunPlan) -> list[str]:
         made = f"{last.computed} made, {last.reused} found"
         lines.append(f"last run of this name: {last.started[:16]}Z, {shown_seconds(last.seconds)} ({made})")
     return lines
-
-
-def shown_bytes(size: float) -> str:
-    """A size for people, in powers of 1000."""
-    unit = 0
-    while size >= 999.5 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {_UNITS[unit]}" if size >= 10 or unit == 0 else f"{size:.1f} {_UNITS[unit]}"
 
 
 def shown_seconds(seconds: float | None) -> str:
