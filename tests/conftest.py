@@ -1,9 +1,16 @@
 """One Prefect server for all tests that need one, with a home of its own; these tests are slow."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
+
+
+def pytest_configure() -> None:
+    # A script starts its background jobs with SIGINT ignored, which every child that a test interrupts would inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
