@@ -29,8 +29,8 @@ from data_specs.figures import Difference
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
 from data_specs.wording import printable
-from flows.commands.pace import ITEMS, at_item, item_done, seconds_left
 from flows.commands.plan_table import shown_seconds
+from flows.commands.time_left import ITEMS, at_item, item_done, seconds_left
 from flows.commands.verdicts import chance_of, verdict_of, warnings_of
 from tasks.lineage.progress import listening
 from tasks.tables.kinds import KINDS

@@ -33,10 +33,10 @@ def init(
     settings = with_changes(load_preset(preset), changes or ())
     if out.exists():
         raise SpecError(f"--out {out} is there already; remove it or choose another name")
+    from tasks.settings_draft.found_sets import shard_sets, table_set
+    from tasks.settings_draft.run_file import run_text
     from tasks.shards.location import expand_locations
     from tasks.shards.tables import is_table
-    from tasks.starting.run_file import run_text
-    from tasks.starting.sources import shard_sets, table_set
 
     given = sources or [name for name in _LOOKED_AT if list(Path().glob(name))]
     if not given:

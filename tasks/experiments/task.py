@@ -27,7 +27,7 @@ from tasks.tables.verdict import HEADLINE
 
 
 def _figure(experiment: Experiment) -> str:
-    from tasks.tables.figure import sweep_figure  # brings matplotlib, which only a sweep needs
+    from tasks.tables.sweep_figure import sweep_figure  # brings matplotlib, which only a sweep needs
 
     return sweep_figure(experiment)
 

@@ -19,8 +19,8 @@ from tasks.lineage.circumstances import RunContext, describe_circumstances, now
 from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown_name
 from tasks.lineage.digest import describe_files, recipe_ref
 from tasks.lineage.disk import disk_of, is_full, refusal
+from tasks.lineage.finished_parts import PARTS_FOLDER, Parts
 from tasks.lineage.listing import Survey, survey
-from tasks.lineage.parts import PARTS_FOLDER, Parts
 from tasks.lineage.place import open_root
 
 _SCRATCH = ".scratch"

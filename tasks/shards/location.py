@@ -15,8 +15,8 @@ from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import notice
 from tasks.shards import command
 from tasks.shards.command import Command
+from tasks.shards.existing_files import matching_files, what_is_there
 from tasks.shards.fetching import ByteSource, Filesystem, Stalled, Transient, Unfetchable, Web, patient_chunks
-from tasks.shards.found import matching_files, what_is_there
 
 ATTEMPTS = 3
 ATTEMPTS_IF_STALLED = 2

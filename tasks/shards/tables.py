@@ -13,7 +13,7 @@ from data_specs.errors import DataError, SpecError
 from data_specs.json_text import parse_json
 from data_specs.run_config import CONTENTS, Content
 from data_specs.wording import first_line, shortened, shown
-from tasks.shards.cells import image_of, key_of, text_of
+from tasks.shards.table_cells import image_of, key_of, text_of
 
 COLUMNS = ("key", "tag", "safe_text", "unsafe_text", "safe_image", "unsafe_image")
 # Pictures in a row may be of many MB.

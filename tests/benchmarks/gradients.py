@@ -72,7 +72,7 @@ from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.shard_pass import ShardPass, input_stream
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.parts import Parts
+from tasks.lineage.finished_parts import Parts
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import pair_gradients
 from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients

@@ -14,7 +14,7 @@ from data_specs.metrics import metric_names, ordered_metrics
 from tasks.experiments.choice import Limit, choose_point, parse_limits
 from tasks.experiments.grid import grid_points
 from tasks.tables.columns import experiment_csv, experiment_parquet
-from tasks.tables.figure import draw_sweep, sweep_figure
+from tasks.tables.sweep_figure import draw_sweep, sweep_figure
 
 METRICS = ("zero_shot", "Vs-Ts", "Txt_s", "Img_s", "PS", "GS")
 

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from data_specs.errors import DataError
 from data_specs.manifest import Recipe
 from data_specs.schemas import scores_schema
-from tasks.lineage.parts import Parts
+from tasks.lineage.finished_parts import Parts
 from tasks.lineage.store import Build
 from tasks.scoring.aggregate import LayerStatistics
 from tasks.scoring.layer_scores import aggregate_layer, write_layer_scores

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from data_specs.errors import DataError
+from tasks.settings_draft.found_sets import shard_sets
+from tasks.settings_draft.run_file import patterns_of, split_sets
 from tasks.shards.location import expand_locations
-from tasks.starting.run_file import patterns_of, split_sets
-from tasks.starting.sources import shard_sets
 from tests.cases.shard_files import pairs, write_tar
 
 

@@ -16,7 +16,7 @@ from data_specs.errors import DataError
 from data_specs.run_config import NAME_PATTERN
 from data_specs.shard_patterns import literal_pattern
 from data_specs.wording import printable, shortened
-from tasks.starting.sources import FEWEST_SHARDS, KIND_OF_MEMBERS, FoundSet, FoundShard, lacking
+from tasks.settings_draft.found_sets import FEWEST_SHARDS, KIND_OF_MEMBERS, FoundSet, FoundShard, lacking
 
 _FOR_EVALUATION = re.compile(
     r"(?:^|[^a-z])(?:test|eval|evaluation|val|valid|validation|dev|held.?out)(?:[^a-z]|$)", re.I
