@@ -27,6 +27,7 @@ from tasks.scoring.scorers.gradient_unsafe import preference_loss
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
 from tasks.shards.reading import decode_caption, decode_image
+from tests.cases.folds import dying_at
 from tests.cases.models import write_tiny_model
 from tests.cases.shard_files import pair, write_tar
 
@@ -141,21 +142,6 @@ def run(folder, loaded, encoder, shards, embedded, *, loss=preference_loss, batc
     return fold.finish()
 
 
-def dies_at(call):
-    """A fold that fails at its n-th batch."""
-
-    class Dying(GradientFold):
-        n_calls = 0
-
-        def take(self, batch, plan):
-            self.n_calls += 1
-            if self.n_calls == call:
-                raise OSError("the disk is away")
-            super().take(batch, plan)
-
-    return Dying
-
-
 @pytest.mark.parametrize("loss", [preference_loss, redirection_loss])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_pieces_of_batches_across_shards_equal_whole_batches(tmp_path, loaded, shards, inputs, embedded, encoder, loss):
@@ -173,13 +159,13 @@ def test_a_pass_that_was_cut_at_any_batch_goes_on_with_the_same_bits(tmp_path, l
     expected, counts = run(tmp_path / "whole", loaded, "text", shards, embedded)
     cut = tmp_path / "cut"
     with pytest.raises(OSError, match="the disk is away"):
-        run(cut, loaded, "text", shards, embedded, fold=dies_at(call))
+        run(cut, loaded, "text", shards, embedded, fold=dying_at(GradientFold, call))
     found, again_counts = run(cut, loaded, "text", shards, embedded)
     assert again_counts == counts
     assert all(torch.equal(found[name], total) for name, total in expected.items())
     assert len(list(cut.glob("*.safetensors"))) == 1
     # Once more, from the finished sums alone.
-    again, _ = run(cut, loaded, "text", shards, embedded, fold=dies_at(1))
+    again, _ = run(cut, loaded, "text", shards, embedded, fold=dying_at(GradientFold, 1))
     assert all(torch.equal(again[name], total) for name, total in expected.items())
 
 

@@ -32,6 +32,7 @@ from tasks.selection.scores_table import SLOPES_FILE, read_layer
 from tasks.shards.inspection import open_shards
 from tasks.shards.location import expand_locations
 from tasks.shards.plan import plan_reading
+from tests.cases.folds import dying_at
 from tests.cases.small_run import damage, write_run
 
 N_PAIRS, PER_SHARD = 10, 4
@@ -148,19 +149,10 @@ def test_tags_and_limit_choose_the_pairs(calibration):
 
 @pytest.mark.parametrize("call", [2, 5])
 def test_slopes_that_were_cut_at_any_batch_end_with_the_same_bits(calibration, monkeypatch, call):
-    class Dying(SlopeFold):
-        n_calls = 0
-
-        def take(self, batch, plan):
-            self.n_calls += 1
-            if self.n_calls == call:
-                raise OSError("the disk is away")
-            super().take(batch, plan)
-
     made, expected, expected_counts = calibration.measure("text")
     rmtree(made.path)
     with monkeypatch.context() as patch:
-        patch.setattr(slopes_task, "SlopeFold", Dying)
+        patch.setattr(slopes_task, "SlopeFold", dying_at(SlopeFold, call))
         with pytest.raises(OSError, match="the disk is away"):
             calibration.measure("text")
     assert not made.path.exists()
