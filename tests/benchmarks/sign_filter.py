@@ -1,9 +1,10 @@
-"""The sign filter beside UWM and its controls, over training seeds of the demo: `python -m tests.benchmarks.sign_filter 0 1 2`.
+"""The sign filter beside UWM and its controls, over training seeds of the demo: `python -m tests.benchmarks.sign_filter --out DIR`.
 
 Each method has a grid of budgets for both encoders. The point with the best GS that keeps PS and zero-shot accuracy
 within limits is chosen on some pairs, and its figures are of others. Takes minutes a seed.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from data_specs.run_config import ENCODERS, TEXT_DEFAULTS, VISION_DEFAULTS, Encoder, ModelConfig
 from tasks.activations.statistics import channel_statistics
-from tasks.demo.scenes import LABEL_SETS, draw_labelled, draw_pairs
+from tasks.demo.scenes import LABEL_SETS, SAFE_MOODS, draw_labelled, draw_pairs
 from tasks.demo.training import MODEL_CONFIG, train
 from tasks.encoders.checkpoint import write_state_dict
 from tasks.encoders.forward import encode
@@ -31,13 +33,14 @@ from tasks.scoring.scorer import ActivationScorer, BatchMembers
 from tasks.scoring.scorers.registry import find_scorer
 from tasks.scoring.slopes.margins import margin_loss
 from tasks.selection.sign import kept_by_sign, select_kept
+from tests.benchmarks.sign_filter_table import SeedOutcomes, markdown, summary
 
 N_TRAINING, N_CALIBRATION, N_CHOOSE, N_REPORT, N_LABELLED = 2_500, 768, 400, 800, 400
 SHARES = {"text": (0.0, 0.01, 0.02, 0.035, 0.06, 0.1), "vision": (0.0, 0.007, 0.03)}
 MASSES = {"text": (0.0, 0.04, 0.08, 0.12, 0.14, 0.18), "vision": (0.0, 0.02, 0.08)}
 LIMITS = {"PS": -5.0, "zero_shot": -2.0}
 SETTINGS = {"text": TEXT_DEFAULTS, "vision": VISION_DEFAULTS}
-N_RESAMPLES = 2_000
+PARTS = ("choose", "report")
 # Name: whose ranking, the rule and the filter. The first two are the paper's.
 METHODS = {
     "UWM, score_mass": ("uwm", "score_mass", "none"),
@@ -48,6 +51,8 @@ METHODS = {
     "random + sign": ("random", "top_share", "loss"),
     "UWM + opposite sign": ("uwm", "top_share", "against"),
 }
+# Whose ranking and filter, with the budgets that another method has chosen.
+OF_EQUAL_SIZE = {"random + sign, as many as UWM + sign": ("random + sign", "UWM + sign")}
 
 Members = dict[Encoder, tuple[Tensor, Tensor]]
 Embedded = dict[str, Any]
@@ -60,9 +65,10 @@ class World:
     loaded: LoadedModel
     sets: dict[str, Members]
     labelled: dict[str, tuple[Tensor, Tensor]]
+    subtle: np.ndarray  # of the pairs to report on
     scores: dict[tuple[str, Encoder], dict[str, np.ndarray]] = field(default_factory=dict)
     slopes: dict[Encoder, dict[str, np.ndarray]] = field(default_factory=dict)
-    unedited: dict[Encoder, Embedded] = field(default_factory=dict)
+    unedited: dict[tuple[Encoder, str], Embedded] = field(default_factory=dict)
 
     def weights(self, encoder: Encoder) -> dict[str, Tensor]:
         return self.loaded.target_weights(encoder, SETTINGS[encoder].layers)
@@ -84,6 +90,8 @@ def world_of(seed: int) -> World:
             for side in ("safe", "unsafe")
         ]
         sets[name] = {"text": tuple(texts), "vision": tuple(images)}
+    # The mood of the last pairs, those to report on.
+    subtle = np.array([pair.unsafe_text.startswith(SAFE_MOODS) for pair in pairs])
     labelled = {}
     for name in LABEL_SETS:
         drawn = draw_labelled(name, 2 * N_LABELLED, seed + 100)
@@ -91,11 +99,11 @@ def world_of(seed: int) -> World:
             torch.stack([loaded.preprocess(picture) for picture, _ in drawn]),
             torch.tensor([label for _, label in drawn]),
         )
-    made = World(loaded, sets, labelled)
+    made = World(loaded, sets, labelled, subtle)
     for encoder in ENCODERS:
         made.scores |= {(name, encoder): found for name, found in _rankings(made, encoder, seed).items()}
         made.slopes[encoder] = _slopes(made, encoder)
-        made.unedited[encoder] = _embed(made, encoder)
+        made.unedited |= {(encoder, part): _embed(made, encoder, part) for part in PARTS}
     return made
 
 
@@ -160,13 +168,15 @@ def _edited(world: World, encoder: Encoder, positions: Mapping[str, np.ndarray])
 
 
 @torch.inference_mode()
-def _embed(world: World, encoder: Encoder) -> Embedded:
+def _embed(world: World, encoder: Encoder, part: str) -> Embedded:
     def through(inputs: Tensor) -> Tensor:
-        return torch.cat([encode(world.loaded.model, encoder, part) for part in inputs.split(500)])
+        return torch.cat([encode(world.loaded.model, encoder, piece) for piece in inputs.split(500)])
 
-    found: Embedded = {name: tuple(map(through, world.sets[name][encoder])) for name in ("choose", "report")}
+    found: Embedded = {"pairs": tuple(map(through, world.sets[part][encoder]))}
     if encoder == "vision":
-        return found | {"labelled": {name: through(images) for name, (images, _) in world.labelled.items()}}
+        return found | {
+            "labelled": {name: through(images[_half(part)]) for name, (images, _) in world.labelled.items()}
+        }
     classes = {}
     for name, label_set in LABEL_SETS.items():
         prompts = [[template.format(c=c) for template in label_set.templates] for c in label_set.names]
@@ -175,14 +185,17 @@ def _embed(world: World, encoder: Encoder) -> Embedded:
     return found | {"classes": classes}
 
 
+def _half(part: str) -> slice:
+    return slice(0, N_LABELLED) if part == "choose" else slice(N_LABELLED, None)
+
+
 def _outcomes(world: World, text: Embedded, vision: Embedded, part: str) -> dict[str, np.ndarray]:
     """GS and PS a pair; zero-shot a labelled image, of the half that belongs to the part."""
-    ss, su, us, uu = ((text[part][t] * vision[part][v]).sum(dim=1) for t in (0, 1) for v in (0, 1))
+    ss, su, us, uu = ((text["pairs"][t] * vision["pairs"][v]).sum(dim=1) for t in (0, 1) for v in (0, 1))
     ps = (ss > su) & (ss > us)
     gs = ps & (us > uu) & (su > uu)
-    half = slice(0, N_LABELLED) if part == "choose" else slice(N_LABELLED, None)
     hits = [
-        (vision["labelled"][name][half] @ text["classes"][name].T).argmax(dim=1) == labels[half]
+        (vision["labelled"][name] @ text["classes"][name].T).argmax(dim=1) == labels[_half(part)]
         for name, (_, labels) in world.labelled.items()
     ]
     return {"GS": gs.numpy(), "PS": ps.numpy(), "zero_shot": torch.stack(hits, dim=1).float().mean(dim=1).numpy()}
@@ -192,69 +205,76 @@ def _percent(outcomes: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {name: 100 * float(values.mean()) for name, values in outcomes.items()}
 
 
-def chosen_point(world: World, method: str) -> dict[str, Any]:
-    """The outcomes on the pairs that are reported, of the point that was chosen on the others."""
-    scorer, rule, sign = METHODS[method]
-    budgets = MASSES if rule == "score_mass" else SHARES
-    embedded: dict[Encoder, list[Embedded]] = {}
-    for encoder in ENCODERS:
-        weights, scores = world.weights(encoder), world.scores[scorer, encoder]
-        kept = {name: kept_by_sign(w.numpy(), world.slopes[encoder][name], sign) for name, w in weights.items()}
-        embedded[encoder] = [world.unedited[encoder]]
-        for budget in budgets[encoder][1:]:
-            found = {name: select_kept(scores[name], rule, 1 - budget, kept[name]).index for name in weights}
-            with _edited(world, encoder, found):
-                embedded[encoder].append(_embed(world, encoder))
-    before = _percent(_outcomes(world, world.unedited["text"], world.unedited["vision"], "choose"))
+def chosen_point(world: World, method: str) -> tuple[float, float]:
+    """The budgets of best GS within the limits, for text and vision."""
+    budgets = MASSES if METHODS[method][1] == "score_mass" else SHARES
+    embedded: dict[Encoder, list[Embedded]] = {
+        encoder: [_edited_embeddings(world, method, encoder, budget, "choose") for budget in budgets[encoder]]
+        for encoder in ENCODERS
+    }
+    before = _percent(_outcomes(world, *(world.unedited[encoder, "choose"] for encoder in ENCODERS), "choose"))
     best: tuple[float, int, int] = (-1.0, 0, 0)
     for i, text in enumerate(embedded["text"]):
         for j, vision in enumerate(embedded["vision"]):
             after = _percent(_outcomes(world, text, vision, "choose"))
             if all(after[name] - before[name] >= limit for name, limit in LIMITS.items()) and after["GS"] > best[0]:
                 best = after["GS"], i, j
-    _, i, j = best
-    point = budgets["text"][i], budgets["vision"][j]
-    return {"point": point, **_outcomes(world, embedded["text"][i], embedded["vision"][j], "report")}
+    return budgets["text"][best[1]], budgets["vision"][best[2]]
 
 
-def table(seeds: list[int]) -> str:
-    """The table in Markdown, and whether UWM < random + sign < UWM + sign."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in METHODS}
-    originals = []
-    for seed in seeds:
-        world = world_of(seed)
-        originals.append(_outcomes(world, world.unedited["text"], world.unedited["vision"], "report"))
-        for name in METHODS:
-            found[name].append(chosen_point(world, name))
-            sys.stderr.write(f"seed {seed}: {name}\n")
-    before = [_percent(original) for original in originals]
-    lines = [
-        f"| method | GS (original {np.mean([one['GS'] for one in before]):.1f}) | gain [95 %] | PS | zero-shot"
-        " | gain by seed | budgets, text and vision |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    gains = {}
-    for name, points in found.items():
-        by_seed = [_percent({key: one[key] for key in before[0]}) for one in points]
-        change = {key: [after[key] - b[key] for after, b in zip(by_seed, before, strict=True)] for key in before[0]}
-        gains[name], (low, high) = float(np.mean(change["GS"])), _interval(points, originals)
-        lines.append(
-            f"| {name} | {np.mean([one['GS'] for one in by_seed]):.1f} | {gains[name]:+.1f} [{low:.1f}, {high:.1f}]"
-            f" | {np.mean(change['PS']):+.1f} | {np.mean(change['zero_shot']):+.1f}"
-            f" | {', '.join(f'{gain:.1f}' for gain in change['GS'])} | {', '.join(str(one['point']) for one in points)} |"
-        )
-    ordered = max(gains["UWM, score_mass"], gains["UWM, top_share"]) < gains["random + sign"] < gains["UWM + sign"]
-    return "\n".join([*lines, "", f"UWM < random + sign < UWM + sign: {'holds' if ordered else 'does not hold'}", ""])
+def reported(world: World, method: str, point: tuple[float, float]) -> dict[str, np.ndarray]:
+    """The outcomes of a point on the pairs that take no part in choosing."""
+    embedded = (
+        _edited_embeddings(world, method, encoder, budget, "report")
+        for encoder, budget in zip(ENCODERS, point, strict=True)
+    )
+    return _outcomes(world, *embedded, "report")
 
 
-def _interval(points: list[dict[str, Any]], originals: list[dict[str, np.ndarray]]) -> tuple[float, float]:
-    """95 % of the mean gain of GS over pairs drawn again within seeds."""
-    rng = np.random.default_rng(0)
-    changes = [one["GS"].astype(float) - original["GS"] for one, original in zip(points, originals, strict=True)]
-    means = [[rng.choice(change, len(change)).mean() for change in changes] for _ in range(N_RESAMPLES)]
-    low, high = np.quantile(100 * np.mean(means, axis=1), [0.025, 0.975])
-    return float(low), float(high)
+def _edited_embeddings(world: World, method: str, encoder: Encoder, budget: float, part: str) -> Embedded:
+    if not budget:
+        return world.unedited[encoder, part]
+    scorer, rule, sign = METHODS[method]
+    scores, found = world.scores[scorer, encoder], {}
+    for name, weight in world.weights(encoder).items():
+        kept = kept_by_sign(weight.numpy(), world.slopes[encoder][name], sign)
+        found[name] = select_kept(scores[name], rule, 1 - budget, kept).index
+    with _edited(world, encoder, found):
+        return _embed(world, encoder, part)
+
+
+def outcomes_of(seed: int) -> SeedOutcomes:
+    """What every method came to with the model of one seed."""
+    started = perf_counter()
+    world = world_of(seed)
+    sys.stderr.write(f"seed {seed}: trained, ranked and embedded after {perf_counter() - started:.0f} s\n")
+    points, found = {}, {}
+    for name in (*METHODS, *OF_EQUAL_SIZE):
+        method, sized_as = OF_EQUAL_SIZE.get(name, (name, None))
+        points[name] = points[sized_as] if sized_as else chosen_point(world, method)
+        found[name] = reported(world, method, points[name])
+        sys.stderr.write(f"seed {seed}: {name} after {perf_counter() - started:.0f} s\n")
+    original = _outcomes(world, *(world.unedited[encoder, "report"] for encoder in ENCODERS), "report")
+    return SeedOutcomes(seed, world.subtle, original, found, points)
+
+
+def main() -> None:
+    """Write `sign_filter.md` and `sign_filter.json`, anew after each seed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds of the model")
+    parser.add_argument("--out", type=Path, default=Path("sign_filter"), help="folder of both tables")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    # How many threads add is part of what training gives.
+    torch.set_num_threads(1)
+    found: list[SeedOutcomes] = []
+    for seed in asked.seeds:
+        found.append(outcomes_of(seed))
+        told = summary(found)
+        (asked.out / "sign_filter.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        (asked.out / "sign_filter.md").write_text(markdown(told), encoding="utf-8")
+    sys.stdout.write(markdown(told))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table([int(seed) for seed in sys.argv[1:]] or [0, 1, 2]))
+    main()
