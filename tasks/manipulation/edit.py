@@ -1,7 +1,7 @@
 """An edit: which weights are multiplied by alpha, and the values that stood there."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -175,13 +175,11 @@ def apply_edit(edit: Edit, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ArtifactError: `state` is another model, or the edit's values are not the model's.
     """
     require_base(edit, model_digest(tensor_digests(state)))
-    edited = dict(state)
-    for layer, change in edit.layers.items():
-        weight = _weight(state, layer).clone()
-        values = changed_values(layer, change, edit.alpha[change.encoder], weight)
-        weight.view(-1)[change.index] = values.to(weight.dtype)
-        edited[layer + _WEIGHT] = weight
-    return edited
+
+    def values_of(layer: str, change: LayerEdit, weight: Tensor) -> Tensor:
+        return changed_values(layer, change, edit.alpha[change.encoder], weight)
+
+    return _with_values(edit, state, values_of)
 
 
 def require_base(edit: Edit, digest: str) -> None:
@@ -234,12 +232,12 @@ def undo_edit(edit: Edit, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ArtifactError: what comes out is not the base model, so `state` was not this edit's result.
     """
     require_sound(edit)
-    restored = dict(state)
-    for layer, change in edit.layers.items():
-        weight = _weight(state, layer).clone()
+
+    def values_of(layer: str, change: LayerEdit, weight: Tensor) -> Tensor:
         _require_inside(layer, change, weight)
-        weight.view(-1)[change.index] = change.original.to(weight.dtype)
-        restored[layer + _WEIGHT] = weight
+        return change.original
+
+    restored = _with_values(edit, state, values_of)
     found = model_digest(tensor_digests(restored))
     if found != edit.base_model:
         raise ArtifactError(
@@ -247,6 +245,18 @@ def undo_edit(edit: Edit, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             " the one that this edit made"
         )
     return restored
+
+
+def _with_values(
+    edit: Edit, state: Mapping[str, Tensor], values_of: Callable[[str, LayerEdit, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """The state dict with other values at an edit's positions; edited layers are copies."""
+    changed = dict(state)
+    for layer, change in edit.layers.items():
+        weight = _weight(state, layer).clone()
+        weight.view(-1)[change.index] = values_of(layer, change, weight).to(weight.dtype)
+        changed[layer + _WEIGHT] = weight
+    return changed
 
 
 def _weight(state: Mapping[str, Tensor], layer: str) -> Tensor:
