@@ -12,10 +12,10 @@ SIGN_FIELD = (
 SIGN_NOTE = (
     "Sign filter (sign: loss): supervised one-step editing, not the paper's activation method. One backward pass over the"
     " calibration pairs leaves only weights whose negation lowers, to first order, a loss that is close to SafeGround's"
-    " metrics. On drawn data random weights of the right sign did as well where more of them were edited, so that the ranking"
-    " only saved weights: read it beside its controls, random + sign and the opposite sign. It turned round a cue that unsafe pairs"
-    " share, and did nothing for subtle pairs without such a cue. Nothing is known about models that were trained on real"
-    " data."
+    " metrics. Most of the effect is the sign: on drawn data, over three models, GS rose by 60 points with UWM's ranking and by"
+    " 51 with random weights of the right sign, which were more and did better for one model; as many as UWM's gained 17. Read"
+    " it beside its controls, random + sign and the opposite sign. It turned round a cue that unsafe pairs share, and did"
+    " nothing for subtle pairs without such a cue. Nothing is known about models that were trained on real data."
 )
 
 

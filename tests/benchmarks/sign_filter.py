@@ -1,4 +1,4 @@
-"""The sign filter beside UWM and its controls, over training seeds of the demo: `python -m tests.benchmarks.sign_filter --out DIR`.
+"""The sign filter beside UWM and its controls, over training seeds of the demo: `python -m tests.benchmarks.sign_filter`.
 
 Each method has a grid of budgets for both encoders. The point with the best GS that keeps PS and zero-shot accuracy
 within limits is chosen on some pairs, and its figures are of others. Takes minutes a seed.
@@ -262,7 +262,7 @@ def main() -> None:
     """Write `sign_filter.md` and `sign_filter.json`, anew after each seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds of the model")
-    parser.add_argument("--out", type=Path, default=Path("sign_filter"), help="folder of both tables")
+    parser.add_argument("--out", type=Path, default=Path("store/sign_filter"), help="folder of both tables")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     # How many threads add is part of what training gives.
@@ -270,7 +270,7 @@ def main() -> None:
     found: list[SeedOutcomes] = []
     for seed in asked.seeds:
         found.append(outcomes_of(seed))
-        told = summary(found)
+        told = {"grids": {"top_share": SHARES, "score_mass": MASSES}, "limits": LIMITS, **summary(found)}
         (asked.out / "sign_filter.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         (asked.out / "sign_filter.md").write_text(markdown(told), encoding="utf-8")
     sys.stdout.write(markdown(told))

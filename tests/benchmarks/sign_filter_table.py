@@ -84,10 +84,11 @@ def summary(found: Sequence[SeedOutcomes]) -> dict[str, Any]:
 
 
 def markdown(told: dict[str, Any]) -> str:
-    """The summary as tables."""
+    """The summary, with the grids of budgets, as tables."""
     seeds = ", ".join(map(str, told["seeds"]))
+    largest = " and ".join(f"{values[-1]:g} ({encoder})" for encoder, values in told["grids"]["top_share"].items())
     lines = [
-        f"Training seeds {seeds}; intervals are of pairs drawn again within seeds.",
+        f"Training seeds {seeds}; intervals are of pairs drawn again within seeds. The largest budgets of the grid are {largest}.",
         "",
         f"| method | GS (original {told['original']['GS']['value']:.1f}) | gain of GS | of PS | of zero-shot | of GS, subtle pairs | of GS by seed"
         " | budgets by seed, text and vision |",
