@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
+from data_specs.data_sets import ZeroShotConfig
 from data_specs.experiment import ORIGINAL, zero_shot_column
 from data_specs.metrics import ZERO_SHOT
 from data_specs.run_config import (
@@ -18,7 +19,6 @@ from data_specs.run_config import (
     MethodConfig,
     ModelConfig,
     RunConfig,
-    ZeroShotConfig,
 )
 from data_specs.spec import Spec
 from data_specs.zero_shot_presets import find_preset

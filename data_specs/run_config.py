@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
+from data_specs.data_sets import CalibrationConfig, EvaluationConfig
+from data_specs.fields import NAME_PATTERN, Location, only_numbers
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
 from data_specs.spec import Spec
 from data_specs.wording import shown
@@ -14,9 +16,7 @@ Aggregation = Literal["mean_of_ratios", "ratio_of_means"]
 Rule = Literal["score_mass", "top_share"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 ScorerName = Literal["uwm", "unsafe_only", "difference", "gradient_unsafe", "gradient_safe_clip", "magnitude", "random"]
-Templates = Literal["data_set", "paper"]
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$"
 ENCODERS: tuple[Encoder, ...] = ("text", "vision")
 CONTENTS: tuple[Content, ...] = ("safe", "unsafe")
 HUB = "hf-hub:"  # begins a name on the Hugging Face hub
@@ -24,19 +24,6 @@ HUB = "hf-hub:"  # begins a name on the Hugging Face hub
 ACTIVATION_SCORERS: tuple[ScorerName, ...] = ("uwm", "unsafe_only", "difference")
 GRADIENT_SCORERS: tuple[ScorerName, ...] = ("gradient_unsafe", "gradient_safe_clip")
 WITHOUT_SAFE_SCORERS: tuple[ScorerName, ...] = ("unsafe_only", "magnitude", "random")
-
-
-# A path, URL or name; no system call takes a NUL.
-Location = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
-Workers = Annotated[int, Field(ge=0, le=256)] | None
-
-
-def _only_numbers(value: Any) -> Any:
-    # YAML's `yes` would count as 1, and a max_bad_fraction of 1 tolerates everything. A text that looks
-    # like a number is refused by Prefect's server, and so it is here.
-    if isinstance(value, bool | str):
-        raise ValueError(f"expected a number, got {shown(value)}")
-    return value
 
 
 def _require_nothing(schema: dict[str, Any]) -> None:
@@ -74,62 +61,6 @@ class ModelConfig(Spec):
         return self
 
 
-class CalibrationConfig(Spec):
-    """The shards on which weights are scored: paired, or one list for each side."""
-
-    shards: list[Location] | None = Field(default=None, min_length=1, description="paired shards; braces and * expand")
-    safe: list[Location] | None = Field(default=None, min_length=1, description="unpaired shards of safe samples")
-    unsafe: list[Location] | None = Field(default=None, min_length=1, description="unpaired shards of unsafe samples")
-    limit: int | None = Field(default=8192, ge=1, le=100_000_000, description="samples used, in shard order; null: all")
-    tags: list[str] | None = Field(default=None, min_length=1, description="use only pairs with these tags; null: all")
-
-    _numbers = field_validator("limit", mode="before")(_only_numbers)
-
-    @model_validator(mode="after")
-    def _paired_or_unpaired(self) -> "CalibrationConfig":
-        sides = (self.safe is not None, self.unsafe is not None)
-        if (self.shards is None) == (sides == (False, False)) or sides == (True, False):
-            raise ValueError(
-                "give either shards (paired) or both safe and unsafe (unpaired; unsafe alone where every scorer is"
-                " unsafe_only)"
-            )
-        return self
-
-    @property
-    def paired(self) -> bool:
-        """Whether every sample holds a safe and an unsafe side."""
-        return self.shards is not None
-
-
-class ZeroShotConfig(Spec):
-    """One zero-shot classification data set in CLIP_benchmark's WebDataset layout."""
-
-    name: str = Field(pattern=NAME_PATTERN, description="name in the tables")
-    path: Location = Field(description="folder with classnames.txt and SPLIT/nshards.txt")
-    split: str = Field(default="test", pattern=r"^[A-Za-z0-9_-]+$", description="folder of the shards to classify")
-    templates: Templates = Field(
-        default="data_set", description="prompts: the data set's own ensemble, or the paper's one template"
-    )
-
-
-class EvaluationConfig(Spec):
-    """What the models are measured on."""
-
-    shards: list[Location] = Field(min_length=1, description="paired shards with all four members; braces and * expand")
-    limit: int | None = Field(default=None, ge=1, le=100_000_000, description="pairs used, in shard order; null: all")
-    zero_shot: list[ZeroShotConfig] = Field(default_factory=list, description="classification data sets")
-
-    _numbers = field_validator("limit", mode="before")(_only_numbers)
-
-    @field_validator("zero_shot")
-    @classmethod
-    def _names_differ(cls, value: list[ZeroShotConfig]) -> list[ZeroShotConfig]:
-        names = [data_set.name for data_set in value]
-        if len(set(names)) < len(names):
-            raise ValueError(f"data set names must differ, got {shown(names)}")
-        return value
-
-
 class EncoderConfig(Spec):
     """How one encoder's weights are scored, selected and edited (paper Eq. 8-11)."""
 
@@ -150,7 +81,7 @@ class EncoderConfig(Spec):
 
     sign: Sign = Field(default="none", description=SIGN_FIELD)
 
-    _numbers = field_validator("tau", "alpha", "batch_pairs", mode="before")(_only_numbers)
+    _numbers = field_validator("tau", "alpha", "batch_pairs", mode="before")(only_numbers)
 
     @model_validator(mode="after")
     def _filtered_weights_are_lowered(self) -> Self:
@@ -237,7 +168,7 @@ class RunConfig(MethodConfig):
     batch_size: int = Field(default=32, ge=1, le=4096, description="samples in one forward pass; changes last digits")
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
 
-    _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(_only_numbers)
+    _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(only_numbers)
 
     @model_validator(mode="before")
     @classmethod

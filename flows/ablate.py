@@ -4,7 +4,7 @@ from typing import Any
 
 from data_specs.errors import NotSelectable
 from data_specs.experiment import ORIGINAL, LeftOut
-from data_specs.run_config import Workers
+from data_specs.fields import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit

@@ -1,6 +1,6 @@
 """Calibration: shards -> activation statistics -> scores."""
 
-from data_specs.run_config import Workers
+from data_specs.fields import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.parameters import Config

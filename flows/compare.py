@@ -7,9 +7,10 @@ from typing import Any, Literal
 from data_specs.errors import DataError, NotSelectable, SpecError
 from data_specs.evaluation_files import read_by_tag, read_metrics
 from data_specs.experiment import ORIGINAL, Row
+from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.paper import paper_row
-from data_specs.run_config import MethodConfig, RunConfig, Workers
+from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import (

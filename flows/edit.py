@@ -1,7 +1,7 @@
 """The edit: scores -> selected weights -> edited model."""
 
+from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
-from data_specs.run_config import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import selected_edit

@@ -1,6 +1,6 @@
 """The whole pipeline: calibrate, edit, evaluate before and after."""
 
-from data_specs.run_config import Workers
+from data_specs.fields import Workers
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model

@@ -5,9 +5,10 @@ from typing import Literal
 from data_specs.errors import SpecError
 from data_specs.experiment import ORIGINAL
 from data_specs.experiment_files import read_experiment
+from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.metrics import ZERO_SHOT
-from data_specs.run_config import RunConfig, Workers
+from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from data_specs.data_sets import ZeroShotConfig
 from data_specs.errors import DataError, SpecError
-from data_specs.run_config import ZeroShotConfig
 from data_specs.wording import shown
 from data_specs.zero_shot_presets import CLASS_PLACE, find_preset, zero_shot_presets
 from tasks.embeddings.observer import FOLDER

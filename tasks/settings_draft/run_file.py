@@ -13,7 +13,7 @@ import yaml
 
 from data_specs.config_file import parse_config
 from data_specs.errors import DataError
-from data_specs.run_config import NAME_PATTERN
+from data_specs.fields import NAME_PATTERN
 from data_specs.shard_patterns import literal_pattern
 from data_specs.wording import printable, shortened
 from tasks.settings_draft.found_sets import FEWEST_SHARDS, KIND_OF_MEMBERS, FoundSet, FoundShard, lacking

@@ -1,15 +1,13 @@
 import pytest
 
+from data_specs.data_sets import CalibrationConfig, EvaluationConfig, ZeroShotConfig
 from data_specs.experiment import PAPER_COLUMNS, zero_shot_column
 from data_specs.metrics import ZERO_SHOT
 from data_specs.paper import paper_results, paper_row
 from data_specs.run_config import (
-    CalibrationConfig,
-    EvaluationConfig,
     MethodConfig,
     ModelConfig,
     RunConfig,
-    ZeroShotConfig,
 )
 from data_specs.zero_shot_presets import zero_shot_presets
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from data_specs.run_config import ZeroShotConfig
+from data_specs.data_sets import ZeroShotConfig
 from data_specs.zero_shot_presets import ZeroShotPreset, find_preset, zero_shot_presets
 from tests.cases.places import ROOT
 

@@ -9,9 +9,9 @@ from open_clip import image_transform
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
+from data_specs.data_sets import ZeroShotConfig
 from data_specs.manifest import Recipe
 from data_specs.metrics import recall_name
-from data_specs.run_config import ZeroShotConfig
 from tasks.embeddings.observer import EmbeddingObserver
 from tasks.embeddings.pairs import read_pairs
 from tasks.encoders.architecture import Architecture

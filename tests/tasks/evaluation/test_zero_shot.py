@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
+from data_specs.data_sets import ZeroShotConfig
 from data_specs.errors import DataError, SpecError
-from data_specs.run_config import ZeroShotConfig
 from data_specs.schemas import embeddings_schema
 from tasks.embeddings.observer import FOLDER
 from tasks.evaluation.zero_shot import (
