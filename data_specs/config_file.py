@@ -169,11 +169,15 @@ def _with_paths(
     zero_shot = [item.model_copy(update={"path": resolve(item.path)}) for item in evaluation.zero_shot]
     paths = {"architecture": architecture, "weights": weights, "tokenizer": tokenizer}
     sides = {name: resolved(getattr(calibration, name)) for name in ("shards", "safe", "unsafe")}
+    selection = config.selection
+    if selection is not None:
+        selection = selection.model_copy(update={"shards": resolved(selection.shards)})
     return config.model_copy(
         update={
             "model": model.model_copy(update=paths),
             "calibration": calibration.model_copy(update=sides),
             "evaluation": evaluation.model_copy(update={"shards": resolved(evaluation.shards), "zero_shot": zero_shot}),
+            "selection": selection,
         }
     )
 

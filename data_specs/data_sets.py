@@ -54,9 +54,16 @@ class EvaluationConfig(Spec):
 
     shards: list[Location] = Field(min_length=1, description="paired shards with all four members; braces and * expand")
     limit: int | None = Field(default=None, ge=1, le=100_000_000, description="pairs used, in shard order; null: all")
+    choose_on: float | None = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="share of pairs and zero-shot images, by the hash of their ids, on which `uwm sweep --choose` chooses;"
+        " it reports on the others; null: chooses and reports on all",
+    )
     zero_shot: list[ZeroShotConfig] = Field(default_factory=list, description="classification data sets")
 
-    _numbers = field_validator("limit", mode="before")(only_numbers)
+    _numbers = field_validator("limit", "choose_on", mode="before")(only_numbers)
 
     @field_validator("zero_shot")
     @classmethod
@@ -65,3 +72,12 @@ class EvaluationConfig(Spec):
         if len(set(names)) < len(names):
             raise ValueError(f"data set names must differ, got {shown(names)}")
         return value
+
+
+class SelectionConfig(Spec):
+    """Pairs of their own on which a sweep chooses, so that it reports on all of the evaluation's."""
+
+    shards: list[Location] = Field(min_length=1, description="paired shards with all four members; braces and * expand")
+    limit: int | None = Field(default=None, ge=1, le=100_000_000, description="pairs used, in shard order; null: all")
+
+    _numbers = field_validator("limit", mode="before")(only_numbers)

@@ -5,6 +5,7 @@ from typing import Final, Literal, Self, TypeVar
 
 from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
+from data_specs.choosing import Choice
 from data_specs.figures import Difference
 from data_specs.metrics import METRICS, ZERO_SHOT, accuracy_name, find_metric
 from data_specs.spec import Spec
@@ -63,6 +64,10 @@ class Row(Spec):
     values: dict[str, FiniteFloat]
     intervals: dict[str, tuple[FiniteFloat, FiniteFloat]] = Field(default_factory=dict, description="95 %")
     p_values: dict[str, float] = Field(default_factory=dict, description="McNemar's exact p against the original")
+    differences: dict[str, tuple[FiniteFloat, FiniteFloat]] = Field(
+        default_factory=dict,
+        description="95 % intervals of points against the original, on the same pairs; limits ask them",
+    )
     n_selected: int | None = Field(default=None, ge=0, description="weights edited")
     lead: Difference | None = Field(default=None, description="of GS over the row's own control, on the same pairs")
     settings: dict[str, JsonValue] = Field(default_factory=dict, description="how the model was edited")
@@ -93,11 +98,19 @@ class Experiment(Spec):
     chance: dict[str, FiniteFloat] = Field(default_factory=dict, description="what random answers give, by metric")
     limits: list[str] = Field(default_factory=list, description="limits that the chosen point keeps")
     chosen: int | None = Field(default=None, description="position in `points`")
+    choice: Choice | None = Field(
+        default=None, description="how that point was chosen, and what it gives on other pairs"
+    )
 
     @property
     def original(self) -> dict[str, float]:
         """The unedited model's figures."""
         return self.rows[0].values
+
+    @property
+    def axes(self) -> list[str]:
+        """On what its points stand, the taus first."""
+        return list(dict.fromkeys(axis for row in self.points for axis in row.axes))
 
     @property
     def points(self) -> list[Row]:

@@ -12,6 +12,7 @@ from data_specs.reading import read_spec
 
 _POINT_VERSIONS = ("edit", "evaluation")
 _MEASURED = ("values", "intervals", "n_selected")
+_OF_A_CHOICE = ("differences",)
 
 
 def experiment_file(kind: Kind, suffix: str) -> str:
@@ -24,7 +25,7 @@ def experiment_json(experiment: Experiment) -> str:
     whole = experiment.model_dump(mode="json")
     content = {"name": whole["name"], "n_pairs": whole["n_pairs"]}
     if experiment.kind == "comparison":
-        left = ("axes", "n_selected")
+        left = ("axes", "n_selected", *_OF_A_CHOICE)
         rows = [
             {name: row[name] for name in row if name not in left and (name != "lead" or row[name])}
             for row in whole["rows"]
@@ -34,11 +35,14 @@ def experiment_json(experiment: Experiment) -> str:
         points = [
             row["axes"]
             | {name: row[name] for name in _MEASURED}
+            | {name: row[name] for name in _OF_A_CHOICE if row[name]}
             | {name: row["versions"][name] for name in _POINT_VERSIONS}
             for row in whole["rows"][1:]
         ]
         content |= {"encoders": whole["encoders"], ORIGINAL: experiment.original, "points": points}
         content |= {"limits": whole["limits"], "chosen": whole["chosen"]}
+        if experiment.choice is not None:
+            content["choice"] = whole["choice"]
     else:
         rows = [
             {"point": {"label": row["name"], "axes": row["axes"], **row["settings"]}}
@@ -73,13 +77,13 @@ def _fields(file: dict[str, Any], kind: Kind) -> dict[str, Any]:
 
 
 def _sweep_row(point: Mapping[str, Any]) -> dict[str, Any]:
-    axes = {name: value for name, value in point.items() if name not in (*_MEASURED, *_POINT_VERSIONS)}
+    axes = {name: value for name, value in point.items() if name not in (*_MEASURED, *_OF_A_CHOICE, *_POINT_VERSIONS)}
     return {
         "name": ", ".join(f"{name} {value:g}" for name, value in axes.items()),
         "role": "method",
         "axes": axes,
         "versions": {name: point[name] for name in _POINT_VERSIONS},
-        **{name: point[name] for name in _MEASURED if name in point},
+        **{name: point[name] for name in (*_MEASURED, *_OF_A_CHOICE) if name in point},
     }
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-from data_specs.data_sets import CalibrationConfig, EvaluationConfig
+from data_specs.data_sets import CalibrationConfig, EvaluationConfig, SelectionConfig
 from data_specs.fields import NAME_PATTERN, Location, only_numbers
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
 from data_specs.spec import Spec
@@ -161,6 +161,9 @@ class RunConfig(MethodConfig):
     model: ModelConfig
     calibration: CalibrationConfig
     evaluation: EvaluationConfig
+    selection: SelectionConfig | None = Field(
+        default=None, description="where `uwm sweep --choose` chooses, in place of a part of the evaluation's pairs"
+    )
     methods: dict[Annotated[str, Field(pattern=NAME_PATTERN)], MethodConfig] = Field(
         default_factory=dict, description="ways to edit that `uwm compare` sets side by side"
     )

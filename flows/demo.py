@@ -7,7 +7,7 @@ from flows.make_safe import steps_of_edit
 from flows.measure import EvaluationSets, control_edit, measure_edit
 from flows.report import report_of
 from flows.session import Session, open_session
-from flows.sweep import sweep_of
+from flows.sweep import Choose, sweep_of
 from tasks.demo.task import SEED, SWEEP_ENCODER, SWEEP_LIMITS, SWEEP_POINTS, demo_config, draw_data, train_model
 from tasks.experiments.task import Plan, write_experiment
 from tasks.lineage.circumstances import RunContext
@@ -48,5 +48,6 @@ def _experiments(session: Session) -> None:
     with session.timed("comparison"):
         plan = Plan(kind="comparison", name=session.config.name)
         comparison = session.keep("comparison", write_experiment(plan, models, session.store, session.context))
-    sweep = sweep_of(session, list(SWEEP_POINTS), SWEEP_ENCODER, SWEEP_LIMITS)
+    choose = Choose(limits=SWEEP_LIMITS)
+    sweep = sweep_of(session, SWEEP_POINTS, [SWEEP_ENCODER], choose, ("sweep.original", "sweep.chosen"))
     report_of(session, {name: name for name in MODELS}, control=control, experiments=[comparison, sweep])

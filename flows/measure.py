@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from data_specs.choosing import ALL, EVERYTHING, Counted
+from data_specs.data_sets import EvaluationConfig, SelectionConfig
 from data_specs.errors import ArtifactError, SpecError
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import (
@@ -30,15 +32,26 @@ from tasks.shards.plan import plan_reading
 class EvaluationSets:
     """What all models of a run are measured on: pairs, and labelled images."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(
+        self,
+        session: Session,
+        counted: Counted = EVERYTHING,
+        pairs: EvaluationConfig | SelectionConfig | None = None,
+    ) -> None:
         """Open and check all of it.
+
+        Args:
+            session: the run.
+            counted: which pairs and images are counted.
+            pairs: the settings of the pairs; None for those of the evaluation.
 
         Raises:
             DataError: something is missing or damaged; it is named.
         """
-        evaluation = session.config.evaluation
-        data_sets = [open_data_set(item) for item in evaluation.zero_shot]
-        self.pairs = session.shards(evaluation.shards)
+        pairs = pairs or session.config.evaluation
+        data_sets = [open_data_set(item) for item in session.config.evaluation.zero_shot]
+        self.counted, self.limit = counted, pairs.limit
+        self.pairs = session.shards(pairs.shards)
         self.labelled = [
             (data_set, session.shards([literal_pattern(path) for path in data_set.shards], "safe"))
             for data_set in data_sets
@@ -53,11 +66,17 @@ def measure(
     `measured` is what the record leads back to: a `model` or `edit` artifact, or the original's digest.
     """
     with session.timed(f"embeddings.{name}"):
-        embeddings = _embed_pairs(session, sets.pairs, loaded, name)
+        embeddings = _embed_pairs(session, sets, loaded, name)
         labelled_sets = [_embed_labelled(session, *labelled_set, loaded, name) for labelled_set in sets.labelled]
     with session.timed(f"evaluation.{name}"):
         made = evaluate_model(
-            measured, embeddings, labelled_sets, session.store, session.context, seed=session.config.seed
+            measured,
+            embeddings,
+            labelled_sets,
+            session.store,
+            session.context,
+            seed=session.config.seed,
+            counted=_told_apart(sets),
         )
         return session.keep_measured(name, made)
 
@@ -147,11 +166,16 @@ def control_edit(session: Session, edit: ArtifactRef, seed: int, name: str) -> A
         )
 
 
-def _embed_pairs(session: Session, shards: list[Shard], loaded: LoadedModel, name: str) -> dict[Encoder, ArtifactRef]:
+def _told_apart(sets: EvaluationSets) -> Counted:
+    # Where there are no images, which of them count makes no other evaluation.
+    return sets.counted if sets.labelled else sets.counted.model_copy(update={"images": ALL})
+
+
+def _embed_pairs(session: Session, sets: EvaluationSets, loaded: LoadedModel, name: str) -> dict[Encoder, ArtifactRef]:
     embeddings: dict[Encoder, ArtifactRef] = {}
     for encoder in ENCODERS:
         label = f"embeddings.{encoder}.{name}"
-        plans = plan_reading(shards, encoder, session.config.evaluation.limit)
+        plans = plan_reading(sets.pairs, encoder, sets.limit)
         made = embed_shards(encoder, plans, loaded, session.config, session.store, session.context, label=label)
         embeddings[encoder] = session.keep(label, made)
     return embeddings

@@ -15,8 +15,9 @@ def require_paths(config: RunConfig) -> None:
         DataError: a shard is not there.
     """
     require_weights_path(config.model.weights)
-    calibration = config.calibration
-    for patterns in (calibration.shards, calibration.safe, calibration.unsafe, config.evaluation.shards):
+    calibration, selection = config.calibration, config.selection
+    chosen_on = selection.shards if selection is not None else None
+    for patterns in (calibration.shards, calibration.safe, calibration.unsafe, config.evaluation.shards, chosen_on):
         for location in expand_locations(patterns or []):
             if not is_elsewhere(location):
                 local_copy(location, Path())

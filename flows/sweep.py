@@ -2,34 +2,43 @@
 
 from typing import Literal
 
+from data_specs.choosing import ALL, ChooseBy, Counted
 from data_specs.errors import SpecError
 from data_specs.experiment import ORIGINAL
-from data_specs.experiment_files import read_experiment
 from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.metrics import ZERO_SHOT
-from data_specs.run_config import RunConfig
+from data_specs.run_config import ENCODERS, Encoder, Rule, RunConfig
 from data_specs.run_result import RunResult
+from data_specs.spec import Spec
 from flows.decorator import flow
 from flows.edit import write_model
-from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
+from flows.measure import EvaluationSets, difference_of, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
 from flows.session import Session, open_session
 from tasks.experiments.choice import parse_limits
-from tasks.experiments.grid import grid_points, method_at, swept_encoders
-from tasks.experiments.task import MeasuredModel, Plan, write_experiment
+from tasks.experiments.grid import GridPoint, Taus, grid_points, method_at, swept_encoders, tau_at
+from tasks.experiments.task import MeasuredModel, Plan, chosen_among, write_experiment
 from tasks.lineage.progress import counted
+from tasks.shards.inspection import Shard
+
+
+class Choose(Spec):
+    """Which point is taken: that of highest GS among those that keep limits such as `zero_shot>=-2,PS>=-1`."""
+
+    limits: str = ""
+    by: ChooseBy = "bound"
 
 
 @flow(name="sweep")
 def sweep(
     config: Config,
-    taus: list[float],
+    taus: list[float] | dict[Encoder, list[float]],
     alphas: list[float],
     encoder: Literal["text", "vision", "both"] = "both",
-    choose: str | None = None,
+    choose: Choose | str | None = None,
     store: str = "store",
     device: str = "auto",
     workers: Workers = None,
@@ -38,11 +47,13 @@ def sweep(
 
     Args:
         config: the run's settings, or the path of their file; what is not swept stays as it is there.
-        taus: shares left unedited, above 0 and below 1.
+        taus: shares left unedited, above 0 and below 1; with a list for `text` and one for `vision`,
+            every one of the first with every one of the second.
         alphas: factors of the selected weights.
         encoder: whose tau and alpha are swept: text, vision or both.
         choose: limits such as `zero_shot>=-2,PS>=-1`, points against the original: the point of
-            highest GS that keeps them is starred, and its model is written.
+            highest GS that keeps them is starred, and its model is written. It is chosen on one part
+            of the pairs and reported on the other; see `evaluation.choose_on` and `selection`.
         store: folder of the artifact store.
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode samples; None for one a core, at most 4.
@@ -50,52 +61,134 @@ def sweep(
     Returns:
         Artifacts `sweep`, `report`, and `edit` and `model` of the chosen point.
     """
+    asked = Choose(limits=choose) if isinstance(choose, str) else choose
     with open_session(config, store, device, workers) as session:
-        steps_of_sweep(session, taus, alphas, encoder, choose)
+        steps_of_sweep(session, taus, alphas, encoder, asked)
         return session.result()
 
 
-def steps_of_sweep(session: Session, taus: list[float], alphas: list[float], encoder: str, choose: str | None) -> None:
+def steps_of_sweep(session: Session, taus: Taus, alphas: list[float], encoder: str, choose: Choose | None) -> None:
     """Measure all points, write the model of the one that is chosen, and report."""
     config, points = session.config, grid_points(taus, alphas)
-    _require_measurable(choose or "", config)
-    for tau, alpha in points:
-        method_at(config, swept_encoders(encoder, config), tau, alpha)
-    made = sweep_of(session, points, encoder, choose)
-    models = {"original": "original"}
-    # A plan of a sweep that is not made yet knows no chosen point.
-    chosen = read_experiment(session.store.path(made), "sweep").chosen if session.store.holds(made) else None
-    if chosen is not None:
-        point = point_name(*points[chosen])
-        write_model(session, session.keep_as("edit", f"edit.{point}"), "model")
-        session.keep_as("evaluation.chosen", f"evaluation.{point}")
-        session.metrics["chosen"] = session.metrics[point]
-        models["chosen"] = point
+    encoders = swept_encoders(encoder, config, taus)
+    _require_measurable(choose.limits if choose else "", config)
+    for point in points:
+        method_at(config, encoders, point)
+    made = sweep_of(session, points, encoders, choose)
+    models = {ORIGINAL: ORIGINAL}
+    if session.has("evaluation.chosen"):
+        write_model(session, session.keep_as("edit", "edit.chosen"), "model")
+        models["chosen"] = "chosen"
     report_of(session, models, experiments=[made])
 
 
-def sweep_of(session: Session, points: list[tuple[float, float]], encoder: str, choose: str | None) -> ArtifactRef:
-    """The `sweep` artifact over points (tau, alpha); edits and evaluations are kept under the points' names."""
-    config = session.config
-    sets = EvaluationSets(session)
-    encoders = swept_encoders(encoder, config)
-    asked = {
-        name: [(chosen.rule, tau) for tau in dict.fromkeys(tau for tau, _ in points)]
+def sweep_of(
+    session: Session,
+    points: list[GridPoint],
+    encoders: list[Encoder],
+    choose: Choose | None,
+    reported_as: tuple[str, str] = (ORIGINAL, "chosen"),
+) -> ArtifactRef:
+    """The `sweep` artifact; edits and evaluations are kept under the points' names.
+
+    Args:
+        session: the run.
+        points: of the grid.
+        encoders: whose settings they change.
+        choose: which one is taken; None takes none.
+        reported_as: names of the original and of the chosen point where they are measured on pairs that did not choose.
+    """
+    config, data = session.config, _Data(session, choose)
+    scores = scores_of(session, asked=_asked(config, points, encoders))
+    overlap_of(session, [config])
+    plan = Plan(
+        kind="sweep",
+        name=config.name,
+        encoders=encoders,
+        limits=choose.limits if choose else None,
+        choose_by=choose.by if choose else "bound",
+        choose_on=data.share,
+        own_shards=data.own_shards,
+    )
+    original = measure_original(session, data.choosing, f"{ORIGINAL}.choosing" if data.apart else reported_as[0])
+    models = [MeasuredModel(ORIGINAL, ORIGINAL, original)]
+    for point in counted("sweep", points, "points"):
+        name = point_name(point)
+        edit = selected_edit(session, scores, config.with_method(method_at(config, encoders, point)), name)
+        evaluation = measure_edit(session, data.choosing, edit, name)
+        differences = difference_of(session, original, evaluation, name) if plan.asks_bounds else None
+        models.append(MeasuredModel(name, "method", evaluation, edit, differences, axes=dict(point)))
+    reported = _report_chosen(session, data, plan, models, reported_as)
+    with session.timed("sweep"):
+        made = write_experiment(plan, models, session.store, session.context, reported=reported)
+        return session.keep("sweep", made)
+
+
+class _Data:
+    """On what a sweep chooses, and on what it reports."""
+
+    def __init__(self, session: Session, choose: Choose | None) -> None:
+        evaluation, selection = session.config.evaluation, session.config.selection
+        self.apart = choose is not None and (selection is not None or evaluation.choose_on is not None)
+        self.own_shards = self.apart and selection is not None
+        share = evaluation.choose_on if self.apart else None
+        self.share = None if self.own_shards else share
+        first, second = ((0.0, share), (share, 1.0)) if share is not None else (ALL, ALL)
+        pairs = (ALL, ALL) if self.own_shards else (first, second)
+        self.choosing = EvaluationSets(
+            session, Counted(pairs=pairs[0], images=first), selection if self.own_shards else evaluation
+        )
+        self.reporting = EvaluationSets(session, Counted(pairs=pairs[1], images=second), evaluation)
+        if self.own_shards:
+            _require_others(self.choosing.pairs, self.reporting.pairs)
+
+
+def _require_others(choosing: list[Shard], reporting: list[Shard]) -> None:
+    digests = {shard.sha256: shard.location for shard in reporting}
+    for shard in choosing:
+        if shard.sha256 in digests:
+            raise SpecError(
+                f"selection.shards holds {shard.location}, which is {digests[shard.sha256]} of evaluation.shards: the chosen point"
+                " would be reported on pairs that chose it; give other shards, or remove selection and set evaluation.choose_on"
+            )
+
+
+def _asked(
+    config: RunConfig, points: list[GridPoint], encoders: list[Encoder]
+) -> dict[Encoder, list[tuple[Rule, float]]]:
+    """Rules and taus to tabulate, by encoder."""
+    return {
+        name: [(chosen.rule, tau) for tau in dict.fromkeys(tau_at(point, name) for point in points)]
         if name in encoders
         else [(chosen.rule, chosen.tau)]
         for name, chosen in config.edited.items()
     }
-    scores = scores_of(session, asked=asked)
-    overlap_of(session, [config])
-    models = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))]
-    for tau, alpha in counted("sweep", points, "points"):
-        name = point_name(tau, alpha)
-        edit = selected_edit(session, scores, config.with_method(method_at(config, encoders, tau, alpha)), name)
-        evaluation = measure_edit(session, sets, edit, name)
-        models.append(MeasuredModel(name, "method", evaluation, edit, axes={"tau": tau, "alpha": alpha}))
-    with session.timed("sweep"):
-        plan = Plan(kind="sweep", name=config.name, encoders=encoders, limits=choose)
-        return session.keep("sweep", write_experiment(plan, models, session.store, session.context))
+
+
+def _report_chosen(
+    session: Session, data: _Data, plan: Plan, models: list[MeasuredModel], names: tuple[str, str]
+) -> ArtifactRef | None:
+    """Measure the chosen point beside the original on pairs that did not choose; their differences, if that is another set."""
+    if plan.limits is None:
+        return None
+    if data.apart:
+        original = measure_original(session, data.reporting, names[0])
+    # A plan of a sweep that is not made yet knows no chosen point.
+    if not all(session.store.holds(ref) for item in models for ref in item.artifacts.values()):
+        return None
+    position = chosen_among(plan, models, session.store)
+    if position is None:
+        return None
+    chosen = models[position + 1]
+    edit = session.keep_as(f"edit.{names[1]}", f"edit.{chosen.name}")
+    if not data.apart:
+        session.keep_as(f"evaluation.{names[1]}", f"evaluation.{chosen.name}")
+        for encoder in ENCODERS:
+            session.keep_as(f"embeddings.{encoder}.{names[1]}", f"embeddings.{encoder}.{chosen.name}")
+        session.metrics[names[1]] = session.metrics[chosen.name]
+        return None
+    evaluation = measure_edit(session, data.reporting, edit, names[1])
+    return difference_of(session, original, evaluation, names[1])
 
 
 def _require_measurable(choose: str, config: RunConfig) -> None:
@@ -107,7 +200,6 @@ def _require_measurable(choose: str, config: RunConfig) -> None:
             )
 
 
-def point_name(tau: float, alpha: float) -> str:
+def point_name(point: GridPoint) -> str:
     """A point's name in the account; all digits, so that no two points share one."""
-    values = {"tau": tau, "alpha": alpha}
-    return ",".join(f"{name}={repr(value).removesuffix('.0')}" for name, value in values.items())
+    return ",".join(f"{name}={repr(value).removesuffix('.0')}" for name, value in point.items())

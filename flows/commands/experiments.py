@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data_specs.config_file import load_config
+from data_specs.errors import SpecError
 from data_specs.run_result import RunResult
 from flows.commands.options import ConfigArgument, ExperimentOptions, grouped
 from flows.commands.start import run_or_plan
 
 if TYPE_CHECKING:
+    from data_specs.run_config import Encoder
     from flows.session import Session
+    from flows.sweep import Choose
 
 
 class SweptEncoder(StrEnum):
@@ -23,6 +26,13 @@ class SweptEncoder(StrEnum):
     TEXT = "text"
     VISION = "vision"
     BOTH = "both"
+
+
+class ChoosingBy(StrEnum):
+    """What of a difference keeps a limit."""
+
+    BOUND = "bound"
+    ESTIMATE = "estimate"
 
 
 class ControlChoice(StrEnum):
@@ -36,46 +46,97 @@ class ControlChoice(StrEnum):
 _VALUES = "values separated by commas"
 
 
-@grouped
-def sweep(
-    config: ConfigArgument,
+@dataclass(frozen=True)
+class Grid:
+    """The values that a sweep crosses."""
+
     tau: Annotated[
-        str, typer.Option("--tau", metavar="VALUES", help="Such as 0.9:0.995:0.005 (first:last:step) or 0.9,0.98.")
-    ],
-    alpha: Annotated[str, typer.Option("--alpha", metavar="VALUES", help="Such as -1,0.")] = "-1",
+        str | None,
+        typer.Option("--tau", metavar="VALUES", help="Such as 0.9:0.995:0.005 (first:last:step) or 0.9,0.98."),
+    ] = None
+    text_tau: Annotated[
+        str | None,
+        typer.Option(
+            "--text-tau", metavar="VALUES", help="The text encoder's, in place of --tau; crossed with the other's."
+        ),
+    ] = None
+    vision_tau: Annotated[str | None, typer.Option("--vision-tau", metavar="VALUES", help="The vision encoder's.")] = (
+        None
+    )
+    alpha: Annotated[str, typer.Option("--alpha", metavar="VALUES", help="Such as -1,0.")] = "-1"
     encoder: Annotated[
         SweptEncoder, typer.Option("--encoder", help="Whose tau and alpha; the other's stay as configured.")
-    ] = SweptEncoder.BOTH,
+    ] = SweptEncoder.BOTH
+
+    @property
+    def taus(self) -> "list[float] | dict[Encoder, list[float]]":
+        """Of both encoders together, or of each.
+
+        Raises:
+            SpecError: there is none, or there are both.
+        """
+        from tasks.experiments.grid import parse_values
+
+        own: dict[Encoder, str | None] = {"text": self.text_tau, "vision": self.vision_tau}
+        given: dict[Encoder, str] = {name: text for name, text in own.items() if text is not None}
+        if (self.tau is None) == (not given):
+            raise SpecError("give --tau, or --text-tau and --vision-tau" + ("" if self.tau is None else ", not both"))
+        if self.tau is not None:
+            return parse_values(self.tau, "tau")
+        return {name: parse_values(text, "tau") for name, text in given.items()}
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Which point of a sweep is taken, and how."""
+
     choose: Annotated[
         str | None,
         typer.Option(
             "--choose",
             metavar="LIMITS",
-            help="Take the best GS within limits in points against the original, such as zero_shot>=-2,PS>=-1.",
+            help="Take the best GS within limits in points against the original, such as zero_shot>=-2,PS>=-1;"
+            " chosen on one part of the pairs, reported on the other.",
         ),
-    ] = None,
+    ] = None
+    choose_by: Annotated[
+        ChoosingBy, typer.Option("--choose-by", help="Keep limits by the bound of a 95 % interval, or by the estimate.")
+    ] = ChoosingBy.BOUND
+
+
+@grouped
+def sweep(
+    config: ConfigArgument,
+    grid: Grid = Grid(),
+    choosing: Choosing = Choosing(),
     options: ExperimentOptions = ExperimentOptions(),  # noqa: B008  (frozen)
 ) -> None:
     """Measure a model edited with every tau and alpha."""
     from tasks.experiments.choice import parse_limits
-    from tasks.experiments.grid import parse_values, swept_encoders
+    from tasks.experiments.grid import grid_points, parse_values, swept_encoders
 
     settings = load_config(config, options.changes or ())
-    taus, alphas = parse_values(tau, "tau"), parse_values(alpha, "alpha")
-    swept_encoders(encoder, settings)
-    if choose is not None:
-        parse_limits(choose)
+    taus, alphas = grid.taus, parse_values(grid.alpha, "alpha")
+    swept_encoders(grid.encoder, settings, taus)
+    grid_points(taus, alphas)
+    if choosing.choose is not None:
+        parse_limits(choosing.choose)
+
+    def chosen() -> "Choose | None":
+        from flows.sweep import Choose
+
+        return None if choosing.choose is None else Choose(limits=choosing.choose, by=choosing.choose_by.value)
 
     def start() -> RunResult:
         from flows.sweep import sweep as sweep_flow
 
         where = options.store, options.device, options.workers
-        return sweep_flow(settings, taus, alphas, encoder.value, choose, *where)
+        return sweep_flow(settings, taus, alphas, grid.encoder.value, chosen(), *where)
 
     def steps(sessions: "Sequence[Session]") -> None:
         from flows.sweep import steps_of_sweep
 
-        steps_of_sweep(sessions[0], taus, alphas, encoder.value, choose)
+        steps_of_sweep(sessions[0], taus, alphas, grid.encoder.value, chosen())
 
     run_or_plan(start, steps, [settings], options)
 

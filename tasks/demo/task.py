@@ -33,7 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "random": {"scorer": "random", "rule": "top_share", "tau": 0.98},
 }
 SWEEP_ENCODER: Encoder = "text"
-SWEEP_POINTS = [(tau, alpha) for alpha in (-1.0, 0.0) for tau in (0.8, 0.84, 0.88, 0.92, 0.96)]
+SWEEP_POINTS = [{"tau": tau, "alpha": alpha} for alpha in (-1.0, 0.0) for tau in (0.8, 0.84, 0.88, 0.92, 0.96)]
 SWEEP_LIMITS = "zero_shot>=-5"
 _ARCHITECTURE, _WEIGHTS = "model.json", "model.safetensors"
 

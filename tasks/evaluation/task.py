@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import JsonValue
 
+from data_specs.choosing import EVERYTHING, Counted, Span
 from data_specs.evaluation_files import (
     DIFFERENCES_FILE,
     OUTCOMES_FILE,
@@ -21,6 +22,7 @@ from tasks.embeddings.pairs import EmbeddedPairs, read_pairs
 from tasks.encoders.architecture import build_model
 from tasks.encoders.forward import forward_precision
 from tasks.encoders.loading import LoadedModel
+from tasks.evaluation.counted import pairs_within
 from tasks.evaluation.differences import differences
 from tasks.evaluation.intervals import LEVEL, N_RESAMPLES
 from tasks.evaluation.measures import write_measures
@@ -86,12 +88,16 @@ def evaluate_model(
     context: RunContext,
     *,
     seed: int,
+    counted: Counted = EVERYTHING,
 ) -> Made:
     """SafeGround, retrieval and zero-shot accuracy from embeddings; returns the `evaluation` artifact.
 
     `model` is the edited model's artifact or the original's digest: embeddings know only their
     encoder's weights, and the record must lead from the numbers to the edit and its data.
-    `seed` is of the intervals' resamples.
+    `seed` is of the intervals' resamples. Pairs that are not `counted` are no candidates of retrieval either.
+
+    Raises:
+        DataError: no pair, or no image of a zero-shot data set, is counted.
     """
     inputs: Inputs = {"model": model}
     inputs |= {f"embeddings.{name}": embeddings[name] for name in ENCODERS}
@@ -100,15 +106,19 @@ def evaluate_model(
         inputs[f"zero_shot.{item.data_set.name}.classes"] = item.classes
     recipe = Recipe(
         kind="evaluation",
-        settings={"zero_shot": [item.data_set.name for item in zero_shot], **_bootstrap(seed)},
+        settings={
+            "zero_shot": [item.data_set.name for item in zero_shot],
+            **_bootstrap(seed),
+            **_counted_settings(counted),
+        },
         inputs=inputs,
         **coded(evaluate_model),
     )
 
     def write(build: Build) -> None:
         pairs = read_pairs(store.path(embeddings["text"]), store.path(embeddings["vision"]))
-        _write_pair_outcomes(pairs, build.folder, torch.device(context.device))
-        _write_labelled_outcomes(zero_shot, build.folder, store)
+        _write_pair_outcomes(pairs_within(pairs, counted.pairs), build.folder, torch.device(context.device))
+        _write_labelled_outcomes(zero_shot, counted.images, build.folder, store)
         write_measures(build.folder, {item.data_set.name: len(item.data_set.class_names) for item in zero_shot}, seed)
 
     with stage("evaluation", None, "pairs"):
@@ -136,17 +146,22 @@ def _bootstrap(seed: int) -> dict[str, JsonValue]:
     return {"seed": seed, "n_resamples": N_RESAMPLES, "level": LEVEL}
 
 
+def _counted_settings(counted: Counted) -> dict[str, JsonValue]:
+    # What counts all was made before a part could be counted.
+    return {} if counted == EVERYTHING else {"counted": counted.model_dump(mode="json")}
+
+
 def _write_pair_outcomes(pairs: EmbeddedPairs, folder: Path, device: torch.device) -> None:
     similar = folder / SIMILARITIES_FILE
     pq.write_table(similarities(pairs), similar)
     pq.write_table(pair_outcomes(similar, retrieval_ranks(pairs, device)), folder / OUTCOMES_FILE)
 
 
-def _write_labelled_outcomes(zero_shot: Sequence[LabelledSet], folder: Path, store: Store) -> None:
+def _write_labelled_outcomes(zero_shot: Sequence[LabelledSet], counted: Span, folder: Path, store: Store) -> None:
     tables = []
     for item in zero_shot:
         name, n_classes = item.data_set.name, len(item.data_set.class_names)
-        sample_ids, images, labels = read_labelled(store.path(item.images), n_classes, name)
+        sample_ids, images, labels = read_labelled(store.path(item.images), n_classes, name, counted)
         classes = pq.read_table(store.path(item.classes) / CLASSES_FILE).column("embedding")
         ranks = classification_ranks(images, labels, vectors(classes, "embedding"))
         tables.append(labelled_outcomes(name, sample_ids, labels, ranks))

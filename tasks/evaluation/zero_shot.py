@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from data_specs.choosing import ALL, Span, too_few, within
 from data_specs.data_sets import ZeroShotConfig
 from data_specs.errors import DataError, SpecError
 from data_specs.wording import shown
@@ -182,8 +183,14 @@ def class_embeddings(
     return nn.functional.normalize(sums, dim=1).float()
 
 
-def read_labelled(artifact: Path, n_classes: int, name: str) -> tuple[list[str], Tensor, Tensor]:
+def read_labelled(artifact: Path, n_classes: int, name: str, counted: Span = ALL) -> tuple[list[str], Tensor, Tensor]:
     """Sample ids, image embeddings [images, embedding] and class numbers [images] from an embeddings artifact.
+
+    Args:
+        artifact: its folder.
+        n_classes: of the data set.
+        name: of the data set, for errors.
+        counted: the span of ids that are read.
 
     Raises:
         DataError: there is no image, or an image's class is missing or not below `n_classes`.
@@ -192,6 +199,10 @@ def read_labelled(artifact: Path, n_classes: int, name: str) -> tuple[list[str],
     if not any(table.num_rows for table in tables):
         raise DataError(f"zero-shot data set {name}: no image could be read; look at the shards")
     table = pa.concat_tables(tables)
+    if counted != ALL:
+        table = table.filter(pa.array(within(table.column("pair_id").to_pylist(), counted)))
+        if not table.num_rows:
+            raise DataError(f"zero-shot data set {name}: {too_few(counted)}")
     sample_ids: list[str] = table.column("pair_id").to_pylist()
     labels = []
     for sample_id, label in zip(sample_ids, table.column("tag").to_pylist(), strict=True):

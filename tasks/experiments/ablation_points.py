@@ -15,6 +15,7 @@ from data_specs.experiment import LeftOut
 from data_specs.run_config import Aggregation, MethodConfig, Rule, RunConfig, ScorerName
 from data_specs.spec import Spec
 from data_specs.wording import shown
+from tasks.experiments.grid import MAX_POINTS
 
 Axes = Mapping[str, Sequence[Any]]
 
@@ -27,7 +28,6 @@ DEFAULT_AXES: dict[str, list[Any]] = {
 }
 _READS_NO_DATA = ("magnitude", "random")
 _ALL = "all"
-MAX_POINTS = 10_000
 _Spec = TypeVar("_Spec", bound=Spec)
 
 

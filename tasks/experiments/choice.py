@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data_specs.choosing import ChooseBy
 from data_specs.errors import DataError, SpecError
 from data_specs.experiment import Experiment, Row
 from data_specs.metrics import METRICS, ZERO_SHOT, find_metric
@@ -59,43 +60,66 @@ def parse_limits(text: str) -> list[Limit]:
     return limits
 
 
-def choose_point(sweep: Experiment, limits: Sequence[Limit]) -> int | None:
-    """The point with the best GS among those that keep all limits.
-
-    Of equal GS the larger tau wins, for it edits fewer weights; then the alpha nearest to 1, which
-    changes them least; then the earlier point.
+def keeping_points(sweep: Experiment, limits: Sequence[Limit], by: ChooseBy = "estimate") -> list[int]:
+    """The positions of the points that keep all limits.
 
     Args:
         sweep: its points and the original's figures.
         limits: points against the original.
-
-    Returns:
-        The position in `sweep.points`; None where no point keeps the limits.
+        by: `bound` asks the bound of a difference's 95 % interval on the limit's side, `estimate` the difference itself.
 
     Raises:
         SpecError: a limit is on a metric that was not measured.
         DataError: a point lacks a figure that the choice needs.
     """
+    _require_figures(sweep, limits, by)
+    return [
+        position
+        for position, point in enumerate(sweep.points)
+        if all(limit.kept(_moved(sweep, point, limit, by)) for limit in limits)
+    ]
+
+
+def choose_point(sweep: Experiment, limits: Sequence[Limit], by: ChooseBy = "estimate") -> int | None:
+    """The point with the best GS among those that keep all limits; see `keeping_points`.
+
+    Of equal GS the larger tau wins, for it edits fewer weights, and with a tau for each encoder the
+    point that edits fewer; then the alpha nearest to 1, which changes them least; then the earlier point.
+
+    Returns:
+        The position in `sweep.points`; None where no point keeps the limits.
+    """
+    keeping = keeping_points(sweep, limits, by)
+    return max(keeping, key=lambda position: _merit(sweep.points[position]), default=None)
+
+
+def _require_figures(sweep: Experiment, limits: Sequence[Limit], by: ChooseBy) -> None:
     for limit in limits:
         if limit.metric not in sweep.original:
             more = "; add evaluation.zero_shot data sets" if limit.metric == ZERO_SHOT else ""
             raise SpecError(
                 f"limit {limit}: {limit.metric} was not measured, only {', '.join(sweep.columns)}{more} or leave this limit out"
             )
-    needed = {_TARGET, *(limit.metric for limit in limits)}
+    limited = {limit.metric for limit in limits}
     for position, point in enumerate(sweep.points):
-        if missing := sorted(needed - set(point.values)):
+        missing = sorted({_TARGET, *limited} - set(point.values))
+        missing += sorted(f"the interval of {name}'s difference" for name in limited - set(point.differences)) * (
+            by == "bound"
+        )
+        if missing:
             raise DataError(
-                f"point {position} of sweep {sweep.name} (tau {point.at('tau')}, alpha {point.at('alpha')}) has no figure for"
-                f" {', '.join(missing)}; expected those of the original"
+                f"point {position} of sweep {sweep.name} ({point.name}) has no figure for {', '.join(missing)}; expected those"
+                " of the original"
             )
-    keeping = [
-        position
-        for position, point in enumerate(sweep.points)
-        if all(limit.kept(point.values[limit.metric] - sweep.original[limit.metric]) for limit in limits)
-    ]
-    return max(keeping, key=lambda position: _merit(sweep.points[position]), default=None)
+
+
+def _moved(sweep: Experiment, point: Row, limit: Limit, by: ChooseBy) -> float:
+    if by == "estimate":
+        return point.values[limit.metric] - sweep.original[limit.metric]
+    low, high = point.differences[limit.metric]
+    return low if limit.relation == ">=" else high
 
 
 def _merit(point: Row) -> tuple[float, float, float]:
-    return find_metric(_TARGET).gain(point.values[_TARGET]), point.at("tau"), -abs(point.at("alpha") - 1)
+    few = point.at("tau") if "tau" in point.axes else -float(point.n_selected or 0)
+    return find_metric(_TARGET).gain(point.values[_TARGET]), few, -abs(point.at("alpha") - 1)

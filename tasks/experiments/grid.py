@@ -1,16 +1,23 @@
 """The points of a sweep, from what a person writes on the command line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import product
+from math import prod
 
 from pydantic import ValidationError
 
 from data_specs.config_file import describe_validation
 from data_specs.errors import SpecError
-from data_specs.run_config import Encoder, EncoderConfig, MethodConfig
+from data_specs.run_config import ENCODERS, Encoder, EncoderConfig, MethodConfig
 from data_specs.wording import shown
 
-MAX_VALUES = 1000
+# One list for the swept encoders together, or one for each.
+Taus = Sequence[float] | Mapping[Encoder, Sequence[float]]
+# Its value on each axis: `tau`, or `text_tau` and `vision_tau`, and `alpha`.
+GridPoint = dict[str, float]
+
+MAX_VALUES, MAX_POINTS = 1000, 10_000
 _RANGE = "START:END:STEP"
 # The longest bound has 19; what has more is out of bounds, too.
 _MOST_DIGITS = 30
@@ -54,49 +61,82 @@ def parse_axis(axis: str, text: str) -> list[str | bool | int | None]:
     return [_axis_value(axis, part.strip(), text) for part in text.split(",")]
 
 
-def grid_points(taus: Sequence[float], alphas: Sequence[float]) -> list[tuple[float, float]]:
-    """Every tau with every alpha once, in rising tau for each alpha.
+def grid_points(taus: Taus, alphas: Sequence[float]) -> list[GridPoint]:
+    """Every tau, or every text tau with every vision tau, with every alpha, each once.
+
+    Args:
+        taus: of both encoders together, or a list for each encoder.
+        alphas: in their order; the taus rise within each, the text encoder's first.
 
     Raises:
-        SpecError: there is none.
+        SpecError: there is none, or there are more than 10,000.
     """
-    points = [(tau, alpha) for alpha in dict.fromkeys(alphas) for tau in sorted(set(taus))]
+    axes: dict[str, Sequence[float]] = (
+        {f"{encoder}_tau": taus[encoder] for encoder in ENCODERS if encoder in taus}
+        if isinstance(taus, Mapping)
+        else {"tau": taus}
+    )
+    if len(dict.fromkeys(alphas)) * prod(len(set(values)) for values in axes.values()) > MAX_POINTS:
+        raise SpecError(f"these taus and alphas give more than {MAX_POINTS:,} points; take larger steps")
+    # The last one varies fastest.
+    slowest_first = [*reversed(axes)]
+    points = [
+        {**{name: values[slowest_first.index(name)] for name in axes}, "alpha": alpha}
+        for alpha in dict.fromkeys(alphas)
+        for values in product(*(sorted(set(axes[name])) for name in slowest_first))
+    ]
     if not points:
         raise SpecError("a sweep needs at least one tau and one alpha")
     return points
 
 
-def swept_encoders(choice: str, method: MethodConfig) -> list[Encoder]:
-    """The encoders that `text`, `vision` or `both` means; both: those that the run edits.
+def swept_encoders(choice: str, method: MethodConfig, taus: Taus = ()) -> list[Encoder]:
+    """The encoders that `text`, `vision` or `both` means; both: those that the run edits, or that have taus of their own.
 
     Raises:
-        SpecError: another word, or an encoder that the run leaves alone.
+        SpecError: another word, an encoder that the run leaves alone, or `text` or `vision` beside taus for each encoder.
     """
     edited = list(method.edited)
-    if choice == "both":
-        return edited
-    if choice not in ("text", "vision"):
-        raise SpecError(f"encoder is {shown(choice)}, expected text, vision or both")
-    chosen = [encoder for encoder in edited if encoder == choice]
+    if isinstance(taus, Mapping):
+        if choice != "both":
+            raise SpecError(
+                f"encoder {shown(choice)} beside taus of each encoder's own; leave --encoder out, or give --tau alone"
+            )
+        return [encoder for name in ENCODERS if name in taus for encoder in _one_of(name, method, f"--{name}-tau or ")]
+    return edited if choice == "both" else _one_of(choice, method)
+
+
+def _one_of(name: str, method: MethodConfig, without: str = "") -> list[Encoder]:
+    if name not in ENCODERS:
+        raise SpecError(f"encoder is {shown(name)}, expected text, vision or both")
+    edited = list(method.edited)
+    chosen = [encoder for encoder in edited if encoder == name]
     if not chosen:
         raise SpecError(
-            f"encoder {choice} is to be swept, but the settings leave it alone ({choice}: null); remove that line,"
+            f"encoder {name} is to be swept, but the settings leave it alone ({name}: null); remove {without}that line,"
             f" or sweep {edited[0]}"
         )
     return chosen
 
 
-def method_at(method: MethodConfig, encoders: Sequence[Encoder], tau: float, alpha: float) -> MethodConfig:
-    """The same method with another tau and alpha for some encoders.
+def method_at(method: MethodConfig, encoders: Sequence[Encoder], point: GridPoint) -> MethodConfig:
+    """The same method with a point's tau and alpha for some encoders.
 
     Raises:
         SpecError: tau or alpha is out of bounds.
     """
     changed: dict[Encoder, EncoderConfig] = {
-        encoder: _with(config, tau, alpha) for encoder, config in method.edited.items() if encoder in encoders
+        encoder: _with(config, tau_at(point, encoder), point["alpha"])
+        for encoder, config in method.edited.items()
+        if encoder in encoders
     }
     configs = method.edited | changed
     return MethodConfig(text=configs.get("text"), vision=configs.get("vision"))
+
+
+def tau_at(point: GridPoint, encoder: Encoder) -> float:
+    """The tau of a swept encoder at a point."""
+    return point["tau"] if "tau" in point else point[f"{encoder}_tau"]
 
 
 def _with(config: EncoderConfig, tau: float, alpha: float) -> EncoderConfig:

@@ -1,6 +1,6 @@
 """Comparisons, sweeps and ablations as artifacts, from the evaluations of their models."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
+from data_specs.choosing import Choice, ChooseBy
 from data_specs.evaluation_files import read_chance, read_differences, read_figures, read_intervals, read_metrics
 from data_specs.experiment import Experiment, Kind, LeftOut, Role, Row, comparison_columns
 from data_specs.experiment_files import experiment_file, experiment_json
-from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.manifest import ArtifactRef, Inputs, Recipe
 from data_specs.metrics import ordered_metrics
 from data_specs.spec import Spec
-from tasks.experiments.choice import choose_point, parse_limits
+from tasks.experiments.choice import Limit, choose_point, keeping_points, parse_limits
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
@@ -70,7 +71,8 @@ class Plan(Spec):
     """What an experiment is, beside the models that were measured for it.
 
     `paper` rows go below the measured ones. `limits` such as `zero_shot>=-2` let the best point that
-    keeps them be chosen; None chooses none.
+    keeps them be chosen; None chooses none. `choose_on` is the share of pairs that choose, None all of
+    them, or with `own_shards` those of shards of their own.
     """
 
     kind: Kind
@@ -79,11 +81,49 @@ class Plan(Spec):
     paper: Sequence[Row] = ()
     left_out: Sequence[LeftOut] = ()
     limits: str | None = None
+    choose_by: ChooseBy = "bound"
+    choose_on: float | None = None  # share of the pairs that chose; None: all, or shards of their own
+    own_shards: bool = False
+
+    @property
+    def asked(self) -> list[Limit]:
+        """The limits; none where no point is chosen."""
+        return parse_limits(self.limits or "")
+
+    @property
+    def asks_bounds(self) -> bool:
+        """Whether the choice needs intervals of differences from the original."""
+        return bool(self.asked) and self.choose_by == "bound"
+
+
+def chosen_among(plan: Plan, models: Sequence[MeasuredModel], store: Store) -> int | None:
+    """The position of the point that a sweep's plan chooses among measured models, the first of which is the original."""
+    if plan.limits is None:
+        return None
+    return choose_point(_measured(plan, models, store), plan.asked, plan.choose_by)
 
 
 @task(name="write-experiment", task_run_name="write-{plan.kind}")
-def write_experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store, context: RunContext) -> Made:
-    """Set models side by side, the original first; returns the `comparison`, `sweep` or `ablation` artifact."""
+def write_experiment(
+    plan: Plan,
+    models: Sequence[MeasuredModel],
+    store: Store,
+    context: RunContext,
+    *,
+    reported: ArtifactRef | None = None,
+) -> Made:
+    """Set models side by side, the original first; returns the `comparison`, `sweep` or `ablation` artifact.
+
+    Args:
+        plan: what the experiment is.
+        models: in table order.
+        store: holds what was measured of them.
+        context: how the run is carried out.
+        reported: differences of the chosen point from the original on pairs that did not choose.
+    """
+    inputs: Inputs = {f"{role}.{item.name}": ref for item in models for role, ref in item.artifacts.items()}
+    if reported is not None:
+        inputs["reported"] = reported
     recipe = Recipe(
         kind=plan.kind,
         settings={
@@ -93,12 +133,12 @@ def write_experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store, 
                 for item in models
             ],
         },
-        inputs={f"{role}.{item.name}": ref for item in models for role, ref in item.artifacts.items()},
+        inputs=inputs,
         **coded(write_experiment),
     )
 
     def write(build: Build) -> None:
-        experiment = _experiment(plan, models, store)
+        experiment = _experiment(plan, models, store, reported)
         for suffix in KINDS[plan.kind].files:
             path = build.folder / experiment_file(plan.kind, suffix)
             if suffix == "parquet":
@@ -110,11 +150,44 @@ def write_experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store, 
         return store.materialise(recipe, write, context)
 
 
-def _experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store) -> Experiment:
-    rows = [_row(item, store) for item in models]
+def _experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store, reported: ArtifactRef | None) -> Experiment:
+    experiment = _measured(plan, models, store)
+    if plan.limits is None:
+        return experiment
+    update: dict[str, Any] = {
+        "limits": [str(limit) for limit in plan.asked],
+        "chosen": choose_point(experiment, plan.asked, plan.choose_by),
+        "choice": _choice(plan, experiment, store, reported),
+    }
+    return experiment.model_copy(update=update)
+
+
+def _choice(plan: Plan, experiment: Experiment, store: Store, reported: ArtifactRef | None) -> Choice:
+    told: dict[str, Any] = {}
+    if reported is not None:
+        original = store.manifest(reported).recipe.inputs["first"]
+        evaluation = store.path(original) if isinstance(original, ArtifactRef) else Path()
+        told = {
+            "n_reported": int(read_metrics(evaluation)["n_pairs"]),
+            "reported": list(read_differences(store.path(reported)).values()),
+            "chance": read_chance(evaluation),
+        }
+    return Choice(
+        by=plan.choose_by,
+        share=plan.choose_on,
+        own_shards=plan.own_shards,
+        keeping=len(keeping_points(experiment, plan.asked, plan.choose_by)),
+        keeping_by_estimate=len(keeping_points(experiment, plan.asked)),
+        **told,
+    )
+
+
+def _measured(plan: Plan, models: Sequence[MeasuredModel], store: Store) -> Experiment:
+    limited = {limit.metric for limit in plan.asked} if plan.asks_bounds else set()
+    rows = [_row(item, store, limited) for item in models]
     measured = [column for row in rows for column in row.values]
     first = store.path(models[0].evaluation)
-    experiment = Experiment(
+    return Experiment(
         kind=plan.kind,
         name=plan.name,
         n_pairs=int(read_metrics(first)["n_pairs"]),
@@ -124,14 +197,9 @@ def _experiment(plan: Plan, models: Sequence[MeasuredModel], store: Store) -> Ex
         left_out=[*plan.left_out],
         chance=read_chance(first),
     )
-    if plan.limits is None:
-        return experiment
-    asked = parse_limits(plan.limits)
-    update: dict[str, Any] = {"limits": [str(limit) for limit in asked], "chosen": choose_point(experiment, asked)}
-    return experiment.model_copy(update=update)
 
 
-def _row(item: MeasuredModel, store: Store) -> Row:
+def _row(item: MeasuredModel, store: Store, limited: Collection[str] = ()) -> Row:
     found = read_differences(store.path(item.differences)) if item.differences is not None else {}
     evaluation: Path = store.path(item.evaluation)
     return Row(
@@ -141,7 +209,8 @@ def _row(item: MeasuredModel, store: Store) -> Row:
         values=read_figures(evaluation),
         intervals=read_intervals(evaluation),
         lead=read_differences(store.path(item.lead)).get(HEADLINE) if item.lead is not None else None,
-        p_values={metric: row.p for metric, row in found.items() if row.p is not None},
+        p_values={} if limited else {metric: row.p for metric, row in found.items() if row.p is not None},
+        differences={metric: (row.low, row.high) for metric, row in found.items() if metric in limited},
         n_selected=_n_selected(item.edit, store) if item.edit is not None else None,
         settings=dict(item.settings),
         versions={role: ref.version for role, ref in item.artifacts.items()},

@@ -75,12 +75,13 @@ def _sweep_section(sweep: Experiment, figure: bytes) -> ExperimentSection:
     columns = [metric for metric in PANELS if metric in sweep.original]
     told = f"{len(sweep.points)} edits of the {encoders_of(sweep)}, measured on {sweep.n_pairs:,} pairs. Dashed: the original; dotted: chance."
     if sweep.chosen is not None:
-        told += " Star: the chosen point, which was chosen by its figures on these same pairs; expect a little less on others."
-    rows = []
+        told += " Star: the chosen point."
+    axes, rows = [axis.replace("_", " ") for axis in sweep.axes], []
     for position, row in enumerate(sweep.rows):
         chosen = position > 0 and position - 1 == sweep.chosen
         star = " ★ chosen" if chosen else ""
-        head = [f"{row.at('tau'):g}{star}", f"{row.at('alpha'):g}"] if position else [row.name, ""]
+        head = [f"{row.at(axis):g}" for axis in sweep.axes] if position else [row.name, *[""] * (len(sweep.axes) - 1)]
+        head[0] += star
         figures = [
             Cell(find_metric(name).shown(row.values[name], more=1) if name in row.values else NOT_MEASURED)
             for name in columns
@@ -88,9 +89,9 @@ def _sweep_section(sweep: Experiment, figure: bytes) -> ExperimentSection:
         rows.append(ShownRow([*head, f"{row.n_selected or 0:,}"], row.role, figures, "", row.versions, chosen))
     return ExperimentSection(
         kind="sweep",
-        title=KINDS["sweep"].section,
+        title=KINDS["sweep"].section.format(axes=" and ".join(axes)),
         label=KINDS["sweep"].label,
-        head=("tau", "alpha", "weights edited"),
+        head=(*axes, "weights edited"),
         columns=columns,
         rows=rows,
         notes=[told],

@@ -13,7 +13,7 @@ from tasks.tables.kinds import KINDS, columns_used
 SPEC_VERSION = "1"
 _TYPES = {
     "chosen": pa.bool_(),
-    **dict.fromkeys(("tau", "alpha"), pa.float64()),
+    **dict.fromkeys(("tau", "text_tau", "vision_tau", "alpha"), pa.float64()),
     **dict.fromkeys(("n_selected", "limit", "seed"), pa.int64()),
 }
 

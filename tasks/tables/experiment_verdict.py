@@ -4,8 +4,19 @@ from collections.abc import Mapping
 
 from data_specs.experiment import Experiment, Row
 from data_specs.metrics import ZERO_SHOT, find_metric
-from tasks.tables.verdict import HEADLINE, SAFE_SIDE, SURE, against_control, damage_sentence, is_damage
+from tasks.tables.verdict import (
+    HEADLINE,
+    SAFE_SIDE,
+    SURE,
+    against_control,
+    damage_among,
+    damage_sentence,
+    difference_in_words,
+    is_damage,
+    surely_changed,
+)
 
+_TOLD = (HEADLINE, SAFE_SIDE, ZERO_SHOT)
 _RANDOM = "random"  # the scorer that looks at nothing
 
 
@@ -14,23 +25,57 @@ def experiment_verdict(experiment: Experiment) -> list[str]:
     if experiment.kind == "comparison":
         return _comparison_verdict(experiment)
     if experiment.kind == "sweep":
-        return [sweep_verdict(experiment), *_damage_of_chosen(experiment), *_doubts_of_choice(experiment)]
+        return [
+            sweep_verdict(experiment),
+            *_reported(experiment),
+            *_damage_of_chosen(experiment),
+            *_doubts_of_choice(experiment),
+        ]
     return _ablation_verdict(experiment)
 
 
 def sweep_verdict(sweep: Experiment) -> str:
-    """The chosen point in words, or why there is none."""
-    limits = " and ".join(sweep.limits)
+    """The chosen point in words and on how many pairs it was chosen, or why there is none."""
+    limits, by = " and ".join(sweep.limits), ""
+    if sweep.choice is not None and limits:
+        bound = "by the bound of the difference's 95 % interval"
+        by = f" ({bound if sweep.choice.by == 'bound' else 'by the estimate'} on {sweep.n_pairs:,} pairs)"
     if sweep.chosen is None:
-        return f"None of the {len(sweep.points)} points keeps {limits}." if limits else "No point was chosen."
+        return (
+            f"None of the {len(sweep.points)} points keeps {limits}{by}.{_if_estimates_counted(sweep)}"
+            if limits
+            else "No point was chosen."
+        )
     point = sweep.points[sweep.chosen]
-    metrics = [name for name in (HEADLINE, SAFE_SIDE, ZERO_SHOT) if name in point.values and name in sweep.original]
+    kept = f" It has the best {HEADLINE} of the points that keep {limits}{by}." if limits else ""
+    gives = "" if _is_reported(sweep) else _gives(sweep, point)
+    return f"Chosen: {point_in_words(point)} ({encoders_of(sweep)}), which edits {point.n_selected:,} weights{gives}.{kept}"
+
+
+def point_in_words(point: Row) -> str:
+    """Where a point stands, such as `text tau 0.9, vision tau 0.95, alpha -1`."""
+    return ", ".join(f"{axis.replace('_', ' ')} {point.at(axis):g}" for axis in point.axes)
+
+
+def _gives(sweep: Experiment, point: Row) -> str:
+    metrics = [name for name in _TOLD if name in point.values and name in sweep.original]
     changes = " and ".join(_change(metric, point, sweep) for metric in metrics)
-    kept = f" It has the best {HEADLINE} of the points that keep {limits}." if limits else ""
+    return f"{' and gives ' if changes else ''}{changes}"
+
+
+def _if_estimates_counted(sweep: Experiment) -> str:
+    choice = sweep.choice
+    if choice is None or choice.by == "estimate" or not choice.keeping_by_estimate:
+        return ""
+    n = choice.keeping_by_estimate
     return (
-        f"Chosen: tau {point.at('tau'):g}, alpha {point.at('alpha'):g} ({encoders_of(sweep)}), which edits {point.n_selected:,} weights"
-        f"{' and gives ' if changes else ''}{changes}.{kept}"
+        f" By the estimate alone {n} {'does' if n == 1 else 'do'} (--choose-by estimate), but with this many pairs nobody can say"
+        " whether others would agree; more pairs make the intervals narrower."
     )
+
+
+def _is_reported(sweep: Experiment) -> bool:
+    return sweep.choice is not None and bool(sweep.choice.reported)
 
 
 def encoders_of(sweep: Experiment) -> str:
@@ -65,26 +110,45 @@ def _method_sentence(experiment: Experiment, row: Row, sure: set[str]) -> str:
     return f"{row.name}: {lead}{_change(HEADLINE, row, experiment)}{certainty}; {what}."
 
 
+def _reported(sweep: Experiment) -> list[str]:
+    """What the chosen point gives on pairs that did not choose."""
+    choice = sweep.choice
+    if choice is None or not choice.reported:
+        return []
+    change = {row.metric: row for row in choice.reported}
+    told = " and ".join(difference_in_words(change[name], choice.chance) for name in _TOLD if name in change)
+    return [
+        f"On {choice.n_reported:,} other pairs, which had no part in the choice: {told}.",
+        *damage_among(change, surely_changed(change), choice.chance),
+    ]
+
+
 def _damage_of_chosen(sweep: Experiment) -> list[str]:
-    if sweep.chosen is None:
+    if sweep.chosen is None or _is_reported(sweep):
         return []
     point = sweep.points[sweep.chosen]
     return _damage(sweep, point, _apart_from_original(sweep, point))
 
 
 def _doubts_of_choice(sweep: Experiment) -> list[str]:
-    """That a chosen point was picked by the figures that are shown, and that the grid may end too early."""
+    """From how many points one was picked, by which figures, and that the grid may end too early."""
     if sweep.chosen is None:
         return []
     n_points, point = len(sweep.points), sweep.points[sweep.chosen]
     told = []
-    if n_points > 1:
+    if n_points > 1 and _is_reported(sweep):
+        told.append(
+            f"It was picked from {n_points} points on {sweep.n_pairs:,} pairs; the figures of all points are those pairs'."
+        )
+    elif n_points > 1:
         told.append(f"It was picked from {n_points} points by these figures on these pairs; expect less on others.")
-    for axis in ("tau", "alpha"):
+    for axis in sweep.axes:
         values = sorted({item.at(axis) for item in sweep.points})
         if len(values) > 2 and point.at(axis) in (values[0], values[-1]):
             end = "lowest" if point.at(axis) == values[0] else "highest"
-            told.append(f"Its {axis} {point.at(axis):g} is the {end} of the grid: a better point may lie beyond it.")
+            told.append(
+                f"Its {axis.replace('_', ' ')} {point.at(axis):g} is the {end} of the grid: a better point may lie beyond it."
+            )
     return told
 
 

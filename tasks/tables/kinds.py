@@ -10,7 +10,7 @@ from data_specs.metrics import ZERO_SHOT
 # Of a sweep's figure and of its table in the report, as in the paper's figure 5, and PS, beside which GS must be read.
 PANELS: tuple[str, ...] = ("Vs-Ts", "Txt_s", "Img_s", "PS", "GS", ZERO_SHOT)
 # A column of its own only where a row stands on it.
-_RARE_AXES = ("sign",)
+_RARE_AXES = ("sign", "tau", "text_tau", "vision_tau")
 POINT_SUFFIXES = ("", "_low", "_high", "_difference")
 
 
@@ -43,14 +43,14 @@ KINDS: dict[Kind, Presentation] = {
     ),
     "sweep": Presentation(
         title="sweep of {encoders}",
-        section="Sweep over tau and alpha",
+        section="Sweep over {axes}",
         label="Points of the sweep",
         files=("json", "parquet", "csv", "svg"),
-        lead=("tau", "alpha", "n_selected", "chosen"),
+        lead=("tau", "text_tau", "vision_tau", "alpha", "n_selected", "chosen"),
         tail=("edit", "evaluation"),
-        required=("tau", "alpha", "n_selected", "chosen", "edit", "evaluation"),
+        required=("tau", "text_tau", "vision_tau", "alpha", "n_selected", "chosen", "edit", "evaluation"),
         metadata=("name", "n_pairs", "encoders", "original", "limits"),
-        head=("tau", "alpha", "weights"),
+        head=("tau", "text_tau", "vision_tau", "alpha", "weights"),
         brief=(ZERO_SHOT, "Vs-Ts", "Txt_s", "Img_s", "PS", "GS"),
     ),
     "ablation": Presentation(

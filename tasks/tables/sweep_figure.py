@@ -17,12 +17,13 @@ from matplotlib.ticker import MaxNLocator
 from data_specs.errors import DataError
 from data_specs.experiment import Experiment, Row
 from data_specs.metrics import ZERO_SHOT
+from tasks.tables.experiment_verdict import point_in_words
 from tasks.tables.kinds import PANELS
 
 _TITLES = {"Vs-Ts": "Vs-Ts, R@1", ZERO_SHOT: "zero-shot accuracy"}
 _MAX_COLUMNS = 3
 _PANEL_INCHES = (3.1, 2.45)
-_LEGEND_ENTRY_INCHES = 1.15
+_LEGEND_ENTRY_INCHES, _LETTER_INCHES = 1.15, 0.085
 _ROOM_OF_ONE = 0.005
 # Okabe and Ito's colours, told apart with any colour vision; the marker says the same in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -85,12 +86,11 @@ def draw_sweep(sweep: Experiment) -> Figure:
     FigureCanvasSVG(figure)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     cells = [cell for row in grid for cell in row]
-    alphas = list(dict.fromkeys(point.at("alpha") for point in sweep.points))
     for cell, metric in zip(cells, panels, strict=False):
-        _draw_panel(cell, sweep, metric, alphas)
+        _draw_panel(cell, sweep, metric)
     for cell in cells[len(panels) :]:
         cell.set_axis_off()
-    _draw_legend(figure, sweep, alphas)
+    _draw_legend(figure, sweep)
     lines = [*wrap(sweep.name, int(width * 11)), *wrap(_subtitle(sweep), int(width * 13))]
     # A name is data: a dollar sign in it starts no formula.
     figure.suptitle("\n".join(lines), fontsize=9.5, parse_math=False)
@@ -103,37 +103,47 @@ def _subtitle(sweep: Experiment) -> str:
     return f"{encoders} edited, percent of {sweep.n_pairs:,} pairs{bands}"
 
 
-def _draw_panel(cell: Axes, sweep: Experiment, metric: str, alphas: Sequence[float]) -> None:
+def _lines(sweep: Experiment) -> dict[str, list[Row]]:
+    """The points of each line, by what they share: all axes but the first, or of these the ones on which points differ."""
+    along, *others = sweep.axes
+    several = [axis for axis in others if len({point.at(axis) for point in sweep.points}) > 1] or others[-1:]
+    found: dict[str, list[Row]] = {}
+    for point in sweep.points:
+        label = ", ".join(f"{axis.replace('_', ' ')} {point.at(axis):g}" for axis in several)
+        found.setdefault(label, []).append(point)
+    return {label: sorted(points, key=lambda point: point.at(along)) for label, points in found.items()}
+
+
+def _draw_panel(cell: Axes, sweep: Experiment, metric: str) -> None:
+    along = sweep.axes[0]
     cell.axhline(sweep.original[metric], color=_DIM, linestyle=(0, (5, 3)), linewidth=1.2, zorder=1)
     if metric in sweep.chance:
         cell.axhline(sweep.chance[metric], **_CHANCE, zorder=1)
-    for number, alpha in enumerate(alphas):
-        points = [point for point in sweep.points if point.at("alpha") == alpha and metric in point.values]
-        points.sort(key=lambda point: point.at("tau"))
-        _draw_line(cell, points, metric, number)
+    for number, points in enumerate(_lines(sweep).values()):
+        _draw_line(cell, along, [point for point in points if metric in point.values], metric, number)
     if sweep.chosen is not None and metric in (chosen := sweep.points[sweep.chosen]).values:
-        cell.plot(chosen.at("tau"), chosen.values[metric], **_star())
+        cell.plot(chosen.at(along), chosen.values[metric], **_star())
     cell.set_title(_TITLES.get(metric, metric), fontsize=9, loc="left", fontweight="bold")
-    cell.set_xlabel("tau")
+    cell.set_xlabel(along.replace("_", " "))
     cell.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     cell.yaxis.set_major_locator(MaxNLocator(5))
     cell.grid(axis="y", color="#d9dee7", linewidth=0.6)
     cell.set_axisbelow(True)
     cell.margins(y=0.1)
-    taus = [point.at("tau") for point in sweep.points]
+    taus = [point.at(along) for point in sweep.points]
     room = 0.06 * (max(taus) - min(taus)) or _ROOM_OF_ONE
     cell.set_xlim(min(taus) - room, max(taus) + room)
 
 
-def _draw_line(cell: Axes, points: Sequence[Row], metric: str, number: int) -> None:
-    taus = [point.at("tau") for point in points]
+def _draw_line(cell: Axes, along: str, points: Sequence[Row], metric: str, number: int) -> None:
+    taus = [point.at(along) for point in points]
     cell.plot(taus, [point.values[metric] for point in points], **_line(number), zorder=3)
     banded = [point for point in points if metric in point.intervals]
     low, high = ([point.intervals[metric][side] for point in banded] for side in (0, 1))
     colour = _COLOURS[number % len(_COLOURS)]
     if len(banded) == 1:
-        cell.vlines(banded[0].at("tau"), low, high, color=colour, linewidth=1.6, zorder=2)
-    cell.fill_between([point.at("tau") for point in banded], low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+        cell.vlines(banded[0].at(along), low, high, color=colour, linewidth=1.6, zorder=2)
+    cell.fill_between([point.at(along) for point in banded], low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
 
 
 def _line(number: int) -> dict[str, Any]:
@@ -161,23 +171,24 @@ def _star() -> dict[str, Any]:
     }
 
 
-def _draw_legend(figure: Figure, sweep: Experiment, alphas: Sequence[float]) -> None:
-    handles = [Line2D([], [], **_line(number), label=f"alpha {alpha:g}") for number, alpha in enumerate(alphas)]
+def _draw_legend(figure: Figure, sweep: Experiment) -> None:
+    handles = [Line2D([], [], **_line(number), label=label) for number, label in enumerate(_lines(sweep))]
     handles.append(Line2D([], [], color=_DIM, linestyle=(0, (5, 3)), linewidth=1.2, label="original"))
     if sweep.chance:
         handles.append(Line2D([], [], **_CHANCE, label="chance"))
     if sweep.chosen is not None:
         handles.append(Line2D([], [], **_star(), label="chosen"))
-    fitting = int(figure.get_figwidth() / _LEGEND_ENTRY_INCHES)
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    fitting = max(1, int(figure.get_figwidth() / max(_LEGEND_ENTRY_INCHES, longest * _LETTER_INCHES)))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fitting), frameon=False)
 
 
 def _description(sweep: Experiment) -> str:
-    text = f"Sweep {sweep.name}: {len(sweep.points)} points over tau and alpha against the original model"
+    over = " and ".join(axis.replace("_", " ") for axis in sweep.axes)
+    text = f"Sweep {sweep.name}: {len(sweep.points)} points over {over} against the original model"
     if sweep.chosen is None:
         return text
-    chosen = sweep.points[sweep.chosen]
-    return f"{text}; chosen: tau {chosen.at('tau'):g}, alpha {chosen.at('alpha'):g}"
+    return f"{text}; chosen: {point_in_words(sweep.points[sweep.chosen])}"
 
 
 def _as_element(document: str, description: str) -> str:

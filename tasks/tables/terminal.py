@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from data_specs.experiment import Experiment
+from data_specs.experiment import Experiment, Row
 from data_specs.metrics import find_metric
 from tasks.tables.cells import Cell, cell, chance_cells, measured_in, notes
 from tasks.tables.kinds import KINDS
@@ -68,8 +68,9 @@ def _points_table(experiment: Experiment, width: int) -> Table:
         pad_edge=False,
     )
     if is_sweep:
-        table.add_column(Text("tau"), justify="right", min_width=len("original"))
-        for name in ("alpha", "weights"):
+        first, *others = experiment.axes
+        table.add_column(Text(first.replace("_", " ")), justify="right", min_width=len("original"))
+        for name in (*(axis.replace("_", " ") for axis in others), "weights"):
             table.add_column(Text(name), justify="right", no_wrap=True)
     else:
         table.add_column("method", overflow="fold")
@@ -82,13 +83,10 @@ def _points_table(experiment: Experiment, width: int) -> Table:
     for position, row in enumerate(experiment.rows):
         chosen = is_sweep and position > 0 and position - 1 == experiment.chosen
         following = experiment.rows[position + 1 : position + 2]
-        # A line stands below the original and between alphas.
-        apart = not position or (is_sweep and [item.at("alpha") for item in following] != [row.at("alpha")])
+        # A line stands below the original and between the lines of the figure.
+        apart = not position or (is_sweep and [_line_of(item) for item in following] != [_line_of(row)])
         cells = [_point_cell(cell(experiment, position, name), is_sweep and position > 0, width) for name in columns]
-        head = [row.name, *(["", "0"] if is_sweep else [])]
-        if is_sweep and position:
-            star = "★ " if chosen else ""
-            head = [f"{star}{row.at('tau'):g}", f"{row.at('alpha'):g}", f"{row.n_selected or 0:,}"]
+        head = _head(experiment, position, "★ " if chosen else "") if is_sweep else [row.name]
         table.add_row(
             *map(Text, head), *cells, style="bold" if chosen else "", end_section=apart and not at_top(position)
         )
@@ -98,10 +96,24 @@ def _points_table(experiment: Experiment, width: int) -> Table:
     told = [f"left out: {item.label}: {item.reason}" for item in experiment.left_out]
     if experiment.limits:
         found = "★ keeps" if experiment.chosen is not None else "no point keeps"
-        told.append(f"{found} {', '.join(experiment.limits)} (points against the original)")
+        by_bound = experiment.choice is not None and experiment.choice.by == "bound"
+        how = ", by the bound of the 95 % interval" if by_bound else ""
+        told.append(f"{found} {', '.join(experiment.limits)} (points against the original{how})")
     told += [note] if (note := measured_in(columns)) else []
     table.caption = Text("\n".join(told)) if told else None
     return table
+
+
+def _head(sweep: Experiment, position: int, star: str) -> list[str]:
+    row = sweep.rows[position]
+    if not position:
+        return [row.name, *[""] * (len(sweep.axes) - 1), "0"]
+    first, *others = (f"{row.at(axis):g}" for axis in sweep.axes)
+    return [star + first, *others, f"{row.n_selected or 0:,}"]
+
+
+def _line_of(row: Row) -> list[float]:
+    return [row.at(axis) for axis in list(row.axes)[1:]]
 
 
 def _point_cell(item: Cell, with_difference: bool, width: int) -> Text:

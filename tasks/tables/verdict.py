@@ -7,7 +7,7 @@ from data_specs.experiment import holm_adjusted
 from data_specs.families import encoder_of
 from data_specs.figures import Difference
 from data_specs.manifest import Manifest
-from data_specs.metrics import METRICS, Metric, find_metric, shown_p
+from data_specs.metrics import METRICS, ZERO_SHOT, Metric, find_metric, shown_p
 from data_specs.run_config import ENCODERS
 
 HEADLINE = "GS"
@@ -52,7 +52,7 @@ def run_verdict(
     sure = surely_changed(change)
     if HEADLINE in change:
         found.append(_headline(change[HEADLINE], HEADLINE in sure, chance))
-    found += _damage(change, sure, chance)
+    found += damage_among(change, sure, chance)
     found.append(_cost(change, sure))
     if lead is not None and HEADLINE in lead:
         found.append(f"It {against_control(lead[HEADLINE])}")
@@ -121,10 +121,20 @@ def _in_words(sizes: Sequence[EditSize]) -> str:
     return "; ".join(parts)
 
 
+def difference_in_words(row: Difference, chance: Mapping[str, float]) -> str:
+    """A metric before and after, such as `GS from 5.5 to 19.4 % (+13.9 points [9.0, 19.1], p < 0.001; random answers give 8.3)`."""
+    return f"{'zero-shot accuracy' if row.metric == ZERO_SHOT else row.metric} {_from_to(row, chance)}"
+
+
+def _from_to(row: Difference, chance: Mapping[str, float]) -> str:
+    metric = find_metric(row.metric)
+    at_random = f"; random answers give {metric.shown(chance[row.metric])}" if row.metric in chance else ""
+    return f"from {metric.shown(row.first)} to {metric.shown(row.second)} % ({_points(row)}{at_random})"
+
+
 def _headline(row: Difference, sure: bool, chance: Mapping[str, float]) -> str:
     metric, gain = find_metric(row.metric), _gain(row)
-    at_random = f"; random answers give {metric.shown(chance[row.metric])}" if row.metric in chance else ""
-    figures = f"from {metric.shown(row.first)} to {metric.shown(row.second)} % ({_points(row)}{at_random})"
+    figures = _from_to(row, chance)
     if not sure:
         return f"{row.metric} did not surely change: {figures}. {metric.meaning[:1].upper()}{metric.meaning[1:]}."
     direction = "rose" if row.difference > 0 else "fell"
@@ -132,7 +142,8 @@ def _headline(row: Difference, sure: bool, chance: Mapping[str, float]) -> str:
     return f"{lead}{row.metric} ({metric.meaning}) {direction} {figures}."
 
 
-def _damage(change: Mapping[str, Difference], sure: set[str], chance: Mapping[str, float]) -> list[str]:
+def damage_among(change: Mapping[str, Difference], sure: set[str], chance: Mapping[str, float]) -> list[str]:
+    """That a rise of the headline is damage, where differences of which `sure` ones are beyond doubt show that."""
     gains = {name: _gain(row) for name, row in change.items() if name in sure}
     if not is_damage(gains, {name: row.first for name, row in change.items()}, chance):
         return []

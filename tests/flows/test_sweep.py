@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
+from data_specs.choosing import place_of
 from data_specs.config_file import load_config
 from flows.measure import EvaluationSets, measure_original
 from flows.session import open_session
@@ -25,7 +26,20 @@ COSTLY = {
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, here: Here) -> Finished:
     folder = tmp_path_factory.mktemp("sweep")
-    return completed(here, "sweep", write_run(folder), folder / "store", *OPTIONS, "--choose", "PS>=-100")
+    return completed(here, "sweep", write_run(folder, test=24), folder / "store", *OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def chosen(swept: Finished, here: Here) -> Finished:
+    return completed(here, "sweep", swept.config, swept.store, *OPTIONS, "--choose", "PS>=-100")
+
+
+def content(finished: Finished) -> dict:
+    return json.loads((finished.place("sweep") / "sweep.json").read_text())
+
+
+def pair_ids(place) -> set[str]:
+    return set(pq.read_table(place / "outcomes.parquet").column("pair_id").to_pylist())
 
 
 def points(swept: Finished) -> list[dict]:
@@ -37,7 +51,7 @@ def best(found: list[dict], keeping: list[int]) -> int:
     return sorted(keeping, key=lambda i: (-found[i]["values"]["GS"], -found[i]["tau"], abs(found[i]["alpha"] - 1)))[0]
 
 
-def test_sweep_makes_its_tables_figure_report_and_the_chosen_model(swept: Finished) -> None:
+def test_sweep_makes_its_tables_figure_and_report(swept: Finished) -> None:
     folder = swept.place("sweep")
     assert [(point["tau"], point["alpha"]) for point in points(swept)] == GRID
     assert pq.read_table(folder / "sweep.parquet").select(["tau", "alpha"]).to_pylist() == [
@@ -48,7 +62,7 @@ def test_sweep_makes_its_tables_figure_report_and_the_chosen_model(swept: Finish
     assert [float(row["GS"]) for row in rows] == [point["values"]["GS"] for point in points(swept)]
     assert (folder / "sweep.svg").read_text().startswith("<svg")
     assert "<svg" in (swept.place("report") / "report.html").read_text()
-    assert swept.result["metrics"]["original"]["n_pairs"] == 12
+    assert swept.result["metrics"]["original"]["n_pairs"] == 24
 
 
 def test_what_points_share_is_made_once(swept: Finished) -> None:
@@ -77,7 +91,7 @@ def test_point_equals_a_run_with_its_settings_and_lends_it_the_embeddings(swept:
     assert run.result["computed"] == len(new) <= 8
     point = points(swept)[GRID.index((0.85, 0.0))]
     metrics = dict(run.result["metrics"]["edited"])
-    assert metrics.pop("n_pairs") == 12
+    assert metrics.pop("n_pairs") == 24
     assert point["values"] == metrics
     intervals = json.loads((run.place("evaluation.edited") / "intervals.json").read_text())
     assert point["intervals"] == intervals
@@ -88,24 +102,46 @@ def test_point_equals_a_run_with_its_settings_and_lends_it_the_embeddings(swept:
     assert all(own[name].equal(edit[name]) for name in edit)
 
 
-def test_second_sweep_computes_nothing(swept: Finished, here: Here) -> None:
+def test_second_sweep_computes_nothing(swept: Finished, chosen: Finished, here: Here) -> None:
     again = completed(here, "sweep", swept.config, swept.store, *OPTIONS, "--choose", "PS>=-100")
     assert again.result["computed"] == 0
-    assert again.result["artifacts"] == swept.result["artifacts"]
-    assert again.result["metrics"] == swept.result["metrics"]
+    assert again.result["artifacts"] == chosen.result["artifacts"]
+    assert again.result["metrics"] == chosen.result["metrics"]
 
 
-def test_chosen_point_has_the_best_gs_and_its_model_is_the_base_with_its_edit(swept: Finished) -> None:
-    found = points(swept)
-    chosen = json.loads((swept.place("sweep") / "sweep.json").read_text())["chosen"]
+def test_points_are_measured_on_pairs_that_choose_and_the_chosen_one_on_the_others(swept, chosen) -> None:
+    every = pair_ids(swept.place("evaluation.original"))
+    choosing, reporting = (pair_ids(chosen.place(f"evaluation.{name}")) for name in ("original.choosing", "chosen"))
+    assert choosing | reporting == every
+    assert choosing & reporting == set()
+    assert choosing == {pair for pair in every if place_of(pair) < 0.5}
+    assert reporting == pair_ids(chosen.place("evaluation.original"))
+    assert all(pair_ids(swept.store / "evaluation" / point["evaluation"]) == choosing for point in points(chosen))
+    found = content(chosen)
+    assert found["n_pairs"] == len(choosing)
+    assert found["original"] == {
+        name: value for name, value in chosen.result["metrics"]["original.choosing"].items() if name != "n_pairs"
+    }
+    assert found["choice"]["n_reported"] == len(reporting)
+    reported = {row["metric"]: row for row in found["choice"]["reported"]}
+    for name, row in reported.items():
+        assert row["first"] == chosen.result["metrics"]["original"][name]
+        assert row["second"] == chosen.result["metrics"]["chosen"][name]
+
+
+def test_choosing_embeds_nothing_anew(swept: Finished, here: Here) -> None:
+    before = artifacts(swept.store)
+    completed(here, "sweep", swept.config, swept.store, *OPTIONS, "--choose", "PS>=-90")
+    assert not COSTLY & {path.parent.name for path in artifacts(swept.store) - before}
+
+
+def test_chosen_point_has_the_best_gs_and_its_model_is_the_base_with_its_edit(chosen: Finished) -> None:
+    swept, found = chosen, points(chosen)
+    at = content(chosen)["chosen"]
     assert len({point["values"]["GS"] for point in found}) > 1
-    assert chosen == best(found, [*range(len(found))])
-    tau, alpha = GRID[chosen]
-    assert swept.version("edit") == found[chosen]["edit"]
-    assert swept.version("evaluation.chosen") == found[chosen]["evaluation"]
-    assert {name: swept.result["metrics"]["chosen"][name] for name in found[chosen]["values"]} == found[chosen][
-        "values"
-    ]
+    assert at == best(found, [*range(len(found))])
+    tau, alpha = GRID[at]
+    assert swept.version("edit") == found[at]["edit"]
 
     edit = load_file(swept.place("edit") / "edit.safetensors")
     expected = load_file(swept.config.with_name("model.safetensors"))
@@ -122,22 +158,72 @@ def test_chosen_point_has_the_best_gs_and_its_model_is_the_base_with_its_edit(sw
     assert manifest["recipe"]["settings"]["text"] == {"rule": "score_mass", "tau": tau, "alpha": alpha}
 
 
-def test_limits_keep_the_best_point_from_being_chosen(swept: Finished, here: Here) -> None:
-    found = points(swept)
-    original = swept.result["metrics"]["original"]
+def test_limits_keep_the_best_point_from_being_chosen(swept: Finished, chosen: Finished, here: Here) -> None:
+    found = points(chosen)
+    original = content(chosen)["original"]
     favourite = best(found, [*range(len(found))])
-    # The highest limit on Vs-Ts that some points keep and the best of all does not.
-    gains = [point["values"]["Vs-Ts"] - original["Vs-Ts"] for point in found]
-    assert gains[favourite] < max(gains)
-    limit = min(gain for gain in gains if gain > gains[favourite])
-    done = completed(here, "sweep", swept.config, swept.store, *OPTIONS, "--choose", f"Vs-Ts>={limit - 0.01:.2f}")
-    content = json.loads((done.place("sweep") / "sweep.json").read_text())
-    assert content["chosen"] == best(found, [i for i, gain in enumerate(gains) if gain >= limit - 0.01])
-    assert done.version("edit") == found[content["chosen"]]["edit"]
+
+    def gained(metric: str) -> list[float]:
+        return [point["values"][metric] - original[metric] for point in found]
+
+    # The highest limit on a metric that some points keep and the best of all does not.
+    metric = next(name for name in original if name != "GS" and gained(name)[favourite] < max(gained(name)))
+    gains = gained(metric)
+    limit = round(min(gain for gain in gains if gain > gains[favourite]) - 0.01, 2)
+    asked = [*OPTIONS, "--choose", f"{metric}>={limit:.2f}"]
+    done = completed(here, "sweep", swept.config, swept.store, *asked, "--choose-by", "estimate")
+    assert content(done)["chosen"] == best(found, [i for i, gain in enumerate(gains) if gain >= limit])
+    assert done.version("edit") == found[content(done)["chosen"]]["edit"]
+
+    bound = completed(here, "sweep", swept.config, swept.store, *asked)
+    lows = [point["differences"][metric][0] for point in points(bound)]
+    assert all(low <= gain for low, gain in zip(lows, gains, strict=True))
+    keeping = [i for i, low in enumerate(lows) if low >= limit]
+    assert content(bound)["chosen"] == (best(found, keeping) if keeping else None)
 
     none = completed(here, "sweep", swept.config, swept.store, *OPTIONS, "--choose", "Vs-Ts>=100")
-    assert json.loads((none.place("sweep") / "sweep.json").read_text())["chosen"] is None
+    assert content(none)["chosen"] is None
     assert {"edit", "model", "evaluation.chosen"} & none.result["artifacts"].keys() == set()
+
+
+def test_with_choose_on_null_all_pairs_choose_and_are_reported(swept: Finished, here: Here) -> None:
+    options = [*OPTIONS, "--choose", "", "--set", "evaluation.choose_on=null"]
+    done = completed(here, "sweep", swept.config, swept.store, *options)
+    found = points(done)
+    assert [point["values"] for point in found] == [point["values"] for point in points(swept)]
+    assert done.version("evaluation.chosen") == found[content(done)["chosen"]]["evaluation"]
+    assert content(done)["choice"]["reported"] == []
+    assert done.version("evaluation.original") == swept.version("evaluation.original")
+
+
+def test_shards_of_their_own_choose_and_all_evaluation_pairs_are_reported(swept: Finished, here: Here) -> None:
+    config = change_run(swept.config, "own", selection={"shards": ["calibration-000000.tar"]})
+    done = completed(here, "sweep", config, swept.store, *OPTIONS, "--choose", "")
+    assert done.result["metrics"]["original"] == swept.result["metrics"]["original"]
+    assert done.version("evaluation.original") == swept.version("evaluation.original")
+    assert content(done)["n_pairs"] == 8
+    assert content(done)["choice"]["own_shards"]
+    assert not pair_ids(done.place("evaluation.original.choosing")) & pair_ids(done.place("evaluation.chosen"))
+    same = change_run(swept.config, "same", selection={"shards": ["test-000000.tar"]})
+    refused = here("sweep", str(same), "--store", str(swept.store), *OPTIONS, "--choose", "")
+    assert refused.returncode == 2, refused.stderr
+    assert "would be reported on pairs that chose it" in refused.stderr
+
+
+def test_taus_of_both_encoders_are_crossed(swept: Finished, here: Here) -> None:
+    before = kinds(swept.store)
+    options = ["--text-tau", "0.8,0.9", "--vision-tau", "0.8,0.85,0.9"]
+    done = completed(here, "sweep", swept.config, swept.store, *options, "--choose", "")
+    grid = [(point["text_tau"], point["vision_tau"]) for point in points(done)]
+    assert grid == [(text, vision) for vision in (0.8, 0.85, 0.9) for text in (0.8, 0.9)]
+    new = kinds(swept.store) - before
+    # The text encoder's two edits are there, and of the vision encoder's the one with tau 0.9.
+    assert (new["embeddings.text"], new["embeddings.vision"]) == (0, 2)
+    rows = list(csv.DictReader((done.place("sweep") / "sweep.csv").read_text().splitlines()))
+    assert [(float(row["text_tau"]), float(row["vision_tau"])) for row in rows] == grid
+    for wrong in (["--tau", "0.9", "--text-tau", "0.9"], [], ["--text-tau", "0.9", "--encoder", "vision"]):
+        refused = here("sweep", str(swept.config), "--store", str(swept.store), *wrong)
+        assert refused.returncode == 2, refused.stderr
 
 
 def test_both_encoders_are_swept_together_and_shown_to_a_person(swept: Finished, here: Here) -> None:
@@ -145,7 +231,7 @@ def test_both_encoders_are_swept_together_and_shown_to_a_person(swept: Finished,
     options = ["--tau", "0.9", "--alpha", "-1", "--encoder", "both"]
     done = here("sweep", str(swept.config), "--store", str(swept.store), *options)
     assert done.returncode == 0, done.stderr
-    assert "sweep of text and vision, 12 pairs, percent" in done.stdout
+    assert "sweep of text and vision, 24 pairs, percent" in done.stdout
     assert re.search(r"^ +0\.9 +-1 +776 ", done.stdout, re.MULTILINE)
     assert "sweep.csv" in done.stdout
     # It is the point of the first sweep at which the vision encoder's settings are these.
@@ -168,7 +254,7 @@ def test_sweep_puts_the_original_weights_back(swept: Finished, tmp_path, api_url
         sets = EvaluationSets(session)
         before = {name: value.clone() for name, value in session.original().model.state_dict().items()}
         measure_original(session, sets, "before")
-        sweep_of(session, GRID[:1], "both", None)
+        sweep_of(session, [{"tau": 0.8, "alpha": -1.0}], ["text", "vision"], None)
         after = session.original().model.state_dict()
         assert all(before[name].equal(after[name]) for name in before)
         # In a store of its own nothing is found, so the model in memory is measured anew.

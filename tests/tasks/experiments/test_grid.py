@@ -64,16 +64,34 @@ def test_a_step_too_small_for_decimal_ends():
 
 
 def test_the_grid_goes_through_rising_tau_for_each_alpha():
-    assert grid_points([0.95, 0.9], [-1, 0]) == [(0.9, -1), (0.95, -1), (0.9, 0), (0.95, 0)]
+    at = [(point["tau"], point["alpha"]) for point in grid_points([0.95, 0.9], [-1, 0])]
+    assert at == [(0.9, -1), (0.95, -1), (0.9, 0), (0.95, 0)]
+
+
+def test_taus_of_each_encoder_are_crossed():
+    points = grid_points({"vision": [0.9, 0.8], "text": [0.5, 0.7]}, [-1, 0])
+    expected = [(text, vision, alpha) for alpha in (-1, 0) for vision in (0.8, 0.9) for text in (0.5, 0.7)]
+    assert [(at["text_tau"], at["vision_tau"], at["alpha"]) for at in points] == expected
+    assert all([*at] == ["text_tau", "vision_tau", "alpha"] for at in points)
+    assert grid_points({"text": [0.9]}, [-1]) == [{"text_tau": 0.9, "alpha": -1}]
+    with pytest.raises(SpecError, match="more than 10,000 points"):
+        grid_points({"text": [i / 1000 for i in range(1, 200)], "vision": [i / 1000 for i in range(1, 200)]}, [-1])
+
+
+def test_each_encoder_is_edited_with_its_own_tau_of_a_point():
+    at = method_at(MethodConfig(), ["text", "vision"], {"text_tau": 0.5, "vision_tau": 0.7, "alpha": 0.25})
+    assert (at.text.tau, at.vision.tau, at.text.alpha, at.vision.alpha) == (0.5, 0.7, 0.25, 0.25)
+    base = MethodConfig()
+    assert method_at(base, ["vision"], {"vision_tau": 0.7, "alpha": 0.25}).text == base.text
 
 
 def test_a_point_s_method_differs_in_tau_and_alpha_of_the_swept_encoders_alone():
     base = MethodConfig()
-    at = method_at(base, ["vision"], 0.91, 0.0)
+    at = method_at(base, ["vision"], {"tau": 0.91, "alpha": 0.0})
     assert at.text == base.text
     assert (at.vision.tau, at.vision.alpha) == (0.91, 0)
     assert at.vision.model_copy(update={"tau": 0.98, "alpha": -1}) == base.vision
-    assert method_at(MethodConfig(text=None), ["vision"], 0.91, 0.0).text is None
+    assert method_at(MethodConfig(text=None), ["vision"], {"tau": 0.91, "alpha": 0.0}).text is None
 
 
 def test_encoders_are_those_that_the_run_edits():
@@ -84,6 +102,15 @@ def test_encoders_are_those_that_the_run_edits():
         swept_encoders("text", MethodConfig(text=None))
     with pytest.raises(SpecError, match="encoder is 'audio', expected text, vision or both"):
         swept_encoders("audio", MethodConfig())
+
+
+def test_encoders_with_taus_of_their_own_are_swept():
+    assert swept_encoders("both", MethodConfig(), {"vision": [0.9]}) == ["vision"]
+    assert swept_encoders("both", MethodConfig(), {"vision": [0.9], "text": [0.8]}) == ["text", "vision"]
+    with pytest.raises(SpecError, match=r"remove --text-tau or that line, or sweep vision"):
+        swept_encoders("both", MethodConfig(text=None), {"text": [0.9]})
+    with pytest.raises(SpecError, match="encoder 'text' beside taus of each encoder's own"):
+        swept_encoders("text", MethodConfig(), {"text": [0.9]})
 
 
 def test_the_values_of_an_axis_are_read_by_kind():
@@ -103,12 +130,13 @@ def test_values_of_another_kind_are_refused(axis, text):
 
 def test_a_point_out_of_bounds_is_refused_also_when_no_text_was_parsed():
     with pytest.raises(SpecError, match=r"sweep: tau: Input should be less than 1, got 98"):
-        method_at(MethodConfig(), ["text"], 98, -1)
+        method_at(MethodConfig(), ["text"], {"tau": 98, "alpha": -1})
     with pytest.raises(SpecError, match=r"sweep: alpha: Input should be less than or equal to 10, got 11"):
-        method_at(MethodConfig(), ["vision"], 0.5, 11)
+        method_at(MethodConfig(), ["vision"], {"tau": 0.5, "alpha": 11})
 
 
 def test_points_are_there_once_and_at_least_one_is_needed():
-    assert grid_points([0.9, 0.5, 0.9], [-1, 0, -1]) == [(0.5, -1), (0.9, -1), (0.5, 0), (0.9, 0)]
+    at = [(point["tau"], point["alpha"]) for point in grid_points([0.9, 0.5, 0.9], [-1, 0, -1])]
+    assert at == [(0.5, -1), (0.9, -1), (0.5, 0), (0.9, 0)]
     with pytest.raises(SpecError, match="a sweep needs at least one tau and one alpha"):
         grid_points([], [-1])

@@ -11,7 +11,7 @@ import pytest
 from data_specs.errors import DataError, SpecError
 from data_specs.experiment import Experiment, Row
 from data_specs.metrics import metric_names, ordered_metrics
-from tasks.experiments.choice import Limit, choose_point, parse_limits
+from tasks.experiments.choice import Limit, choose_point, keeping_points, parse_limits
 from tasks.experiments.grid import grid_points
 from tasks.tables.columns import experiment_csv, experiment_parquet
 from tasks.tables.sweep_figure import draw_sweep, sweep_figure
@@ -35,7 +35,8 @@ def random_sweep(seed=0, taus=(0.9, 0.95, 0.98), alphas=(-1.0, 0.0), steps=None,
     """Figures at random; of `steps`, few values, so that many are equal."""
     rng = np.random.default_rng(seed)
     draw = (lambda: float(rng.uniform(0, 90))) if steps is None else (lambda: float(rng.choice(steps)))
-    points = [point(tau, alpha, **{name: draw() for name in METRICS}) for tau, alpha in grid_points(taus, alphas)]
+    at = [(point["tau"], point["alpha"]) for point in grid_points(taus, alphas)]
+    points = [point(tau, alpha, **{name: draw() for name in METRICS}) for tau, alpha in at]
     original = {name: draw() for name in METRICS} | {"n_pairs": 500.0}
     return sweep_of(changes.pop("original", original), changes.pop("points", points), **changes)
 
@@ -111,6 +112,43 @@ def test_the_chosen_point_is_that_of_a_search_through_all(seed):
     assert len(found) > 1
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_bound_keeps_a_limit_only_where_the_whole_interval_does(seed):
+    rng = np.random.default_rng(seed)
+    sweep = random_sweep(seed)
+    points = []
+    for item in sweep.points:
+        moved = {name: item.values[name] - sweep.original[name] for name in METRICS}
+        ends = {name: (move - rng.uniform(0, 20), move + rng.uniform(0, 20)) for name, move in moved.items()}
+        points.append(item.model_copy(update={"differences": ends}))
+    sweep = sweep.model_copy(update={"rows": [sweep.rows[0], *points]})
+    limits = parse_limits("PS>=-10,zero_shot<=15")
+    expected = [
+        position
+        for position, item in enumerate(points)
+        if item.differences["PS"][0] >= -10 and item.differences["zero_shot"][1] <= 15
+    ]
+    assert keeping_points(sweep, limits, "bound") == expected
+    assert set(expected) <= set(keeping_points(sweep, limits, "estimate"))
+    best = choose_point(sweep, limits, "bound")
+    assert best == (max(expected, key=lambda at: points[at].values["GS"]) if expected else None)
+
+
+def test_a_bound_that_is_not_there_is_asked_for():
+    sweep = random_sweep(points=[point(0.9, -1, GS=5.0, PS=4.0)], original={"GS": 1.0, "PS": 1.0})
+    with pytest.raises(DataError, match="no figure for the interval of PS's difference"):
+        choose_point(sweep, parse_limits("PS>=-1"), "bound")
+
+
+def test_of_equal_points_with_two_taus_the_one_that_edits_fewer_weights_wins():
+    few, many = (point(tau, -1, GS=5.0) for tau in (0.98, 0.9))
+    grid = [
+        item.model_copy(update={"axes": {"text_tau": 0.9, "vision_tau": vision, "alpha": -1.0}})
+        for item, vision in ((many, 0.9), (few, 0.98))
+    ]
+    assert choose_point(sweep_of({"GS": 1.0}, grid), []) == 1
+
+
 def test_of_equal_points_the_larger_tau_then_the_alpha_nearest_to_one_wins():
     points = [point(tau, alpha, GS=5.0) for tau, alpha in [(0.9, 0.5), (0.98, -1), (0.98, 0), (0.98, 2)]]
     sweep = random_sweep(points=points, original={"GS": 1.0})
@@ -135,7 +173,7 @@ def test_a_limit_on_what_was_not_measured_is_refused():
 
 def test_a_point_without_a_needed_figure_is_refused():
     sweep = random_sweep(points=[point(0.9, -1, PS=5.0)], original={"GS": 1.0, "PS": 1.0})
-    with pytest.raises(DataError, match=r"point 0 of sweep s \(tau 0\.9, alpha -1\.0\) has no figure for GS"):
+    with pytest.raises(DataError, match=r"point 0 of sweep s \(tau 0\.9, alpha -1\) has no figure for GS"):
         choose_point(sweep, [])
 
 
@@ -223,6 +261,29 @@ def test_the_lines_of_the_figure_are_the_sweep_s_figures():
             assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == expected
         assert (star.get_xdata()[0], star.get_ydata()[0]) == (0.95, sweep.points[1].values[metric])
         assert len(cell.collections) == 2
+
+
+def test_a_grid_of_two_taus_has_a_line_for_each_of_the_second():
+    rng = np.random.default_rng(3)
+    points = [
+        point(0.9, -1.0, GS=float(rng.uniform(0, 90)), PS=float(rng.uniform(0, 90))).model_copy(update={"axes": at})
+        for at in grid_points({"text": [0.8, 0.9, 0.95], "vision": [0.7, 0.9]}, [-1.0])
+    ]
+    sweep = sweep_of({"GS": 1.0, "PS": 2.0}, points, chosen=4)
+    figure = draw_sweep(sweep)
+    for cell, metric in zip(figure.axes, ("PS", "GS"), strict=True):
+        assert cell.get_xlabel() == "text tau"
+        _, *lines, star = cell.get_lines()
+        for vision, line in zip((0.7, 0.9), lines, strict=True):
+            expected = [(at.at("text_tau"), at.values[metric]) for at in points if at.at("vision_tau") == vision]
+            assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == expected
+        assert star.get_xdata()[0] == points[4].at("text_tau")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["vision tau 0.7", "vision tau 0.9"]
+    assert sweep_figure(sweep).count("text tau 0.9, vision tau 0.9, alpha -1") == 1
+    table = experiment_parquet(sweep)
+    assert table.column_names[:4] == ["text_tau", "vision_tau", "alpha", "n_selected"]
+    assert table.column("vision_tau").to_pylist() == [at.at("vision_tau") for at in points]
 
 
 def test_a_sweep_of_one_point_and_few_metrics_is_drawn():

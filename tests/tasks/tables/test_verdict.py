@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from data_specs.choosing import Choice
 from data_specs.experiment import Experiment, Row, holm_adjusted
 from data_specs.figures import Difference
 from data_specs.manifest import Manifest, Recipe
@@ -189,3 +190,56 @@ def test_a_chosen_point_that_falls_to_chance_is_called_damage():
     found = experiment_verdict(experiment("sweep", *points, encoders=["text"], chosen=0, limits=["PS>=-20"]))
     assert found[0].startswith("Chosen: tau 0.9, alpha -1 (text encoder), which edits 7 weights and gives GS 19.0 %")
     assert "damage, not safety" in found[1]
+
+
+def chosen_elsewhere(*reported, keeping=2, chosen=1, **more):
+    points = [row(f"tau {tau}", 10.0, axes={"tau": tau, "alpha": -1.0}, n_selected=7) for tau in (0.8, 0.9, 0.95)]
+    choice = Choice(
+        by="bound", share=0.5, keeping=keeping, keeping_by_estimate=3, n_reported=400, reported=reported, chance=CHANCE
+    )
+    return experiment_verdict(
+        experiment("sweep", *points, encoders=["text"], chosen=chosen, limits=["PS>=-5"], choice=choice, **more)
+    )
+
+
+def test_what_a_chosen_point_gives_is_told_of_pairs_that_did_not_choose():
+    found = chosen_elsewhere(difference("GS", 5.5, 160, 21), difference("PS", 58.9, 30, 30))
+    assert found[0] == (
+        "Chosen: tau 0.9, alpha -1 (text encoder), which edits 7 weights. It has the best GS of the points that keep PS>=-5"
+        " (by the bound of the difference's 95 % interval on 500 pairs)."
+    )
+    assert found[1].startswith(
+        "On 400 other pairs, which had no part in the choice: GS from 5.5 to 19.4 % (+13.9 points [+11.3, +16.5], p <0.001;"
+        " random answers give 8.3) and PS from 58.9 to 58.9 % ("
+    )
+    assert found[2] == "It was picked from 3 points on 500 pairs; the figures of all points are those pairs'."
+    assert len(found) == 3
+
+
+def test_damage_is_told_by_the_tests_on_pairs_that_did_not_choose():
+    found = chosen_elsewhere(difference("GS", 5.5, 160, 21), difference("PS", 58.9, 40, 155))
+    assert "damage, not safety: PS" in found[2]
+
+
+def test_where_no_bound_keeps_a_limit_it_is_told_how_many_estimates_do():
+    points = [row("tau 0.9", 10.0, axes={"tau": 0.9, "alpha": -1.0}, n_selected=7)]
+    choice = Choice(by="bound", share=0.5, keeping=0, keeping_by_estimate=1)
+    (told,) = experiment_verdict(
+        experiment("sweep", *points, encoders=["text"], limits=["PS>=-5", "GS>=1"], choice=choice)
+    )
+    assert told.startswith(
+        "None of the 1 points keeps PS>=-5 and GS>=1 (by the bound of the difference's 95 % interval on"
+    )
+    assert "By the estimate alone 1 does (--choose-by estimate)" in told
+
+
+def test_the_edge_of_each_tau_of_a_grid_is_told():
+    points = [
+        row("p", 10.0, axes={"text_tau": text, "vision_tau": vision, "alpha": -1.0}, n_selected=7)
+        for vision in (0.7, 0.8, 0.9)
+        for text in (0.7, 0.8, 0.9)
+    ]
+    found = experiment_verdict(experiment("sweep", *points, encoders=["text", "vision"], chosen=3))
+    assert found[0].startswith("Chosen: text tau 0.7, vision tau 0.8, alpha -1 (text and vision encoders)")
+    assert found[-1] == "Its text tau 0.7 is the lowest of the grid: a better point may lie beyond it."
+    assert not [line for line in found if "vision tau 0.8 is" in line]
