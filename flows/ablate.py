@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from data_specs.ablation import AblationPoint
 from data_specs.errors import NotSelectable
 from data_specs.experiment import ORIGINAL, LeftOut
 from data_specs.fields import Workers
+from data_specs.manifest import ArtifactRef
 from data_specs.run_result import RunResult
 from flows.decorator import flow
-from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
+from flows.measure import EvaluationSets, embed_edits, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
@@ -55,17 +57,26 @@ def _measure_points(session: Session, plan: AblationPlan) -> tuple[list[Measured
     for point in plan.points:
         require_inputs(session, point.method)
     overlap_of(session, [point.method for point in plan.points])
-    measured, left_out = [MeasuredModel(ORIGINAL, ORIGINAL, measure_original(session, sets))], list(plan.left_out)
-    for point in counted("ablation", plan.points, "points"):
-        run = point.run_config(session.config)
-        try:
-            edit = selected_edit(session, scores_of(session, run, name=point.label), run, point.label)
-        except NotSelectable as error:
-            notice(f"left out: {point.label}: {error}")
-            left_out.append(LeftOut(label=point.label, axes=point.axes, reason=str(error)))
-            continue
+    original = measure_original(session, sets)
+    edits, left_out = _edits(session, plan)
+    embed_edits(session, sets, [edit for _, edit in edits])
+    measured = [MeasuredModel(ORIGINAL, ORIGINAL, original)]
+    for point, edit in counted("ablation", edits, "points"):
         evaluation = measure_edit(session, sets, edit, point.label)
         measured.append(
             MeasuredModel(point.label, "method", evaluation, edit, settings=point.settings, axes=dict(point.axes))
         )
     return measured, left_out
+
+
+def _edits(session: Session, plan: AblationPlan) -> tuple[list[tuple[AblationPoint, ArtifactRef]], list[LeftOut]]:
+    """The edit of each point, and the points whose settings select nothing."""
+    edits, left_out = [], list(plan.left_out)
+    for point in counted("select weights", plan.points, "points"):
+        run = point.run_config(session.config)
+        try:
+            edits.append((point, selected_edit(session, scores_of(session, run, name=point.label), run, point.label)))
+        except NotSelectable as error:
+            notice(f"left out: {point.label}: {error}")
+            left_out.append(LeftOut(label=point.label, axes=point.axes, reason=str(error)))
+    return edits, left_out

@@ -17,6 +17,7 @@ from flows.measure import (
     EvaluationSets,
     control_edit,
     difference_of,
+    embed_edits,
     measure_edit,
     measure_original,
     overlap_of,
@@ -35,14 +36,31 @@ Controls = Literal["each", "first", "none"]
 
 
 @dataclass(frozen=True)
-class Filtered:
-    """A method with a sign filter: its name in the account and in the table, its settings, scores and edit."""
+class Control:
+    """A control of a method: its name in the account and in the table, its edit and how that was made."""
 
     name: str
     shown: str
-    run: RunConfig
-    scores: ArtifactRef
     edit: ArtifactRef
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A method's edit, with those of its controls: as many weights drawn at random, and those of its sign filter."""
+
+    name: str
+    shown: str
+    method: MethodConfig
+    edit: ArtifactRef
+    drawn: Control | None
+    of_sign: list[Control]
+
+    @property
+    def edits(self) -> list[ArtifactRef]:
+        """All of them."""
+        controls = [*([self.drawn] if self.drawn else []), *self.of_sign]
+        return [self.edit, *(control.edit for control in controls)]
 
 
 CONTROL = ".random_control"
@@ -108,27 +126,44 @@ def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -
     config, sets = session.config, EvaluationSets(session)
     overlap_of(session, [*_methods(config).values()])
     original = measure_original(session, sets)
+    ways = [
+        _edited(session, name, method, prefix, controls == "each" or (controls == "first" and number == 0))
+        for number, (name, method) in enumerate(_methods(config).items())
+    ]
+    embed_edits(session, sets, [edit for way in ways for edit in way.edits])
     models = [MeasuredModel(f"{prefix}{ORIGINAL}", ORIGINAL, original)]
     drawn: list[MeasuredModel] = []
-    for number, (name, method) in enumerate(_methods(config).items()):
-        run = config.with_method(method)
-        try:
-            scores = scores_of(session, run, name=name)
-            edit = selected_edit(session, scores, run, name)
-        except NotSelectable as error:
-            raise NotSelectable(f"method {name}: {error}") from error
-        evaluation = measure_edit(session, sets, edit, name)
-        difference = difference_of(session, original, evaluation, name)
+    for way in ways:
+        evaluation = measure_edit(session, sets, way.edit, way.name)
+        difference = difference_of(session, original, evaluation, way.name)
         advance(_STAGE)
-        shown = name if name == config.name else f"{prefix}{name}"
         lead = None
-        if controls == "each" or (controls == "first" and number == 0):
-            drawn.append(_control(session, sets, original, edit, name, f"{shown}: random control"))
-            lead = lead_of(session, name, name + CONTROL)
-        models.append(MeasuredModel(shown, "method", evaluation, edit, difference, lead, _settings(method)))
-        if "loss" in method.signs.values():
-            drawn += _sign_controls(session, sets, original, Filtered(name, shown, run, scores, edit))
+        if way.drawn is not None:
+            drawn.append(_measured(session, sets, original, way.drawn))
+            advance(_STAGE)
+            lead = lead_of(session, way.name, way.drawn.name)
+        models.append(MeasuredModel(way.shown, "method", evaluation, way.edit, difference, lead, _settings(way.method)))
+        drawn += [_measured(session, sets, original, control) for control in way.of_sign]
     return [*models, *drawn], _paper_rows(session, original, _methods(config))
+
+
+def _edited(session: Session, name: str, method: MethodConfig, prefix: str, with_control: bool) -> Edited:
+    config = session.config
+    run = config.with_method(method)
+    try:
+        scores = scores_of(session, run, name=name)
+        edit = selected_edit(session, scores, run, name)
+    except NotSelectable as error:
+        raise NotSelectable(f"method {name}: {error}") from error
+    shown = name if name == config.name else f"{prefix}{name}"
+    drawn = None
+    if with_control:
+        label = name + CONTROL
+        settings: dict[str, Any] = {"seed": config.seed}
+        edit_drawn = control_edit(session, edit, config.seed, label)
+        drawn = Control(label, f"{shown}: random control", edit_drawn, settings)
+    of_sign = _sign_controls(session, run, scores, edit, name, shown) if "loss" in method.signs.values() else []
+    return Edited(name, shown, method, edit, drawn, of_sign)
 
 
 def _methods(config: RunConfig) -> dict[str, MethodConfig]:
@@ -148,36 +183,24 @@ def _settings(method: MethodConfig) -> dict[str, Any]:
     return {encoder: chosen.acting for encoder, chosen in method.edited.items()}
 
 
-def _control(
-    session: Session, sets: EvaluationSets, original: ArtifactRef, edit: ArtifactRef, name: str, shown: str
-) -> MeasuredModel:
-    seed = session.config.seed
-    label = f"{name}{CONTROL}"
-    drawn = control_edit(session, edit, seed, label)
-    evaluation = measure_edit(session, sets, drawn, label)
-    difference = difference_of(session, original, evaluation, label)
-    advance(_STAGE)
-    return MeasuredModel(shown, "control", evaluation, drawn, difference, settings={"seed": seed})
+def _measured(session: Session, sets: EvaluationSets, original: ArtifactRef, control: Control) -> MeasuredModel:
+    evaluation = measure_edit(session, sets, control.edit, control.name)
+    difference = difference_of(session, original, evaluation, control.name)
+    return MeasuredModel(control.shown, "control", evaluation, control.edit, difference, settings=control.settings)
 
 
 def _sign_controls(
-    session: Session, sets: EvaluationSets, original: ArtifactRef, method: Filtered
-) -> list[MeasuredModel]:
+    session: Session, run: RunConfig, scores: ArtifactRef, edit: ArtifactRef, name: str, shown: str
+) -> list[Control]:
     """What the sign alone does, and what the method does where it goes the other way; as many weights of the same layers."""
-    seed, found = session.config.seed, []
-    label = f"{method.name}{SIGN_CONTROL}"
-    drawn = sign_control_edit(session, method.edit, method.scores, seed, label)
-    told: dict[str, Any] = {"seed": seed, "sign": {**method.run.signs}}
-    found.append((label, f"{method.shown}: random + sign", drawn, told))
-    label, other = f"{method.name}{OPPOSITE}", _opposite(method.run)
-    edit = selected_edit(session, scores_of(session, other, name=label), other, label)
-    found.append((label, f"{method.shown}: opposite sign", edit, _settings(other)))
-    models = []
-    for label, shown, edit, told in found:
-        evaluation = measure_edit(session, sets, edit, label)
-        difference = difference_of(session, original, evaluation, label)
-        models.append(MeasuredModel(shown, "control", evaluation, edit, difference, settings=told))
-    return models
+    seed, label, other = session.config.seed, name + OPPOSITE, _opposite(run)
+    drawn = sign_control_edit(session, edit, scores, seed, name + SIGN_CONTROL)
+    told: dict[str, Any] = {"seed": seed, "sign": {**run.signs}}
+    turned = selected_edit(session, scores_of(session, other, name=label), other, label)
+    return [
+        Control(name + SIGN_CONTROL, f"{shown}: random + sign", drawn, told),
+        Control(label, f"{shown}: opposite sign", turned, _settings(other)),
+    ]
 
 
 def _opposite(run: RunConfig) -> RunConfig:

@@ -1,6 +1,7 @@
 """Measuring models: embeddings, evaluation, and the difference from the original."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from data_specs.choosing import ALL, EVERYTHING, Counted
 from data_specs.data_sets import EvaluationConfig, SelectionConfig
@@ -19,14 +20,14 @@ from data_specs.shard_patterns import literal_pattern
 from data_specs.wording import shown
 from flows.scores import labelled
 from flows.session import Session
-from tasks.embeddings.task import embed_shards
+from tasks.embeddings.task import embed_in_turn, embed_shards
 from tasks.encoders.loading import LoadedModel
 from tasks.evaluation.task import LabelledSet, compare_evaluations, embed_classes, evaluate_model
-from tasks.evaluation.zero_shot import DataSet, open_data_set
+from tasks.evaluation.zero_shot import open_data_set
+from tasks.extraction.in_turn import ModelInTurn
 from tasks.manipulation.task import draw_control, draw_sign_control, select_signed_weights, select_weights
 from tasks.overlap.task import find_overlap
-from tasks.shards.inspection import Shard
-from tasks.shards.plan import plan_reading
+from tasks.shards.plan import ShardPlan, plan_reading
 
 
 class EvaluationSets:
@@ -57,6 +58,14 @@ class EvaluationSets:
             for data_set in data_sets
         ]
 
+    def plans(self, encoder: Encoder) -> dict[str, list[ShardPlan]]:
+        """What an encoder reads: `embeddings.ENCODER` of the pairs, and `zero_shot.NAME` of each data set."""
+        read = {f"embeddings.{encoder}": plan_reading(self.pairs, encoder, self.limit)}
+        if encoder == "vision":
+            for data_set, images in self.labelled:
+                read[f"zero_shot.{data_set.name}"] = plan_reading(images, encoder, None, needs=(CLASS_SUFFIX,))
+        return read
+
 
 def measure(
     session: Session, sets: EvaluationSets, loaded: LoadedModel, measured: ArtifactRef | str, name: str
@@ -66,8 +75,13 @@ def measure(
     `measured` is what the record leads back to: a `model` or `edit` artifact, or the original's digest.
     """
     with session.timed(f"embeddings.{name}"):
-        embeddings = _embed_pairs(session, sets, loaded, name)
-        labelled_sets = [_embed_labelled(session, *labelled_set, loaded, name) for labelled_set in sets.labelled]
+        embeddings, images = _embed(session, sets, loaded, name)
+        labelled_sets = []
+        for data_set, _ in sets.labelled:
+            label = f"zero_shot.{data_set.name}"
+            made = embed_classes(data_set, loaded, session.config, session.store, session.context)
+            classes = session.keep(f"{label}.{name}.classes", made)
+            labelled_sets.append(LabelledSet(data_set, images[label], classes))
     with session.timed(f"evaluation.{name}"):
         made = evaluate_model(
             measured,
@@ -79,6 +93,28 @@ def measure(
             counted=_told_apart(sets),
         )
         return session.keep_measured(name, made)
+
+
+def embed_edits(session: Session, sets: EvaluationSets, edits: Sequence[ArtifactRef]) -> None:
+    """Make all embeddings that edited models lack, decoding each sample once for all of them; a plan makes nothing."""
+    if not session.store.makes:
+        return
+    models = []
+    for edit in dict.fromkeys(edits):
+        with session.edited_in_place(edit) as loaded:
+            models.append(ModelInTurn(loaded, partial(session.edited_in_place, edit)))
+    for encoder in ENCODERS:
+        unedited = session.original().encoder_digest(encoder)
+        own = {model.loaded.encoder_digest(encoder): model for model in models}
+        own.pop(unedited, None)
+        if len(own) < 2:  # an ordinary pass decodes no more often
+            continue
+        with session.timed(f"embeddings.{encoder}"):
+            for what, plans in sets.plans(encoder).items():
+                label = f"{what} of {len(own)} edits"
+                embed_in_turn(
+                    encoder, plans, [*own.values()], session.config, session.store, session.context, label=label
+                )
 
 
 def overlap_of(session: Session, methods: Sequence[MethodConfig]) -> ArtifactRef | None:
@@ -171,21 +207,16 @@ def _told_apart(sets: EvaluationSets) -> Counted:
     return sets.counted if sets.labelled else sets.counted.model_copy(update={"images": ALL})
 
 
-def _embed_pairs(session: Session, sets: EvaluationSets, loaded: LoadedModel, name: str) -> dict[Encoder, ArtifactRef]:
-    embeddings: dict[Encoder, ArtifactRef] = {}
+def _embed(
+    session: Session, sets: EvaluationSets, loaded: LoadedModel, name: str
+) -> tuple[dict[Encoder, ArtifactRef], dict[str, ArtifactRef]]:
+    """Of pairs by encoder, and of labelled images."""
+    pairs: dict[Encoder, ArtifactRef] = {}
+    images: dict[str, ArtifactRef] = {}
     for encoder in ENCODERS:
-        label = f"embeddings.{encoder}.{name}"
-        plans = plan_reading(sets.pairs, encoder, sets.limit)
-        made = embed_shards(encoder, plans, loaded, session.config, session.store, session.context, label=label)
-        embeddings[encoder] = session.keep(label, made)
-    return embeddings
-
-
-def _embed_labelled(
-    session: Session, data_set: DataSet, images: list[Shard], loaded: LoadedModel, name: str
-) -> LabelledSet:
-    label = f"zero_shot.{data_set.name}.{name}"
-    plans = plan_reading(images, "vision", None, needs=(CLASS_SUFFIX,))
-    made = embed_shards("vision", plans, loaded, session.config, session.store, session.context, label=label)
-    classes = embed_classes(data_set, loaded, session.config, session.store, session.context)
-    return LabelledSet(data_set, session.keep(label, made), session.keep(f"{label}.classes", classes))
+        for what, plans in sets.plans(encoder).items():
+            label = f"{what}.{name}"
+            made = embed_shards(encoder, plans, loaded, session.config, session.store, session.context, label=label)
+            images[what] = session.keep(label, made)
+        pairs[encoder] = images.pop(f"embeddings.{encoder}")
+    return pairs, images

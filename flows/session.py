@@ -41,6 +41,7 @@ class Session:
             seed=config.seed,
         )
         self._loaded: dict[str, LoadedModel] = {}
+        self._digests: dict[ArtifactRef, dict[str, str]] = {}  # of edited models
         self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
         self.expanded: dict[str, list[str]] = {}
         self._copies: Copies | None = None
@@ -64,8 +65,9 @@ class Session:
     @contextmanager
     def edited_in_place(self, edit: ArtifactRef) -> Iterator[LoadedModel]:
         """The original model with an edit applied for as long as the block lasts."""
-        path = self.store.path(edit) / EDIT_FILE
-        with edited_in_place(self.original(), stored_edit(self.store, edit), path) as loaded:
+        path, known = self.store.path(edit) / EDIT_FILE, self._digests.get(edit)
+        with edited_in_place(self.original(), stored_edit(self.store, edit), path, known) as loaded:
+            self._digests[edit] = loaded.digests
             yield loaded
 
     def shards(self, patterns: Sequence[str], content: Content | None = None) -> list[Shard]:

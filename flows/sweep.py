@@ -13,7 +13,15 @@ from data_specs.run_result import RunResult
 from data_specs.spec import Spec
 from flows.decorator import flow
 from flows.edit import write_model
-from flows.measure import EvaluationSets, difference_of, measure_edit, measure_original, overlap_of, selected_edit
+from flows.measure import (
+    EvaluationSets,
+    difference_of,
+    embed_edits,
+    measure_edit,
+    measure_original,
+    overlap_of,
+    selected_edit,
+)
 from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
@@ -112,9 +120,16 @@ def sweep_of(
     )
     original = measure_original(session, data.choosing, f"{ORIGINAL}.choosing" if data.apart else reported_as[0])
     models = [MeasuredModel(ORIGINAL, ORIGINAL, original)]
+    edits = {
+        point_name(point): selected_edit(
+            session, scores, config.with_method(method_at(config, encoders, point)), point_name(point)
+        )
+        for point in counted("select weights", points, "points")
+    }
+    embed_edits(session, data.choosing, [*edits.values()])
     for point in counted("sweep", points, "points"):
         name = point_name(point)
-        edit = selected_edit(session, scores, config.with_method(method_at(config, encoders, point)), name)
+        edit = edits[name]
         evaluation = measure_edit(session, data.choosing, edit, name)
         differences = difference_of(session, original, evaluation, name) if plan.asks_bounds else None
         models.append(MeasuredModel(name, "method", evaluation, edit, differences, axes=dict(point)))

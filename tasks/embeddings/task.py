@@ -7,6 +7,7 @@ from data_specs.run_config import Encoder, RunConfig
 from tasks.embeddings.observer import embedding_observer
 from tasks.encoders.architecture import build_model
 from tasks.encoders.loading import LoadedModel
+from tasks.extraction.in_turn import ModelInTurn, make_parts_in_turn
 from tasks.extraction.parts import PartMaker
 from tasks.extraction.sets import Extraction, extract_set
 from tasks.extraction.task import read_shards
@@ -27,8 +28,28 @@ def embed_shards(
     label: str,
 ) -> Made:
     """Embed all that one encoder reads; an edit of the other encoder finds the same artifact again."""
+    what = _embeddings_of(encoder, loaded, label)
+    return read_shards(partial(extract_set, what, plans, loaded, config, store, context), label)
+
+
+def embed_in_turn(
+    encoder: Encoder,
+    plans: Sequence[ShardPlan],
+    models: Sequence[ModelInTurn],
+    config: RunConfig,
+    store: Store,
+    context: RunContext,
+    *,
+    label: str,
+) -> None:
+    """Make what `embed_shards` would lack of each of several models, decoding each sample once for all of them."""
+    what = _embeddings_of(encoder, models[0].loaded, label)
+    read_shards(partial(make_parts_in_turn, what, plans, models, config, store, context), label)
+
+
+def _embeddings_of(encoder: Encoder, loaded: LoadedModel, label: str) -> Extraction:
     width = int(loaded.architecture.model_cfg["embed_dim"])
-    what = Extraction(
+    return Extraction(
         f"embeddings.{encoder}",
         encoder,
         partial(embedding_observer, width=width),
@@ -36,4 +57,3 @@ def embed_shards(
         code=coded(PartMaker, embedding_observer, build_model),
         label=label,
     )
-    return read_shards(partial(extract_set, what, plans, loaded, config, store, context), label)

@@ -15,7 +15,8 @@ from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import Content, Encoder, Precision
 from tasks.encoders.loading import LoadedModel, ModelRef
 from tasks.extraction.rows import Observer, RowFold
-from tasks.extraction.shard_pass import ShardPass, input_stream
+from tasks.extraction.shard_pass import Batches, ShardPass, input_stream
+from tasks.extraction.shared_reading import SharedReading
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.progress import advance
@@ -93,16 +94,26 @@ class PartMaker:
             return next(self.make([part], [part.plan(self.encoder)], loaded, store, context))
 
     def make(
-        self, parts: Sequence[Part], plans: Sequence[ShardPlan], loaded: LoadedModel, store: Store, context: RunContext
+        self,
+        parts: Sequence[Part],
+        plans: Sequence[ShardPlan],
+        loaded: LoadedModel,
+        store: Store,
+        context: RunContext,
+        decoded: SharedReading | None = None,
     ) -> Iterator[Made]:
         """Make parts one after the other, or find them made; decoding goes on from one to the next.
 
-        The next one is computed while threads bring the last ones to disk.
+        The next one is computed while threads bring the last ones to disk. What `decoded` holds is not decoded again.
         """
         missing = [index for index, part in enumerate(parts) if not store.holds(part.ref)]
         chosen = [plans[index] for index in missing]
         fold = RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, torch.device(context.device))
-        stream = input_stream(loaded, self.encoder, chosen, batch_size=self.batch_size, context=context)
+        stream: Batches = (
+            input_stream(loaded, self.encoder, chosen, batch_size=self.batch_size, context=context)
+            if decoded is None
+            else decoded.of(chosen)
+        )
         shard_pass = ShardPass(
             stream,
             chosen,

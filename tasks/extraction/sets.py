@@ -53,18 +53,9 @@ def extract_set(
     Raises:
         DataError: too many samples are bad, now or when a part was made.
     """
-    parts = [_part(what, plan, loaded, config) for plan in plans]
+    parts = [part_of(what, plan, loaded, config) for plan in plans]
     n_planned = planned_samples(plans)
-    maker = PartMaker(
-        loaded.files,
-        what.encoder,
-        what.observer,
-        config.precision,
-        config.batch_size,
-        config.max_bad_fraction,
-        n_planned,
-        what.label,
-    )
+    maker = part_maker(what, plans, loaded, config)
 
     def write(build: Build) -> None:
         with stage(what.label, n_planned, "samples"):
@@ -93,7 +84,22 @@ def _set_recipe(kind: str, plans: Sequence[ShardPlan], parts: Sequence[Part]) ->
     )
 
 
-def _part(what: Extraction, plan: ShardPlan, loaded: LoadedModel, config: RunConfig) -> Part:
+def part_maker(what: Extraction, plans: Sequence[ShardPlan], loaded: LoadedModel, config: RunConfig) -> PartMaker:
+    """How the parts of a set are made, of whatever model of this architecture."""
+    return PartMaker(
+        loaded.files,
+        what.encoder,
+        what.observer,
+        config.precision,
+        config.batch_size,
+        config.max_bad_fraction,
+        planned_samples(plans),
+        what.label,
+    )
+
+
+def part_of(what: Extraction, plan: ShardPlan, loaded: LoadedModel, config: RunConfig) -> Part:
+    """What is read of one shard, and the recipe of what comes of it."""
     shard = plan.shard
     recipe = Recipe(
         kind=what.kind + PART,

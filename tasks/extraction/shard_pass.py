@@ -1,6 +1,6 @@
 """One pass over planned shards; what becomes of each batch is the fold's choice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -36,12 +36,19 @@ class ShardCounts:
     bad: tuple[BadSample, ...]
 
 
+class Batches(Protocol):
+    """Decoded samples of planned shards."""
+
+    def batches(self, plan_index: int) -> Iterator[Batch]:
+        """All batches of one shard, in order."""
+
+
 class ShardPass:
     """Reads shards and hands them to a fold, batch by batch; batches never reach across shards."""
 
     def __init__(
         self,
-        stream: BatchStream,
+        stream: Batches,
         plans: Sequence[ShardPlan],
         fold: Fold,
         *,

@@ -1,9 +1,11 @@
 """A pass over shards as one Prefect task."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from tasks.lineage.store import Made
 from tasks.lineage.task import task
+
+_Result = TypeVar("_Result")
 
 
 @task(
@@ -11,6 +13,6 @@ from tasks.lineage.task import task
     task_run_name="{label}",
     tried_again=True,
 )
-def read_shards(make: Callable[[], Made], label: str) -> Made:
+def read_shards(make: Callable[[], _Result], label: str) -> _Result:
     """Make or find what comes of shards; tried again, it goes on at the shard where it was."""
     return make()

@@ -20,6 +20,8 @@ _WITHOUT_EFFECT = (
     "data_specs.spec",
     "data_specs.manifest",
     "data_specs.run_config",  # settings: those that act are in the recipe
+    "data_specs.data_sets",
+    "data_specs.fields",
     "data_specs.config_file",
     "data_specs.suggestions",  # words of errors
 )

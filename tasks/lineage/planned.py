@@ -28,6 +28,8 @@ class Planned:
 class PlannedStore(Store):
     """Takes the steps of a run for what they would ask for; since a version is its recipe's digest, nothing need be made."""
 
+    makes = False
+
     def __init__(self, root: Path | str) -> None:
         """Look into the store in `root`, which need not be there."""
         super().__init__(root)

@@ -64,6 +64,8 @@ class Build:
 class Store:
     """A folder of artifacts."""
 
+    makes = True  # whether what is asked for and is not there is made
+
     def __init__(self, root: Path | str, *, hash_once: bool = False) -> None:
         """Open the store in `root`, which need not be there yet.
 

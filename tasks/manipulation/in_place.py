@@ -1,6 +1,6 @@
 """An edit on a model in memory, for as long as it is measured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +37,9 @@ class EditedFiles:
 
 
 @contextmanager
-def edited_in_place(loaded: LoadedModel, edit: Edit, path: Path | None = None) -> Iterator[LoadedModel]:
+def edited_in_place(
+    loaded: LoadedModel, edit: Edit, path: Path | None = None, digests: Mapping[str, str] | None = None
+) -> Iterator[LoadedModel]:
     """Change the selected weights, and put back the original ones when the block ends.
 
     No second model is made, so that a sweep over many edits needs the memory of one.
@@ -46,6 +48,7 @@ def edited_in_place(loaded: LoadedModel, edit: Edit, path: Path | None = None) -
         loaded: the base model; it is the edited model inside the block.
         edit: what to change.
         path: of the edit's file, so that other processes can do the same.
+        digests: of the edited model's tensors, where this edit was applied to this model before.
 
     Yields:
         The same model under the edited model's digests.
@@ -54,12 +57,7 @@ def edited_in_place(loaded: LoadedModel, edit: Edit, path: Path | None = None) -
         ArtifactError: the edit is for another model.
     """
     require_base(edit, loaded.digest)
-    parameters = dict(loaded.model.named_parameters())
-    weights = {layer: parameters[f"{layer}.weight"] for layer in edit.layers if f"{layer}.weight" in parameters}
-    if missing := edit.layers.keys() - weights.keys():
-        raise ArtifactError(
-            f"the edit changes layer {min(missing)}, which the model does not have; it is for another model"
-        )
+    weights = _weights(loaded, edit)
     values = {
         layer: changed_values(layer, change, edit.alpha[change.encoder], weights[layer].detach())
         for layer, change in edit.layers.items()
@@ -67,17 +65,28 @@ def edited_in_place(loaded: LoadedModel, edit: Edit, path: Path | None = None) -
     try:
         for layer, change in edit.layers.items():
             _put(weights[layer], change.index, values[layer])
-        digests = {
-            **loaded.digests,
-            **tensor_digests({f"{layer}.weight": weight.detach() for layer, weight in weights.items()}),
-        }
+        if digests is None:
+            changed = {f"{layer}.weight": weight.detach() for layer, weight in weights.items()}
+            digests = {**loaded.digests, **tensor_digests(changed)}
         reference = None
         if path is not None and loaded.reference is not None:
             reference = EditedFiles(loaded.reference, path, model_digest(digests))
-        yield replace(loaded, digests=digests, reference=reference)
+        yield replace(loaded, digests=dict(digests), reference=reference)
     finally:
         for layer, change in edit.layers.items():
             _put(weights[layer], change.index, change.original)
+
+
+def _weights(loaded: LoadedModel, edit: Edit) -> dict[str, Tensor]:
+    parameters = dict(loaded.model.named_parameters())
+    weights: dict[str, Tensor] = {
+        layer: parameters[f"{layer}.weight"] for layer in edit.layers if f"{layer}.weight" in parameters
+    }
+    if missing := edit.layers.keys() - weights.keys():
+        raise ArtifactError(
+            f"the edit changes layer {min(missing)}, which the model does not have; it is for another model"
+        )
+    return weights
 
 
 @torch.no_grad()

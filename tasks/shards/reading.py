@@ -61,6 +61,11 @@ class BatchReader(IterableDataset[Batch]):
         """How many batches a shard gives."""
         return len(self._batches(plan_index))
 
+    def n_inputs(self, plan_index: int) -> int:
+        """How many inputs a shard gives, a pair's two counted both."""
+        plan = self._plans[plan_index]
+        return len(plan.keys) * len(self._contents(plan.shard))
+
     def batch_bytes(self) -> int:
         """Memory of a full batch's inputs."""
         example = self._transform(Image.new("RGB", (32, 32)) if self._encoder == "vision" else "a")
@@ -246,6 +251,11 @@ class BatchStream:
                 raise self._lost(plan_index, expected - first, "a batch was lost or out of turn")
             yield batch.as_tensors()
         self._next = plan_index + 1
+
+    def shard_bytes(self, plan_index: int) -> int:
+        """Memory of one shard's decoded inputs."""
+        reader = BatchReader(self._plans, self._encoder, self._transform, 1, self._side)
+        return reader.n_inputs(plan_index) * reader.batch_bytes()
 
     def _lost(self, plan_index: int, number: int, what: str) -> MachineError:
         keys = self._reader.keys(plan_index - self._start, number)
