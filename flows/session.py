@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from prefect.runtime import flow_run
 
@@ -48,6 +49,7 @@ class Session:
         self._made: dict[str, Made] = {}
         self._computed: set[ArtifactRef] = set()
         self.metrics: dict[str, dict[str, float]] = {}
+        self.told: dict[str, Any] = {}  # what its record says beside the account
         self._seconds: dict[str, float] = {}
 
     @property
@@ -173,5 +175,7 @@ def open_sessions(
             expanded = {name: found for session in sessions for name, found in session.expanded.items()}
             if expanded:
                 record.content["expanded"] = expanded
+            for session in sessions:
+                record.content |= session.told
             for session in sessions:
                 session.close()

@@ -2,9 +2,12 @@
 
 from typing import Literal
 
+from pydantic import JsonValue
+
 from data_specs.choosing import ALL, ChooseBy, Counted
 from data_specs.errors import SpecError
-from data_specs.experiment import ORIGINAL
+from data_specs.experiment import ORIGINAL, Experiment
+from data_specs.experiment_files import read_experiment
 from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.metrics import ZERO_SHOT
@@ -31,6 +34,7 @@ from tasks.experiments.grid import GridPoint, Taus, grid_points, method_at, swep
 from tasks.experiments.task import MeasuredModel, Plan, chosen_among, write_experiment
 from tasks.lineage.progress import counted
 from tasks.shards.inspection import Shard
+from tasks.tables.experiment_verdict import experiment_verdict
 
 
 class Choose(Spec):
@@ -135,8 +139,22 @@ def sweep_of(
         models.append(MeasuredModel(name, "method", evaluation, edit, differences, axes=dict(point)))
     reported = _report_chosen(session, data, plan, models, reported_as)
     with session.timed("sweep"):
-        made = write_experiment(plan, models, session.store, session.context, reported=reported)
-        return session.keep("sweep", made)
+        made = session.keep("sweep", write_experiment(plan, models, session.store, session.context, reported=reported))
+        if choose is not None and session.store.holds(made):
+            session.told["choice"] = _told(read_experiment(session.store.path(made), "sweep"))
+        return made
+
+
+def _told(sweep: Experiment) -> dict[str, JsonValue]:
+    """How a point was chosen and what the run's figures are of, for its record."""
+    return {
+        "points": len(sweep.points),
+        "limits": [*sweep.limits],
+        "chosen": None if sweep.chosen is None else dict(sweep.points[sweep.chosen].axes),
+        "chosen_on_pairs": sweep.n_pairs,
+        **(sweep.choice.model_dump(mode="json", exclude={"reported", "chance"}) if sweep.choice else {}),
+        "verdict": [*experiment_verdict(sweep)],
+    }
 
 
 class _Data:

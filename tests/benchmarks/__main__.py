@@ -16,6 +16,8 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "metrics_speedup_over_matrices": metrics.metrics_speedup_over_matrices,
     "peak_memory_16x_over_1x_pairs": memory.peak_memory_16x_over_1x_pairs,
     "sweep_point_over_evaluation": sweep.sweep_point_over_evaluation,
+    "sweep_10_points_over_1": sweep.sweep_10_points_over_1,
+    "grid_cost_over_passes": sweep.grid_cost_over_passes,
     "small_shards_over_large": small_shards.small_shards_over_large,
     "start_up_over_imports": start_up.start_up_over_imports,
     "gradient_scorer_memory_4x_over_1x_pairs": gradients.gradient_scorer_memory_4x_over_1x_pairs,

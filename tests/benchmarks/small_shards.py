@@ -3,8 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from tasks.lineage.store import Store
 from tasks.scoring.task import CalibrationRows, score_by_activations
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import ShardPlan, plan_reading
-from tests.benchmarks.timing import ratio, seconds
+from tests.benchmarks.timing import one_thread, ratio, seconds
 from tests.cases.shard_files import image_bytes, write_tar
 
 _N_PAIRS, _SMALL, _LARGE = 2000, 4, 400
@@ -39,7 +38,7 @@ _MODEL = {
 
 def small_shards_over_large() -> dict[str, Any]:
     """500 shards of 4 pairs over 5 of 400: JPEGs of 64 pixels, a vision tower of 4 layers of width 384, one thread."""
-    with tempfile.TemporaryDirectory() as name, _one_thread():
+    with tempfile.TemporaryDirectory() as name, one_thread():
         folder = Path(name)
         run = _Run(folder)
         plans = {n: _plans(folder / str(n), n) for n in (_LARGE, _SMALL)}
@@ -99,14 +98,3 @@ def _plans(folder: Path, per_shard: int) -> list[ShardPlan]:
         path = write_tar(folder / f"{start:06d}.tar", members)
         shards.append(inspect_shard(path.name, None, path))
     return plan_reading(shards, "vision", None)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """On a busy machine, several threads wait for each other longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

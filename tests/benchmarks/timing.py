@@ -2,8 +2,11 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import torch
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -37,3 +40,14 @@ def median_by_turns(
 
 def ratio(value: float, limit: str, **measured: float) -> dict[str, Any]:
     return {"value": round(value, 3), "unit": "ratio", "limit": limit, **{k: round(v, 4) for k, v in measured.items()}}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """On a busy machine, several threads wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -78,6 +78,8 @@ RENEWS: list[Case] = [
     (PAIRED, "calibration.tags", ["even"], SCORED["text"] | SCORED["vision"]),
     (PAIRED, "evaluation.shards", ["test-000001.tar"], {"overlap", *SHOWN}),
     (PAIRED, "evaluation.limit", 3, SHOWN),
+    (PAIRED, "evaluation.choose_on", 0.25, set()),
+    (PAIRED, "selection", {"shards": ["safe-0.tar"]}, set()),
     (PAIRED, "evaluation.zero_shot.name", "other", MEASURED),
     (PAIRED, "evaluation.zero_shot.path", "other_toys", {"class_embeddings", *MEASURED}),
     (PAIRED, "evaluation.zero_shot.split", "train", {*in_parts("embeddings.vision"), *MEASURED}),
@@ -120,9 +122,10 @@ SAME: dict[str, Any] = {
 
 
 def leaves(spec: type[Spec]) -> Iterator[str]:
-    """The dotted names of all fields; `methods` are other settings of `text` and `vision`, each a run of its own."""
+    """The dotted names of all fields; `methods` are other settings of `text` and `vision`, each a run of its own, and
+    `selection` is of sweeps."""
     for name, field in spec.model_fields.items():
-        inner = [] if name == "methods" else [*specs_of(field.annotation)]
+        inner = [] if name in ("methods", "selection") else [*specs_of(field.annotation)]
         yield from (f"{name}.{leaf}" for item in inner for leaf in leaves(item))
         if not inner:
             yield name

@@ -129,6 +129,19 @@ def test_points_are_measured_on_pairs_that_choose_and_the_chosen_one_on_the_othe
         assert row["second"] == chosen.result["metrics"]["chosen"][name]
 
 
+def test_the_record_says_how_the_point_was_chosen_and_that_the_figures_are_of_others(chosen: Finished) -> None:
+    records = [json.loads(path.read_text()) for path in sorted((chosen.store / ".runs").glob("*.json"))]
+    (told, *_) = [record["choice"] for record in records if record.get("choice", {}).get("limits") == ["PS>=-100"]]
+    found = content(chosen)
+    assert told["points"] == len(GRID)
+    assert (told["by"], told["share"], told["chosen_on_pairs"]) == ("bound", 0.5, found["n_pairs"])
+    assert told["n_reported"] == found["choice"]["n_reported"]
+    assert told["chosen"] == dict(zip(("tau", "alpha"), GRID[found["chosen"]], strict=True))
+    assert f"On {told['n_reported']} other pairs, which had no part in the choice" in told["verdict"][1]
+    page = (chosen.place("report") / "report.html").read_text()
+    assert "other pairs, which had no part in the choice" in page
+
+
 def test_choosing_embeds_nothing_anew(swept: Finished, here: Here) -> None:
     before = artifacts(swept.store)
     completed(here, "sweep", swept.config, swept.store, *OPTIONS, "--choose", "PS>=-90")
