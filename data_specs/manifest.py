@@ -62,6 +62,7 @@ class Circumstances(Spec):
     git_commit: str | None
     git_dirty: bool | None
     flow_run_id: str | None
+    command: list[str] | None = Field(default=None, description="of the process; older manifests hold none")
     started: str = Field(description="ISO 8601, UTC")
     ended: str = Field(description="ISO 8601, UTC")
 

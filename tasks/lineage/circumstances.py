@@ -1,6 +1,7 @@
 """What held while an artifact was made: machine, libraries, commit."""
 
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -58,6 +59,7 @@ def describe_circumstances(context: RunContext, *, started: str) -> Circumstance
         git_commit=commit,
         git_dirty=dirty,
         flow_run_id=context.flow_run_id,
+        command=[*sys.argv],
         started=started,
         ended=now(),
     )
