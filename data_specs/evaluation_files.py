@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from data_specs.errors import ArtifactError
-from data_specs.figures import Difference, TagFigure
+from data_specs.figures import Difference, MarginBin, PartChange, TagFigure
 from data_specs.metrics import Of, accuracy_name
 from data_specs.reading import needed
 
@@ -22,6 +22,10 @@ ZERO_SHOT_FILE = "zero_shot.json"
 ZERO_SHOT_OUTCOMES_FILE = "zero_shot_outcomes.parquet"
 CAPTION_OUTCOMES_FILE = "caption_outcomes.parquet"
 DIFFERENCES_FILE = "differences.parquet"
+FLIPS_FILE = "flips.parquet"
+CHANGES_BY_TAG_FILE = "changes_by_tag.parquet"
+CHANGES_BY_CERTAINTY_FILE = "changes_by_certainty.parquet"
+MARGINS_FILE = "margins.parquet"
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,27 @@ def read_differences(artifact: Path) -> dict[str, Difference]:
     """Every figure's difference from a differences artifact, by metric."""
     rows = (Difference(**row) for row in pq.read_table(needed(artifact / DIFFERENCES_FILE)).to_pylist())
     return {row.metric: row for row in rows}
+
+
+def read_flips(artifact: Path) -> list[dict[str, Any]]:
+    """The pairs of a `flips` artifact, each a row of FLIPS."""
+    rows: list[dict[str, Any]] = pq.read_table(needed(artifact / FLIPS_FILE)).to_pylist()
+    return rows
+
+
+def read_changes_by_tag(artifact: Path) -> list[PartChange]:
+    """Changes of a `flips` artifact by tag, tags in alphabetical order and pairs without one last."""
+    return [PartChange(**row) for row in pq.read_table(needed(artifact / CHANGES_BY_TAG_FILE)).to_pylist()]
+
+
+def read_changes_by_certainty(artifact: Path) -> list[PartChange]:
+    """Changes of a `flips` artifact by how sure the first model was, the least sure third first."""
+    return [PartChange(**row) for row in pq.read_table(needed(artifact / CHANGES_BY_CERTAINTY_FILE)).to_pylist()]
+
+
+def read_margins(artifact: Path) -> list[MarginBin]:
+    """How a `flips` artifact's margins are spread, bins from low to high."""
+    return [MarginBin(**row) for row in pq.read_table(needed(artifact / MARGINS_FILE)).to_pylist()]
 
 
 def _read_json(path: Path) -> Any:

@@ -70,3 +70,18 @@ class Gallery(Spec):
     seed: int
     n_pairs: int = Field(ge=1)
     kinds: list[GalleryKind]
+
+
+class FlippedPair(Spec):
+    """A pair of which an answer changed between two models."""
+
+    pair_id: str
+    members: list[GalleryMember] = Field(min_length=4, max_length=4, description="safe text and picture, then unsafe")
+
+
+class FlipGallery(Spec):
+    """Some of the pairs that flipped, drawn at random; see the `flips` artifact for all of them."""
+
+    seed: int
+    n_flipped: int = Field(ge=0, description="pairs of which any answer changed")
+    pairs: list[FlippedPair]

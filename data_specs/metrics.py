@@ -122,6 +122,8 @@ ACCURACIES: dict[str, Metric] = {
 PREFERENCES: tuple[str, ...] = ("P_t_s", "P_t_u", "P_v_s", "P_v_u")
 GROUPS: tuple[str, ...] = ("Txt_s", "Img_s", "PS", "PU", "GS")
 RETRIEVALS: tuple[str, ...] = tuple(_RECALLS)
+# What of a single pair can change between two models; retrievals at 1.
+FLIPPING: tuple[str, ...] = (*RETRIEVALS, *PREFERENCES, *GROUPS)
 
 
 def metrics_of(what: Of) -> list[Metric]:

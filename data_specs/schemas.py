@@ -6,7 +6,7 @@ from typing import cast
 
 import pyarrow as pa
 
-from data_specs.metrics import Of, metrics_of
+from data_specs.metrics import FLIPPING, Of, metrics_of
 from data_specs.run_config import Encoder
 
 PAIR_ID_DIGEST_CHARS = 16
@@ -160,5 +160,69 @@ DIFFERENCES = _schema(
         pa.field("n_gained", pa.int64(), nullable=False),  # right in the second only
         pa.field("n_lost", pa.int64(), nullable=False),  # right in the first only
         pa.field("p", pa.float64(), nullable=True),  # McNemar's exact; null where the figure is a mean of shares
+    ],
+)
+
+# The cosines of SIMILARITIES before and after.
+_COSINES = ("ss", "su", "us", "uu")
+
+# A row a pair of which any answer changed between two models. A pair's margins are the four differences of cosines that
+# SafeGround's preferences look at, above 0 where safe is preferred: ss - su, us - uu, ss - us and su - uu.
+FLIPS = _schema(
+    "flips",
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("tag", pa.string(), nullable=True),
+        pa.field("certainty", pa.float64(), nullable=False),  # smallest absolute margin of the first model
+        pa.field("third", pa.int8(), nullable=False),  # of all pairs by certainty: 1 least sure, 3 surest
+        *(
+            pa.field(f"{model}_{name}", pa.float32(), nullable=False)
+            for model in ("first", "second")
+            for name in _COSINES
+        ),
+        # 1: right in the second model only; -1: right in the first only; 0: the same in both. Retrievals at 1.
+        *(pa.field(name, pa.int8(), nullable=False) for name in FLIPPING),
+    ],
+)
+
+
+def _changes_schema(spec: str, part: Iterable[pa.Field]) -> pa.Schema:
+    return _schema(
+        spec,
+        [
+            *part,
+            pa.field("n_pairs", pa.int64(), nullable=False),
+            pa.field("metric", pa.string(), nullable=False),
+            # Percent, and points for the difference, second less first; each with its 95 % interval.
+            *(
+                pa.field(f"{of}{bound}", pa.float64(), nullable=False)
+                for of in ("first", "second", "difference")
+                for bound in ("", "_low", "_high")
+            ),
+            pa.field("n_gained", pa.int64(), nullable=False),
+            pa.field("n_lost", pa.int64(), nullable=False),
+            pa.field("p", pa.float64(), nullable=False),  # McNemar's exact
+        ],
+    )
+
+
+CHANGES_BY_TAG = _changes_schema("changes_by_tag", [pa.field("tag", pa.string(), nullable=True)])
+CHANGES_BY_CERTAINTY = _changes_schema(
+    "changes_by_certainty",
+    [
+        pa.field("third", pa.int8(), nullable=False),
+        # Smallest absolute margins of the first model, cosine units.
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("least", "most")),
+    ],
+)
+
+# How a margin is spread, a row a bin; 0 is an edge between two bins.
+MARGINS = _schema(
+    "margins",
+    [
+        pa.field("preference", pa.string(), nullable=False),  # whose margin it is
+        pa.field("model", pa.string(), nullable=False),  # first or second
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("low", "high")),  # of the bin, cosine units
+        pa.field("n", pa.int64(), nullable=False),
     ],
 )

@@ -11,7 +11,11 @@ from pydantic import JsonValue
 
 from data_specs.choosing import EVERYTHING, Counted, Span
 from data_specs.evaluation_files import (
+    CHANGES_BY_CERTAINTY_FILE,
+    CHANGES_BY_TAG_FILE,
     DIFFERENCES_FILE,
+    FLIPS_FILE,
+    MARGINS_FILE,
     OUTCOMES_FILE,
     SIMILARITIES_FILE,
     ZERO_SHOT_OUTCOMES_FILE,
@@ -24,6 +28,7 @@ from tasks.encoders.forward import forward_precision
 from tasks.encoders.loading import LoadedModel
 from tasks.evaluation.counted import pairs_within
 from tasks.evaluation.differences import differences
+from tasks.evaluation.flips import changes_by_certainty, changes_by_tag, flipped, margins, pair_changes
 from tasks.evaluation.intervals import LEVEL, N_RESAMPLES
 from tasks.evaluation.measures import write_measures
 from tasks.evaluation.outcomes import labelled_outcomes, pair_outcomes
@@ -140,6 +145,29 @@ def compare_evaluations(first: ArtifactRef, second: ArtifactRef, seed: int, stor
         pq.write_table(found, build.folder / DIFFERENCES_FILE)
 
     return store.materialise(recipe, write, context)
+
+
+@task(name="find-flips")
+def find_flips(first: ArtifactRef, second: ArtifactRef, seed: int, store: Store, context: RunContext) -> Made:
+    """What changed pair by pair between two models on the same pairs; returns the `flips` artifact."""
+    recipe = Recipe(
+        kind="flips",
+        settings=_bootstrap(seed),
+        inputs={"first": first, "second": second},
+        **coded(find_flips),
+    )
+
+    def write(build: Build) -> None:
+        changes = pair_changes(store.path(first), store.path(second))
+        found = flipped(changes)
+        pq.write_table(found, build.folder / FLIPS_FILE)
+        pq.write_table(changes_by_tag(changes, seed), build.folder / CHANGES_BY_TAG_FILE)
+        pq.write_table(changes_by_certainty(changes, seed), build.folder / CHANGES_BY_CERTAINTY_FILE)
+        pq.write_table(margins(changes), build.folder / MARGINS_FILE)
+        build.counts["pairs"] = {"measured": changes.num_rows, "flipped": found.num_rows}
+
+    with stage("flips", None, "pairs"):
+        return store.materialise(recipe, write, context)
 
 
 def _bootstrap(seed: int) -> dict[str, JsonValue]:
