@@ -1,7 +1,7 @@
 """What a run would make, found out by its own steps on a store that makes nothing."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from data_specs.config_file import require_absolute
@@ -41,6 +41,12 @@ class PlanSession(Session):
         changed = {name: f"{edit.version} of {name}" for name in original.digests if encoder_of(name) in encoders}
         with self.store.guessing():
             yield replace(original, digests={**original.digests, **changed})
+
+    @contextmanager
+    def told_by(self, refs: Sequence[ArtifactRef]) -> Iterator[None]:
+        """Where one of the artifacts is not there, what it will say of itself is not known yet."""
+        with nullcontext() if all(map(self.store.holds, refs)) else self.store.guessing():
+            yield
 
     def roles(self) -> dict[ArtifactRef, str]:
         """The first name of each artifact on the account."""

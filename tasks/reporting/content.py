@@ -3,18 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
 from data_specs.evaluation_files import read_chance, read_differences, read_intervals, read_metrics
 from data_specs.figures import Difference, Interval
 from data_specs.gallery import Gallery
-from data_specs.metrics import GROUPS, METRICS, PREFERENCES, ZERO_SHOT, Metric, find_metric, shown_p
+from data_specs.metrics import GROUPS, METRICS, Metric, find_metric, shown_p
 from data_specs.overlap import read_overlap
 from data_specs.reading import read_spec
 from data_specs.sign_filter import SIGN_NOTE
 from tasks.reporting.experiment_section import ExperimentSection, experiment_section
+from tasks.reporting.flip_section import CertaintyTable, FlipSection, certainty_table, flip_section
 from tasks.reporting.gallery_section import GallerySection, gallery_section
-from tasks.reporting.sources import GALLERY_FILE, ShownFigure, Sources, TagFigures, read_tags
+from tasks.reporting.layers import LayerShare, edited_layers, selectable_layers
+from tasks.reporting.shown_plots import Plots, plots_of
+from tasks.reporting.sources import GALLERY_FILE, BoxRow, ShownFigure, Sources, TagFigures, display_name, read_tags
 from tasks.tables.cells import measured_in
 from tasks.tables.verdict import edit_sizes, run_verdict
 
@@ -59,19 +60,6 @@ class TagTable:
 
 
 @dataclass(frozen=True)
-class LayerShare:
-    """How much of one layer was selected: count, share of its weights (0 to 1), and the rule."""
-
-    encoder: str
-    layer: str
-    n_selected: int
-    n_weights: int
-    share: float
-    rule: str
-    tau: float
-
-
-@dataclass(frozen=True)
 class Report:
     """All that the template needs; texts are escaped there."""
 
@@ -79,16 +67,20 @@ class Report:
     models: list[str]
     n_pairs: int
     rows: list[MetricRow]
-    bars: list[MetricRow]
     tags: TagTable
     layers: list[LayerShare]
+    selectable: list[LayerShare]
     verdict: list[str]
     warnings: list[str]
+    box: Sequence[BoxRow]
     versions: dict[str, str]
     units: str
     experiments: list[ExperimentSection]
     gallery: GallerySection | None
     remarks: list[str]
+    plots: Plots
+    certainty: CertaintyTable | None
+    flips: FlipSection | None
 
 
 def build_report(name: str, sources: Sources) -> Report:
@@ -111,17 +103,18 @@ def build_report(name: str, sources: Sources) -> Report:
     differences = {model: read_differences(path) for model, path in sources.differences.items()}
     chance = read_chance(next(iter(sources.evaluations.values())))
     rows = [_row(metric, metrics, intervals, differences, chance) for metric in names]
-    shown = {ZERO_SHOT, *PREFERENCES, *GROUPS}
+    layers = edited_layers(sources.edit)
     return Report(
         name=name,
-        models=[_display(model) for model in metrics],
+        models=[display_name(model) for model in metrics],
         n_pairs=int(first["n_pairs"]),
         rows=rows,
-        bars=[row for row in rows if row.metric.name in shown],
         tags=_tag_table(list(metrics), sources, chance),
-        layers=[_layer(row) for row in pq.read_table(sources.summary).to_pylist()],
+        layers=layers,
+        selectable=selectable_layers(sources.summary, layers),
         verdict=_verdict(differences, chance, sources),
         warnings=read_overlap(sources.overlap).sentences if sources.overlap else [],
+        box=sources.box,
         versions=dict(sources.versions),
         units=measured_in(names),
         experiments=[experiment_section(path, kind) for kind, path in sources.experiments.items()],
@@ -129,6 +122,9 @@ def build_report(name: str, sources: Sources) -> Report:
         if sources.gallery
         else None,
         remarks=[SIGN_NOTE] if sources.signs else [],
+        plots=plots_of(sources, metrics, intervals, layers, chance),
+        certainty=certainty_table(sources.flips, next(iter(metrics)), chance),
+        flips=flip_section(sources.flips, sources.flip_gallery),
     )
 
 
@@ -186,20 +182,4 @@ def _tag_table(models: list[str], sources: Sources, chance: Mapping[str, float])
 
     rows = [TagRow(row.tag, row.n_pairs, [figures(table, row.tag) for table in tables]) for row in listed]
     levels = [metric.shown(chance[metric.name]) if metric.name in chance else "" for metric in shown]
-    return TagTable([_display(model) for model in compared], shown, rows, levels if chance else ())
-
-
-def _display(model: str) -> str:
-    return model.replace("_", " ")
-
-
-def _layer(row: dict[str, object]) -> LayerShare:
-    return LayerShare(
-        encoder=str(row["encoder"]),
-        layer=str(row["layer"]),
-        n_selected=int(str(row["n_selected"])),
-        n_weights=int(str(row["n_weights"])),
-        share=float(str(row["selected_share"])),
-        rule=str(row["rule"]),
-        tau=float(str(row["tau"])),
-    )
+    return TagTable([display_name(model) for model in compared], shown, rows, levels if chance else ())

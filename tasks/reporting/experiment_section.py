@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import JsonValue
-
 from data_specs.experiment import Experiment, Kind, Role
 from data_specs.experiment_files import experiment_file, read_experiment
 from data_specs.metrics import find_metric
 from data_specs.reading import needed
+from tasks.reporting.settings import in_words
 from tasks.tables.cells import NOT_MEASURED, Cell, cell, chance_cells, notes
 from tasks.tables.experiment_verdict import encoders_of, experiment_verdict
 from tasks.tables.kinds import KINDS, PANELS
+
+_COLUMNS_ON_PAPER = 7
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,14 @@ class ExperimentSection:
     verdict: Sequence[str] = ()
     chance: Sequence[str] = ()
     figure: str = ""
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Where the columns begin and end that stand side by side on paper."""
+        return [
+            (start, min(start + _COLUMNS_ON_PAPER, len(self.columns)))
+            for start in range(0, len(self.columns), _COLUMNS_ON_PAPER)
+        ]
 
 
 def experiment_section(artifact: Path, kind: Kind) -> ExperimentSection:
@@ -99,19 +108,3 @@ def _sweep_section(sweep: Experiment, figure: bytes) -> ExperimentSection:
         chance=chance_cells(sweep, columns) if sweep.chance else (),
         figure="data:image/svg+xml;base64," + base64.b64encode(figure).decode("ascii"),
     )
-
-
-def in_words(value: JsonValue) -> str:
-    """Settings on one line, such as `text (scorer uwm, tau 0.98), seed 0`."""
-    if isinstance(value, dict):
-        return ", ".join(
-            f"{name} ({in_words(part)})" if isinstance(part, dict) else f"{name} {in_words(part)}"
-            for name, part in value.items()
-        )
-    if isinstance(value, list):
-        return " + ".join(in_words(part) for part in value)
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from data_specs.gallery import Gallery, GalleryAnswer, GalleryKind, GalleryMember, GalleryQuery
@@ -61,27 +62,29 @@ class GallerySection:
 
 def gallery_section(gallery: Gallery, folder: Path) -> GallerySection:
     """Gather the section; thumbnails are read from `folder`."""
-
-    def show(member: GalleryMember) -> Shown:
-        picture = None
-        if member.thumbnail is not None:
-            data = needed(folder / member.thumbnail).read_bytes()
-            picture = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
-        what = "picture" if member.caption is None else "caption"
-        tag = f", tag {member.tag}" if member.tag else ""
-        return Shown(
-            is_safe=member.content == "safe",
-            tag=member.tag,
-            caption=member.caption,
-            picture=picture,
-            description=f"{member.content} {what} of pair {member.pair_id}{tag}",
-        )
-
+    show = partial(show_member, folder=folder)
     return GallerySection(
         models=[model.replace("_", " ") for model in gallery.models],
         seed=gallery.seed,
         n_pairs=gallery.n_pairs,
         kinds=[_kind(kind, gallery.models, show) for kind in gallery.kinds],
+    )
+
+
+def show_member(member: GalleryMember, folder: Path) -> Shown:
+    """A member as the page shows it; its thumbnail is read from `folder`."""
+    picture = None
+    if member.thumbnail is not None:
+        data = needed(folder / member.thumbnail).read_bytes()
+        picture = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+    what = "picture" if member.caption is None else "caption"
+    tag = f", tag {member.tag}" if member.tag else ""
+    return Shown(
+        is_safe=member.content == "safe",
+        tag=member.tag,
+        caption=member.caption,
+        picture=picture,
+        description=f"{member.content} {what} of pair {member.pair_id}{tag}",
     )
 
 

@@ -1,5 +1,7 @@
 """The report as HTML; every text is escaped by the template engine."""
 
+import base64
+import hashlib
 from importlib.resources import files
 
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -9,12 +11,14 @@ from tasks.lineage.digest import digest_of, text_sha256
 from tasks.reporting.content import Report
 
 _PAGE = "report.html"
+_SCRIPT = "filter.js"
 
 
 def render_report(report: Report) -> str:
-    """One self-contained HTML page: no script, no font, no picture from elsewhere."""
+    """One self-contained HTML page: no font and no picture from elsewhere, and one script, which the page's policy names by its digest."""
+    templates = _templates()
     environment = Environment(
-        loader=DictLoader(_templates()),
+        loader=DictLoader(templates),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -22,7 +26,13 @@ def render_report(report: Report) -> str:
     )
     # For attributes and pictures, in which no element can keep a text from turning what stands around it.
     environment.filters["literal"] = printable
-    return environment.get_template(_PAGE).render(report=report)
+    return environment.get_template(_PAGE).render(report=report, digest=_digest(templates[_SCRIPT]))
+
+
+def _digest(script: str) -> str:
+    # An included file loses the line's end that closes it.
+    script = script.removesuffix("\n")
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def template_digest() -> str:

@@ -1,15 +1,75 @@
 """The files of which a report is made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_specs.evaluation_files import read_by_tag
 from data_specs.experiment import Kind
 from data_specs.figures import Interval
-from data_specs.manifest import Manifest
+from data_specs.manifest import ArtifactRef, Manifest
 
 GALLERY_FILE = "gallery.json"
+FLIP_GALLERY_FILE = "flips.json"
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """How a run's settings name its model, and the digests of what that was."""
+
+    architecture: str
+    weights: str | None
+    tensors: str  # SHA-256 over all tensors
+    file: str | None = None  # SHA-256 of the weights' file, where they lie in one
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The artifacts that a report shows: evaluations by model, the original first, and what else there is.
+
+    `differences` from the original and `flips`, by model, add intervals, tests and single pairs; experiments
+    and galleries each add a section. `edit` is of the second model, and `lead` how that differs from its
+    control. `overlap` is what calibration and evaluation pairs share, `model` what was edited.
+    """
+
+    evaluations: Mapping[str, ArtifactRef]
+    scores: ArtifactRef | None = None
+    differences: Mapping[str, ArtifactRef] = field(default_factory=dict)
+    experiments: Sequence[ArtifactRef] = ()
+    gallery: ArtifactRef | None = None
+    edit: ArtifactRef | None = None
+    lead: ArtifactRef | None = None
+    overlap: ArtifactRef | None = None
+    flips: Mapping[str, ArtifactRef] = field(default_factory=dict)
+    flip_gallery: ArtifactRef | None = None
+    model: ModelName | None = None
+
+    @property
+    def inputs(self) -> dict[str, ArtifactRef]:
+        """All artifacts by role."""
+        single = {
+            "scores": self.scores,
+            "gallery": self.gallery,
+            "gallery.flips": self.flip_gallery,
+            "edit": self.edit,
+            "differences.over_control": self.lead,
+            "overlap": self.overlap,
+        }
+        return {
+            **{f"evaluation.{model}": ref for model, ref in self.evaluations.items()},
+            **{f"differences.{model}": ref for model, ref in self.differences.items()},
+            **{f"flips.{model}": ref for model, ref in self.flips.items()},
+            **{ref.kind: ref for ref in self.experiments},
+            **{role: ref for role, ref in single.items() if ref is not None},
+        }
+
+
+@dataclass(frozen=True)
+class BoxRow:
+    """What a report says of one thing that it reports on, a sentence or value a line."""
+
+    name: str
+    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -33,8 +93,9 @@ class TagFigures:
 class Sources:
     """Folders of artifacts: the evaluation of each model, and what else the run has made."""
 
-    summary: Path
     evaluations: dict[str, Path]
+    summary: Path | None = None
+    box: Sequence[BoxRow] = ()
     versions: dict[str, str] = field(default_factory=dict)
     differences: dict[str, Path] = field(default_factory=dict)
     experiments: Mapping[Kind, Path] = field(default_factory=dict)
@@ -42,6 +103,9 @@ class Sources:
     edit: Manifest | None = None
     lead: Path | None = None  # differences of the second model from its control
     overlap: Path | None = None
+    flips: Mapping[str, Path] = field(default_factory=dict)
+    flip_gallery: Path | None = None
+    controls: frozenset[str] = frozenset()  # models whose edit was drawn at random
     signs: Mapping[str, object] = field(default_factory=dict)  # sign filters of the run's edit, by encoder
 
 
@@ -52,3 +116,8 @@ def read_tags(evaluation: Path) -> list[TagFigures]:
         figures = tags.setdefault(row.tag, TagFigures(row.tag, row.n_pairs, {})).figures
         figures[row.metric] = ShownFigure(row.value, (row.low, row.high))
     return list(tags.values())
+
+
+def display_name(model: str) -> str:
+    """A model's name as the page shows it."""
+    return model.replace("_", " ")

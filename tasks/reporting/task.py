@@ -1,95 +1,98 @@
-"""The report and its gallery as artifacts."""
+"""The report and its galleries as artifacts."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_specs.errors import DataError, SpecError
-from data_specs.gallery import CAPTION_CHARS, GalleryMember
+from data_specs.errors import SpecError
+from data_specs.evaluation_files import FLIPS_FILE, read_flips
+from data_specs.gallery import GalleryMember
 from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import ENCODERS, Encoder
 from data_specs.sign_filter import signs_of
-from data_specs.wording import shown
+from data_specs.spec import Spec
 from tasks.embeddings.pairs import read_pairs
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
-from tasks.lineage.digest import text_sha256
-from tasks.lineage.progress import advance, stage
+from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
+from tasks.reporting.box import describe_subject
 from tasks.reporting.content import build_report
+from tasks.reporting.flip_gallery import compose_flips, members_of, pick_flips
 from tasks.reporting.gallery import PairMember, Retrieval, compose, retrieve
 from tasks.reporting.html import render_report, template_digest
-from tasks.reporting.members import read_members
-from tasks.reporting.sources import GALLERY_FILE, Sources
-from tasks.reporting.thumbnails import thumbnail
-from tasks.shards.images import BadImage
+from tasks.reporting.showing import show_members
+from tasks.reporting.sources import FLIP_GALLERY_FILE, GALLERY_FILE, BoxRow, Reported, Sources
 from tasks.shards.inspection import Shard
 from tasks.tables.kinds import KINDS
 
 REPORT_FILE = "report.html"
 _SUMMARY = "layer_summary.parquet"
-_THUMBNAILS = "thumbnails"
-
-
-@dataclass(frozen=True)
-class Reported:
-    """The artifacts that a report shows: evaluations by model, the original first, and what else there is.
-
-    `differences` from the original, by model, add intervals and tests to the table; experiments
-    and a gallery each add a section. `edit` is of the second model, and `lead` how that differs from its
-    control. `overlap` is what calibration and evaluation pairs share.
-    """
-
-    evaluations: Mapping[str, ArtifactRef]
-    scores: ArtifactRef
-    differences: Mapping[str, ArtifactRef] = field(default_factory=dict)
-    experiments: Sequence[ArtifactRef] = ()
-    gallery: ArtifactRef | None = None
-    edit: ArtifactRef | None = None
-    lead: ArtifactRef | None = None
-    overlap: ArtifactRef | None = None
+_N_FLIPS = 60
 
 
 @task(name="write-report")
 def write_report(name: str, reported: Reported, store: Store, context: RunContext) -> Made:
-    """Write `report.html` of what a run has made; returns the `report` artifact."""
-    evaluations, differences, gallery = reported.evaluations, reported.differences, reported.gallery
-    others = {"gallery": gallery, "edit": reported.edit, "differences.over_control": reported.lead}
-    others["overlap"] = reported.overlap
-    asked = {ref.kind: ref for ref in reported.experiments}
+    """Write `report.html` of what a run has made, and `flips.parquet` of the second model; returns the `report` artifact.
+
+    What the report says of machines, times and commands is that of the artifacts that it shows, and stands in its
+    recipe: the same artifacts of one store give one report.
+    """
+    box = describe_subject(reported, store)
     recipe = Recipe(
         kind="report",
-        settings={"name": name, "models": [*evaluations], "templates": template_digest()},
-        inputs={
-            "scores": reported.scores,
-            **{f"evaluation.{model}": ref for model, ref in evaluations.items()},
-            **{f"differences.{model}": ref for model, ref in differences.items()},
-            **asked,
-            **{role: ref for role, ref in others.items() if ref is not None},
+        settings={
+            "name": name,
+            "models": [*reported.evaluations],
+            "templates": template_digest(),
+            "box": {row.name: [*row.lines] for row in box},
         },
+        inputs={**reported.inputs},
         **coded(write_report),
     )
 
     def write(build: Build) -> None:
-        sources = Sources(
-            summary=store.path(reported.scores) / _SUMMARY,
-            evaluations={model: store.path(ref) for model, ref in evaluations.items()},
-            differences={model: store.path(ref) for model, ref in differences.items()},
-            versions={f"{role} ({item.kind})": item.version for role, item in _inputs(recipe).items()},
-            experiments={kind: store.path(asked[kind]) for kind in KINDS if kind in asked},
-            gallery=store.path(gallery) if gallery else None,
-            edit=store.manifest(reported.edit) if reported.edit else None,
-            lead=store.path(reported.lead) if reported.lead else None,
-            overlap=store.path(reported.overlap) if reported.overlap else None,
-            signs=signs_of(store.manifest(reported.scores).recipe.settings),
-        )
-        html = render_report(build_report(name, sources))
+        html = render_report(build_report(name, _sources(reported, box, store)))
         (build.folder / REPORT_FILE).write_text(html, encoding="utf-8")
+        for ref in [*reported.flips.values()][:1]:
+            (entry,) = [file for file in store.manifest(ref).files if file.path == FLIPS_FILE]
+            build.take(store.path(ref), entry, FLIPS_FILE)
 
     with stage("report", None, "files"):
         return store.materialise(recipe, write, context)
+
+
+def _sources(reported: Reported, box: Sequence[BoxRow], store: Store) -> Sources:
+    experiments = {ref.kind: ref for ref in reported.experiments}
+
+    def place(ref: ArtifactRef | None) -> Path | None:
+        return None if ref is None else store.path(ref)
+
+    scores = reported.scores
+    return Sources(
+        evaluations={model: store.path(ref) for model, ref in reported.evaluations.items()},
+        summary=store.path(scores) / _SUMMARY if scores else None,
+        box=box,
+        versions={f"{role} ({item.kind})": item.version for role, item in reported.inputs.items()},
+        differences={model: store.path(ref) for model, ref in reported.differences.items()},
+        experiments={kind: store.path(experiments[kind]) for kind in KINDS if kind in experiments},
+        gallery=place(reported.gallery),
+        edit=store.manifest(reported.edit) if reported.edit else None,
+        lead=place(reported.lead),
+        overlap=place(reported.overlap),
+        flips={model: store.path(ref) for model, ref in reported.flips.items()},
+        flip_gallery=place(reported.flip_gallery),
+        controls=frozenset(model for model, ref in reported.evaluations.items() if _is_control(ref, store)),
+        signs=signs_of(store.manifest(scores).recipe.settings) if scores else {},
+    )
+
+
+def _is_control(evaluation: ArtifactRef, store: Store) -> bool:
+    measured = store.manifest(evaluation).recipe.inputs.get("model")
+    if not isinstance(measured, ArtifactRef) or not store.holds(measured):
+        return False
+    return "control" in store.manifest(measured).recipe.settings
 
 
 @task(name="write-gallery")
@@ -123,54 +126,50 @@ def write_gallery(
         models = ((model, read_pairs(text, vision)) for model, (text, vision) in folders.items())
         retrieval = retrieve(models, seed, n_queries)
         found = compose(retrieval, _show(retrieval, shards, build.folder), seed)
-        text = json.dumps(found.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-        (build.folder / GALLERY_FILE).write_text(text, encoding="utf-8")
-        build.sources.extend(
-            Source(location=shard.location, sha256=shard.sha256, size_bytes=shard.size_bytes) for shard in shards
-        )
+        _finish(build, GALLERY_FILE, found, shards)
 
     return store.materialise(recipe, write, context)
 
 
+@task(name="write-flip-gallery")
+def write_flip_gallery(
+    flips: ArtifactRef,
+    shards: Sequence[Shard],
+    seed: int,
+    store: Store,
+    context: RunContext,
+    n_pairs: int = _N_FLIPS,
+) -> Made:
+    """Captions and small pictures of some of the pairs that flipped; returns the `gallery.flips` artifact.
+
+    `shards` are those that both models were measured on.
+    """
+    recipe = Recipe(
+        kind="gallery.flips",
+        settings={"seed": seed, "n_pairs": n_pairs},
+        inputs={"flips": flips, "shards": [shard.sha256 for shard in shards]},
+        **coded(write_flip_gallery),
+    )
+
+    def write(build: Build) -> None:
+        rows = read_flips(store.path(flips))
+        pairs = pick_flips(rows, seed, n_pairs)
+        members = show_members(members_of(pairs), shards, build.folder, "pairs that flipped")
+        _finish(build, FLIP_GALLERY_FILE, compose_flips(rows, pairs, members, seed), shards)
+
+    return store.materialise(recipe, write, context)
+
+
+def _finish(build: Build, name: str, content: Spec, shards: Sequence[Shard]) -> None:
+    text = json.dumps(content.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    (build.folder / name).write_text(text, encoding="utf-8")
+    build.sources.extend(
+        Source(location=shard.location, sha256=shard.sha256, size_bytes=shard.size_bytes) for shard in shards
+    )
+
+
 def _show(retrieval: Retrieval, shards: Sequence[Shard], folder: Path) -> dict[PairMember, GalleryMember]:
-    """Read what the gallery shows of each member, and write its thumbnails; one member in memory at a time."""
-    (folder / _THUMBNAILS).mkdir(exist_ok=True)
-    wanted = {(retrieval.pair_ids[item.pair], item.encoder, item.content): item for item in retrieval.members()}
-    shown: dict[PairMember, GalleryMember] = {}
-    with stage("gallery", len(wanted), "members"):
-        for key, data in read_members(shards, wanted):
-            member = wanted[key]
-            caption = picture = None
-            if member.encoder == "text":
-                caption = _caption(data)
-            else:
-                picture = f"{_THUMBNAILS}/{text_sha256('/'.join(key))[:16]}.jpg"
-                (folder / picture).write_bytes(_thumbnail(data, member, key[0]))
-            shown[member] = GalleryMember(
-                pair_id=key[0],
-                content=member.content,
-                tag=retrieval.tags[member.pair],
-                caption=caption,
-                thumbnail=picture,
-            )
-            advance("gallery")
-    return shown
-
-
-def _caption(data: bytes) -> str:
-    text = data.decode("utf-8", errors="replace").strip()
-    return text if len(text) <= CAPTION_CHARS else text[:CAPTION_CHARS] + "…"
-
-
-def _thumbnail(data: bytes, member: PairMember, pair: str) -> bytes:
-    try:
-        return thumbnail(data, member.content)
-    except BadImage as error:
-        raise DataError(
-            f"the {member.content} picture of pair {shown(pair)} was read before and cannot be read now: {error}; leave shards"
-            " as they are during a run"
-        ) from error
-
-
-def _inputs(recipe: Recipe) -> dict[str, ArtifactRef]:
-    return {role: item for role, item in recipe.inputs.items() if isinstance(item, ArtifactRef)}
+    members = {(retrieval.pair_ids[item.pair], item.encoder, item.content): item for item in retrieval.members()}
+    wanted = {key: retrieval.tags[item.pair] for key, item in members.items()}
+    found = show_members(wanted, shards, folder, "gallery")
+    return {item: found[key] for key, item in members.items()}
