@@ -11,6 +11,7 @@ from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import EvaluationSets, embed_edits, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
+from flows.report import report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
 from tasks.experiments.ablation_points import AblationPlan, ablation_points, with_largest_limit
@@ -36,7 +37,7 @@ def ablate(
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:
-        Artifact `ablation`, and everything that it is made of.
+        Artifacts `ablation` and `report`, and everything that they are made of.
     """
     plan = ablation_points(config, axes)
     with open_session(with_largest_limit(plan, config), store, device, workers) as session:
@@ -45,11 +46,12 @@ def ablate(
 
 
 def steps_of_ablate(session: Session, plan: AblationPlan) -> None:
-    """Measure all points and set them side by side."""
+    """Measure all points, set them side by side, and report."""
     measured, left_out = _measure_points(session, plan)
     with session.timed("ablation"):
         asked = Plan(kind="ablation", name=session.config.name, left_out=left_out)
-        session.keep("ablation", write_experiment(asked, measured, session.store, session.context))
+        made = session.keep("ablation", write_experiment(asked, measured, session.store, session.context))
+    report_of(session, {ORIGINAL: ORIGINAL}, experiments=[made])
 
 
 def _measure_points(session: Session, plan: AblationPlan) -> tuple[list[MeasuredModel], list[LeftOut]]:

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -48,7 +48,7 @@ def describe_subject(reported: Reported, store: Store) -> list[BoxRow]:
         "Model": _model_lines(reported, behind.values()),
         "Edit": settings_lines(shown.get("edit"), behind, store),
         "Experiments": _experiment_lines(reported.experiments, store),
-        "Calibration data": _calibration_lines(reported, store),
+        "Calibration data": _calibration_lines(reported, behind, store),
         "Evaluation data": _evaluation_lines(first, store),
         "Zero-shot data": _zero_shot_lines(first, store),
         **_circumstance_rows([*shown.values()], [*behind.values()]),
@@ -88,11 +88,12 @@ def _experiment_lines(experiments: Sequence[ArtifactRef], store: Store) -> list[
     return lines
 
 
-def _calibration_lines(reported: Reported, store: Store) -> list[str]:
-    scores = reported.scores
-    if scores is None or _manifest(store, scores) is None:
+def _calibration_lines(reported: Reported, known: Mapping[ArtifactRef, Manifest], store: Store) -> list[str]:
+    """Of the scores of the edit on top; where there is none, of all scores behind the experiments."""
+    of_experiments = [ref for ref in known if ref.kind.startswith("layer_scores.")]
+    behind = manifests_behind(store, [reported.scores] if reported.scores else of_experiments, known)
+    if not behind:
         return []
-    behind = manifests_behind(store, [scores])
     sets = [item for item in behind.values() if "parts" in item.recipe.inputs]
     asked: set[str] = set()
     for item in behind.values():

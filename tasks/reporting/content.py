@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data_specs.evaluation_files import read_chance, read_differences, read_intervals, read_metrics
+from data_specs.experiment_files import read_experiment
 from data_specs.figures import Difference, Interval
 from data_specs.gallery import Gallery
 from data_specs.metrics import GROUPS, METRICS, Metric, find_metric, shown_p
@@ -17,6 +18,7 @@ from tasks.reporting.layers import LayerShare, edited_layers, selectable_layers
 from tasks.reporting.shown_plots import Plots, plots_of
 from tasks.reporting.sources import GALLERY_FILE, BoxRow, ShownFigure, Sources, TagFigures, display_name, read_tags
 from tasks.tables.cells import measured_in
+from tasks.tables.experiment_verdict import experiment_verdict
 from tasks.tables.verdict import edit_sizes, run_verdict
 
 
@@ -131,10 +133,11 @@ def build_report(name: str, sources: Sources) -> Report:
 def _verdict(
     differences: Mapping[str, Mapping[str, Difference]], chance: Mapping[str, float], sources: Sources
 ) -> list[str]:
-    """Of the second model, which is the edited one."""
+    """Of the second model, which is the edited one; without one, of the experiments."""
     edited = next(iter(differences), None)
     if edited is None:
-        return []
+        experiments = (read_experiment(path, kind) for kind, path in sources.experiments.items())
+        return [sentence for experiment in experiments for sentence in experiment_verdict(experiment)]
     return run_verdict(
         differences[edited],
         chance=chance,

@@ -4,8 +4,10 @@ import json
 
 from data_specs.experiment import Experiment
 from data_specs.experiment_files import experiment_json
+from tasks.evaluation.task import evaluate_model, find_flips
 from tasks.lineage.store import Store
-from tasks.reporting.task import Reported, write_gallery, write_report
+from tasks.reporting.sources import Reported
+from tasks.reporting.task import write_flip_gallery, write_gallery, write_report
 from tests.cases.report_files import (
     CONTEXT,
     drawn_shards,
@@ -82,6 +84,15 @@ def gallery(store, folder, models=MODELS[:2], tags=(), **drawn):
     return write_gallery.fn(embeddings, shards, 0, store, CONTEXT, 8).ref
 
 
+def flipped(store, folder, tags=(), **drawn):
+    """What flips between two models with random embeddings of drawn pairs, and the gallery of these."""
+    shards = drawn_shards(folder, tags=tags, **drawn)
+    embeddings = [put_model_embeddings(store, shards, 10 * at, tags) for at in range(2)]
+    first, second = (evaluate_model.fn("a" * 64, found, [], store, CONTEXT, seed=0).ref for found in embeddings)
+    found = find_flips.fn(first, second, 0, store, CONTEXT).ref
+    return found, write_flip_gallery.fn(found, shards, 0, store, CONTEXT).ref
+
+
 def text_of(made):
     return (made.path / "report.html").read_text(encoding="utf-8")
 
@@ -90,11 +101,14 @@ def full_report(folder):
     """A report with every section; its file, and the metrics that it shows."""
     store = Store(folder / "store")
     metrics, evaluations = inputs(store)
+    flips, flip_gallery = flipped(store, folder)
     reported = Reported(
         evaluations,
         put_scores(store),
         experiments=[put_experiment(store, comparison()), put_experiment(store, sweep(), sweep_svg=SVG)],
         gallery=gallery(store, folder),
+        flips={MODELS[1]: flips},
+        flip_gallery=flip_gallery,
     )
     made = write_report.fn("nightly", reported, store, CONTEXT)
     return made.path / "report.html", metrics

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -24,6 +25,7 @@ from tasks.shards.packing import pack_table
 from tests.cases.places import ROOT
 
 Here = Callable[..., subprocess.CompletedProcess[str]]
+_BOX = re.compile(rb'<section class="box".*?</section>', re.DOTALL)
 UWM = [sys.executable, "-m", "flows.commands.main"]
 MODEL = {
     "embed_dim": 16,
@@ -162,10 +164,13 @@ def kinds(store: Path) -> Counter[str]:
 
 
 def file_digests(store: Path) -> dict[str, str]:
-    """SHA-256 of every artifact file but the manifests, which record times."""
-    files = (path for path in store.glob("*/*/**/*") if path.is_file() and path.name != "manifest.json")
-    return {
-        path.relative_to(store).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if not path.relative_to(store).parts[0].startswith(".")
-    }
+    """SHA-256 of every artifact file but the manifests, which record times, and of reports without the box that tells them."""
+    found = {}
+    for path in sorted(store.glob("[!.]*/*/**/*")):
+        place = path.relative_to(store)
+        if path.is_file() and path.name != "manifest.json":
+            # A report's version follows from what its box tells.
+            name = place.as_posix() if place.parts[0] != "report" else f"report/{place.name}"
+            data = path.read_bytes()
+            found[name] = hashlib.sha256(_BOX.sub(b"", data) if path.suffix == ".html" else data).hexdigest()
+    return found

@@ -66,7 +66,7 @@ def test_a_plan_names_what_the_run_makes_and_makes_nothing_itself(here, place):
     unknown = {role for role, item in by_role(first).items() if item["version"] is None}
     assert unknown == {
         *("embeddings.text.edited", "embeddings.vision.edited", "evaluation.edited"),
-        *("differences.edited", "gallery", "report"),
+        *("differences.edited", "flips.edited", "gallery", "gallery.flips", "report"),
     }
     second = planned(here, config, store)
     assert {item["there"] for item in second["artifacts"]} == {True}

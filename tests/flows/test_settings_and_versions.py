@@ -31,7 +31,7 @@ def in_parts(*kinds: str) -> set[str]:
     return {*kinds, *(f"{kind}.part" for kind in kinds)}
 
 
-MEASURED = {"evaluation", "differences", "report"}
+MEASURED = {"evaluation", "differences", "flips", "gallery.flips", "report"}
 # What follows from another edit, other selected weights and other scores of one encoder.
 EDITED = {encoder: {"edit", "model", "gallery", *MEASURED, *in_parts(f"embeddings.{encoder}")} for encoder in ENCODERS}
 EDITED["text"] |= {"class_embeddings"}

@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import io
 import re
 
@@ -6,8 +7,19 @@ import pytest
 from PIL import Image
 
 from tasks.lineage.store import Store
-from tasks.reporting.task import Reported, write_report
-from tests.cases.report_cases import SVG, comparison, full_report, gallery, inputs, put_experiment, sweep, text_of
+from tasks.reporting.sources import ModelName, Reported
+from tasks.reporting.task import write_report
+from tests.cases.report_cases import (
+    SVG,
+    comparison,
+    flipped,
+    full_report,
+    gallery,
+    inputs,
+    put_experiment,
+    sweep,
+    text_of,
+)
 from tests.cases.report_files import CONTEXT, HOSTILE, Page, put_scores
 
 JPEG = "data:image/jpeg;base64,"
@@ -35,6 +47,7 @@ def hostile_page(store, folder):
     _, evaluations = inputs(store, models, [(tag, 3) for tag in tags])
     captions = [(text, text[::-1] + text) for text in HOSTILE]
     keys = ["a<b>c", '"><img src=y>', "d&e;", "f'g", "h`i"]
+    flips, flip_gallery = flipped(store, folder, tags, sizes=(5,), captions=captions, keys=keys)
     reported = Reported(
         evaluations,
         put_scores(store, (HOSTILE[0], HOSTILE[1])),
@@ -43,6 +56,9 @@ def hostile_page(store, folder):
             put_experiment(store, sweep(limits=[HOSTILE[0]], encoders=[HOSTILE[1]]), sweep_svg=SVG),
         ],
         gallery=gallery(store, folder, models, tags, sizes=(5,), captions=captions, keys=keys),
+        flips={HOSTILE[1]: flips},
+        flip_gallery=flip_gallery,
+        model=ModelName(HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[3]),
     )
     return write_report.fn(HOSTILE[3], reported, store, CONTEXT)
 
@@ -50,12 +66,13 @@ def hostile_page(store, folder):
 # Every element that the page may have, with its attributes.
 ALLOWED = {
     "html": "lang", "head": "", "meta": "charset http-equiv content name", "title": "", "style": "", "body": "",
-    "h1": "", "h2": "", "h3": "", "h4": "", "p": "class role", "strong": "", "small": "", "code": "", "bdi": "", "i": "",
-    "br": "", "span": "class aria-hidden", "div": "class tabindex role aria-label", "section": "", "article": "class aria-label",
-    "table": "class", "thead": "", "tbody": "", "tr": "class", "th": "scope rowspan", "td": "class rowspan",
-    "ol": "class", "li": "", "figure": "", "figcaption": "", "img": "class alt src", "label": "class", "input": "type",
-    "details": "class", "summary": "", "svg": "role aria-label width height viewbox", "line": "class x1 x2 y1 y2",
-    "rect": "class x y width height rx", "text": "x y text-anchor",
+    "h1": "", "h2": "", "h3": "", "h4": "", "p": "class role", "dl": "", "dt": "", "dd": "", "strong": "", "small": "", "code": "", "bdi": "", "i": "",
+    "br": "", "span": "class aria-hidden", "div": "class id tabindex role aria-label hidden", "section": "class aria-label", "article": "class aria-label",
+    "table": "class id", "thead": "", "tbody": "", "tr": "class hidden data-flips data-tag data-third", "th": "scope rowspan", "td": "class rowspan",
+    "ol": "class", "li": "", "figure": "", "figcaption": "", "img": "class alt src", "label": "class", "input": "type data-by",
+    "select": "data-by", "option": "value", "output": "aria-live", "script": "",
+    "details": "class", "summary": "", "svg": "class role aria-label width height viewbox", "line": "class x1 x2 y1 y2",
+    "rect": "class x y width height rx", "text": "class x y text-anchor", "circle": "class cx cy r", "path": "class d",
 }  # fmt: skip
 
 
@@ -70,8 +87,12 @@ def test_hostile_texts_are_escaped_everywhere(tmp_path, store):
         assert hostile in everything
         assert hostile[::-1] in everything
     assert "49 & a" not in everything
-    assert "<script" not in text
     assert "<iframe" not in text
+    # The page's own script, which its policy names by its digest; no other can run.
+    (script,) = page.all("script")
+    digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
+    policy = next(item for item in page.all("meta") if "http-equiv" in item.attributes)
+    assert f"; script-src 'sha256-{digest}';" in policy.attributes["content"]
 
 
 @pytest.mark.slow
@@ -92,6 +113,7 @@ def test_no_text_of_any_kind_can_turn_the_text_around_it(tmp_path, store):
         for name in ("run", "model", "layer", "limit", "encoder", "first", "second", "third", "last")
     ]
     _, evaluations = inputs(store, (turned[1], turned[2], "edited"), [(turned[0], 3), (None, 1)])
+    flips, flip_gallery = flipped(store, tmp_path, [turned[0]], keys=[turned[1]], captions=[turned[:2]])
     reported = Reported(
         evaluations,
         put_scores(store, (turned[2],)),
@@ -100,6 +122,9 @@ def test_no_text_of_any_kind_can_turn_the_text_around_it(tmp_path, store):
             put_experiment(store, sweep(limits=[turned[3]], encoders=[turned[4]]), sweep_svg=SVG),
         ],
         gallery=gallery(store, tmp_path, (turned[1], turned[2]), [turned[0]], keys=[turned[1]], captions=[turned[:2]]),
+        flips={turned[2]: flips},
+        flip_gallery=flip_gallery,
+        model=ModelName(turned[1], turned[2], turned[5], turned[6]),
     )
     page = Page(text_of(write_report.fn(turned[0], reported, store, CONTEXT)))
     for element in page.elements:
@@ -149,7 +174,7 @@ def test_unsafe_pictures_are_veiled_and_safe_ones_are_not(page):
     assert len(unsafe) > 10
     assert all(item.inside("label", "veil") for item in unsafe)
     assert not any(item.inside("label") for item in safe)
-    boxes = page.all("input")
+    boxes = [item for item in page.all("input") if item.attributes["type"] == "checkbox"]
     assert len(boxes) == len(unsafe)
     assert all(box.attributes == {"type": "checkbox"} and box.inside("label", "veil") for box in boxes)
     style = page.all("style")[0].text

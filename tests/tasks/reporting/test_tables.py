@@ -11,8 +11,9 @@ from data_specs.metrics import metric_names
 from tasks.evaluation.task import compare_evaluations
 from tasks.lineage.store import Store
 from tasks.reporting import html
-from tasks.reporting.experiment_section import in_words
-from tasks.reporting.task import Reported, write_report
+from tasks.reporting.settings import in_words
+from tasks.reporting.sources import Reported
+from tasks.reporting.task import write_report
 from tasks.tables.experiment_verdict import sweep_verdict
 from tests.cases.evaluations import evaluated
 from tests.cases.report_cases import (
@@ -119,7 +120,7 @@ def test_sections_that_were_not_asked_for_are_left_out(store):
     page = Page(text_of(write_report.fn("plain", Reported(evaluations, put_scores(store)), store, CONTEXT)))
     headings = [item.text for item in page.all("h2")]
     assert headings == [
-        "Metrics", "Before and after", "Per tag", "Selected weights per layer", "Where the numbers come from",
+        "Metrics", "GS against what it may cost", "Before and after", "Per tag", "Where the numbers come from",
     ]  # fmt: skip
 
 
