@@ -155,9 +155,8 @@ def tags_plot(changes: Sequence[PartChange]) -> Plot | None:
 
 
 def _tag_panel(name: str, rows: Sequence[PartChange]) -> Panel:
-    metric = find_metric(name)
     panel = Panel(
-        label=f"{name} by tag: " + "; ".join(f"{_tag(row)} {metric.shown(row.difference, sign='+')}" for row in rows),
+        label=f"{name} by tag: {'; '.join(_told(row) for row in rows)}",
         xs=room([0.0, *(edge for row in rows for edge in (row.difference_low, row.difference_high))]),
         ys=(-len(rows), 0),
         height=_ROW * len(rows) + 66,
@@ -168,16 +167,19 @@ def _tag_panel(name: str, rows: Sequence[PartChange]) -> Panel:
     panel.across("chance", x=0, tip="no difference")
     for place, row in enumerate(rows):
         middle = -place - 0.5
-        bounds = f"[{metric.shown(row.difference_low, sign='+')}, {metric.shown(row.difference_high, sign='+')}]"
-        tip = (
-            f"{_tag(row)}: {metric.shown(row.difference, sign='+')} {bounds}, {row.n_pairs:,} pairs, p {shown_p(row.p)}"
-        )
-        panel.words(
-            f"{shortened(_tag(row), _TAG_LENGTH)} ({row.n_pairs:,})", panel.xs[0], middle, anchor="end", shift=(-6, 4)
-        )
+        named = f"{shortened(_tag(row), _TAG_LENGTH)} ({row.n_pairs:,})"
+        panel.words(named, panel.xs[0], middle, anchor="end", shift=(-6, 4))
         panel.line("spread m1", (row.difference_low, middle), (row.difference_high, middle))
-        panel.dot("m1", row.difference, middle, tip=tip)
+        panel.dot("m1", row.difference, middle, tip=f"{_told(row)}, {row.n_pairs:,} pairs, p {shown_p(row.p)}")
     return panel
+
+
+def _told(row: PartChange) -> str:
+    metric = find_metric(row.metric)
+    value, low, high = (
+        metric.shown(edge, sign="+") for edge in (row.difference, row.difference_low, row.difference_high)
+    )
+    return f"{_tag(row)} {value} [{low}, {high}]"
 
 
 def _tag(row: PartChange) -> str:

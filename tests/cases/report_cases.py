@@ -2,8 +2,9 @@
 
 import json
 
-from data_specs.experiment import Experiment
+from data_specs.experiment import PAPER_COLUMNS, Experiment
 from data_specs.experiment_files import experiment_json
+from data_specs.metrics import metric_names
 from tasks.evaluation.task import evaluate_model, find_flips
 from tasks.lineage.store import Store
 from tasks.reporting.sources import Reported
@@ -63,6 +64,49 @@ def sweep(**changed):
     )
 
 
+def wide_comparison(n_rows=12):
+    """Every column that a comparison can have: the main metrics and the paper's 17 zero-shot data sets, with intervals and stars."""
+    columns = [*PAPER_COLUMNS, *(f"zero_shot.data-set-{i:02d}.acc1" for i in range(17))]
+    rows = []
+    for at in range(n_rows):
+        values = {name: (7.0 * at + 3.1 * place) % 100 for place, name in enumerate(columns)}
+        rows.append(
+            {
+                "name": f"a method with a long name, number {at}" if at else "original",
+                "role": "method" if at else "original",
+                "values": values,
+                "intervals": {name: (max(0.0, value - 10), min(100.0, value + 10)) for name, value in values.items()},
+                "p_values": dict.fromkeys(columns, 1e-9) if at else {},
+                "settings": {"text": {"scorer": "uwm", "tau": 0.98}, "vision": None},
+                "versions": dict.fromkeys(("edit", "evaluation", "differences"), f"{at:x}" * 64),
+            }
+        )
+    chance = dict.fromkeys(columns, 12.5)
+    settings = {"kind": "comparison", "name": "c", "n_pairs": 4321, "columns": columns, "rows": rows, "chance": chance}
+    return Experiment.model_validate(settings)
+
+
+def wide_sweep(n_points=40):
+    """A sweep with all metrics and intervals."""
+    values = {name: 10.0 + place for place, name in enumerate(metric_names())} | {"zero_shot": 60.0}
+    rows = [{"name": "original", "role": "original", "values": values}]
+    for at in range(n_points):
+        moved = {name: value + at % 10 for name, value in values.items()}
+        rows.append(
+            {
+                "name": f"point {at}",
+                "role": "method",
+                "axes": {"tau": 0.9 + 0.0095 * (at // 4), "alpha": -1.0 + 0.5 * (at % 4)},
+                "values": moved,
+                "intervals": {name: (value - 3.25, value + 2.75) for name, value in moved.items()},
+                "n_selected": 1_000_000 + at,
+                "versions": {"edit": f"{at:064x}", "evaluation": f"{at + 99:064x}"},
+            }
+        )
+    rest = {"kind": "sweep", "name": "s", "n_pairs": 5000, "encoders": ["text"], "rows": rows}
+    return Experiment.model_validate({**rest, "columns": [*values], "chosen": 2, "limits": ["zero_shot>=-2"]})
+
+
 def put_experiment(store, experiment, **files):
     def write(folder):
         (folder / f"{experiment.kind}.json").write_text(experiment_json(experiment))
@@ -78,10 +122,10 @@ def inputs(store, models=MODELS, tags=(("hate", 70), (None, 5), ("violence", 900
     return metrics, evaluations
 
 
-def gallery(store, folder, models=MODELS[:2], tags=(), **drawn):
+def gallery(store, folder, models=MODELS[:2], tags=(), n_queries=8, **drawn):
     shards = drawn_shards(folder, tags=tags, **drawn)
     embeddings = {name: put_model_embeddings(store, shards, 10 * at, tags) for at, name in enumerate(models)}
-    return write_gallery.fn(embeddings, shards, 0, store, CONTEXT, 8).ref
+    return write_gallery.fn(embeddings, shards, 0, store, CONTEXT, n_queries).ref
 
 
 def flipped(store, folder, tags=(), **drawn):
@@ -97,7 +141,7 @@ def text_of(made):
     return (made.path / "report.html").read_text(encoding="utf-8")
 
 
-def full_report(folder):
+def full_report(folder, compared=None):
     """A report with every section; its file, and the metrics that it shows."""
     store = Store(folder / "store")
     metrics, evaluations = inputs(store)
@@ -105,7 +149,7 @@ def full_report(folder):
     reported = Reported(
         evaluations,
         put_scores(store),
-        experiments=[put_experiment(store, comparison()), put_experiment(store, sweep(), sweep_svg=SVG)],
+        experiments=[put_experiment(store, compared or comparison()), put_experiment(store, sweep(), sweep_svg=SVG)],
         gallery=gallery(store, folder),
         flips={MODELS[1]: flips},
         flip_gallery=flip_gallery,

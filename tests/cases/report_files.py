@@ -5,9 +5,11 @@ import json
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from PIL import Image
 
 from data_specs.manifest import Recipe
 from data_specs.metrics import metric_names
@@ -34,8 +36,14 @@ def png(picture):
     return buffer.getvalue()
 
 
-def drawn_shards(folder, sizes=(5, 3), *, picture_size=(320, 200), captions=(), tags=(), keys=()):
-    """Paired shards of drawn scenes; the first captions (safe, then unsafe), tags and keys can be given."""
+def noise(size, seed):
+    """A picture that no format can make small."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def drawn_shards(folder, sizes=(5, 3), *, picture_size=(320, 200), captions=(), tags=(), keys=(), noisy=False):
+    """Paired shards of drawn scenes, or of noise; the first captions (safe, then unsafe), tags and keys can be given."""
     shards, row = [], 0
     for number, size in enumerate(sizes):
         members = []
@@ -43,11 +51,14 @@ def drawn_shards(folder, sizes=(5, 3), *, picture_size=(320, 200), captions=(), 
             key = keys[row] if row < len(keys) else pair.key
             said = captions[row] if row < len(captions) else (pair.safe_text, pair.unsafe_text)
             tag = tags[row] if row < len(tags) else pair.tag
+            safe, unsafe = pair.safe_image.resize(picture_size), pair.unsafe_image.resize(picture_size)
+            if noisy:
+                safe, unsafe = noise(picture_size, 2 * row), noise(picture_size, 2 * row + 1)
             members += [
                 (f"{key}.json", json.dumps({"tag": tag}).encode()),
-                (f"{key}.safe.png", png(pair.safe_image.resize(picture_size))),
+                (f"{key}.safe.png", png(safe)),
                 (f"{key}.safe.txt", said[0].encode()),
-                (f"{key}.unsafe.png", png(pair.unsafe_image.resize(picture_size))),
+                (f"{key}.unsafe.png", png(unsafe)),
                 (f"{key}.unsafe.txt", said[1].encode()),
             ]
             row += 1
