@@ -40,6 +40,11 @@ class Tab:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    def draw(self):
+        """Wait until what is seen is what was asked for."""
+        frames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))"
+        self.call("Runtime.evaluate", expression=frames, awaitPromise=True)
+
     def click(self, selector):
         """A mouse click in the middle of the first element that fits."""
         self.value(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
@@ -180,11 +185,13 @@ def test_colours_follow_the_readers_scheme(tab):
 def screen(tab, width, media=""):
     tab.call("Emulation.setDeviceMetricsOverride", width=width, height=1100, deviceScaleFactor=1, mobile=False)
     tab.call("Emulation.setEmulatedMedia", media=media)
+    tab.draw()
     try:
         yield
     finally:
         tab.call("Emulation.setEmulatedMedia", media="")
         tab.call("Emulation.clearDeviceMetricsOverride")
+        tab.draw()
 
 
 def test_on_a_wide_screen_no_table_and_no_plot_is_cut(tab):
