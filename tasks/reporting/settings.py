@@ -12,6 +12,7 @@ from data_specs.run_config import ENCODERS
 from data_specs.sign_filter import signs_of
 from tasks.lineage.store import Store
 from tasks.lineage.trace import manifests_behind
+from tasks.tables.experiment_verdict import encoders_of
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 # Said elsewhere, or a number a shard.
@@ -61,13 +62,19 @@ def experiment_line(experiment: Experiment) -> str:
     if experiment.kind == "comparison":
         roles = [row.role for row in experiment.rows]
         return f"comparison of {roles.count('method')} methods and {roles.count('control')} controls"
-    axes = {name: [*dict.fromkeys(row.axes.get(name) for row in experiment.points)] for name in _axes(experiment)}
-    varied = "; ".join(f"{name} {_values(values)}" for name, values in axes.items())
-    line = f"{experiment.kind} of {n_models} edits over {varied}"
+    axes = {
+        name: [value for value in dict.fromkeys(row.axes.get(name) for row in experiment.points) if value is not None]
+        for name in _axes(experiment)
+    }
+    varied = "; ".join(f"{name} {_values(values)}" for name, values in axes.items() if len(values) > 1)
+    fixed = ", ".join(f"{name} {_values(values)}" for name, values in axes.items() if len(values) == 1)
+    line = f"{experiment.kind} of {n_models} edit{'s' if n_models != 1 else ''}"
+    line += f" over {varied}" if varied else ""
+    line += f"; with {fixed}" if fixed else ""
     if experiment.kind == "sweep":
-        line += f", {' and '.join(experiment.encoders)} encoder"
+        line += f"; {encoders_of(experiment)}"
         if experiment.limits:
-            line += f", limits {', '.join(experiment.limits)}"
+            line += f"; limits {', '.join(experiment.limits)}"
         line += (
             "; no point chosen"
             if experiment.chosen is None

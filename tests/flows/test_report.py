@@ -179,7 +179,7 @@ def test_a_sweeps_report_is_about_the_chosen_edit_and_folds_the_other_taus(finis
     told = box(page)
     assert f"tau {chosen['tau']:g}, alpha -1" in told["Edit"][0]
     assert told["Experiments"] == [
-        "sweep of 3 edits over tau 0.8, 0.85, 0.95; alpha -1, text encoder, limits PS>=-100; chosen: tau"
+        "sweep of 3 edits over tau 0.8, 0.85, 0.95; with alpha -1; text encoder; limits PS>=-100; chosen: tau"
         f" {chosen['tau']:g}, alpha -1"
     ]
     assert told["Command"][0].startswith("uwm sweep")
@@ -218,7 +218,9 @@ def test_an_ablations_report_says_what_was_varied(finished: Finished, here: Here
     done = completed(here, "ablate", change_run(finished.config, "ablated"), finished.store, *options)
     page = page_of(done)
     told = box(page)
-    assert told["Experiments"] == ["ablation of 2 edits over rule score_mass, top_share"]
+    (line,) = told["Experiments"]
+    assert line.startswith("ablation of 2 edits over rule score_mass, top_share; with scorer uwm, ")
+    assert line.endswith("limit 8192")
     assert told["Calibration data"][0].startswith("text encoder: 23 pairs")
     assert page.all("p", "verdict")[0].text.startswith("The best GS of 2 ways to edit")
     assert "Ablation" in [item.text for item in page.all("h2")]
