@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -11,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.logging.handlers import PrefectConsoleHandler
 
 from flows.server.temporary import prefect_api
+from tasks.lineage.progress import is_heard, listening
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +25,7 @@ class PipelineFlow(Flow[P, R]):
         """Run the flow; see Prefect's Flow."""
         if FlowRunContext.get() is not None:
             return super().__call__(*args, **kwargs)
-        with prefect_api() as wait_for_server, _quiet():
+        with progress_where_looked_at(), prefect_api() as wait_for_server, _quiet():
             wait_for_server()
             return super().__call__(*args, **kwargs)
 
@@ -38,6 +40,30 @@ class PipelineFlow(Flow[P, R]):
 def flow(*, name: str) -> Callable[[Callable[P, R]], PipelineFlow[P, R]]:
     """As Prefect's decorator."""
     return lambda function: PipelineFlow(function, name=name)
+
+
+@contextmanager
+def progress_where_looked_at() -> Iterator[None]:
+    """Show progress to a person in front of a notebook or a terminal, unless somebody listens to it already."""
+    if is_heard():
+        yield
+        return
+    from flows.notebook import NotebookProgress, notebook
+
+    if notebook() is not None:
+        shown = NotebookProgress()
+        with listening(shown):
+            try:
+                yield
+            finally:
+                shown.close()
+    elif sys.stderr is not None and sys.stderr.isatty():
+        from flows.commands.display import progress_shown
+
+        with progress_shown():
+            yield
+    else:
+        yield
 
 
 @contextmanager

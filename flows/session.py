@@ -16,6 +16,7 @@ from data_specs.run_config import Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
 from data_specs.shard_patterns import glob_marks
 from flows.record import recorded
+from flows.shown_result import ShownResult
 from tasks.encoders.forward import resolve_device
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
@@ -135,7 +136,7 @@ class Session:
 
     def result(self) -> RunResult:
         """The account so far."""
-        return RunResult(
+        return ShownResult(
             name=self.config.name,
             store=str(self.store.root),
             artifacts={

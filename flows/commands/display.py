@@ -31,7 +31,7 @@ from data_specs.run_result import RunResult
 from data_specs.wording import printable
 from flows.commands.plan_table import shown_seconds
 from flows.commands.time_left import ITEMS, at_item, item_done, seconds_left
-from flows.commands.verdicts import chance_of, verdict_of, warnings_of
+from flows.verdicts import chance_of, verdict_of, warnings_of
 from tasks.lineage.progress import listening
 from tasks.tables.kinds import KINDS
 from tasks.tables.terminal import experiment_table
@@ -122,7 +122,7 @@ class _Bars:
         # An experiment has more stages than a screen has lines: what is done scrolls away, what was quick is not told.
         self._progress.remove_task(bar)
         if seconds >= _TOLD_SECONDS:
-            done = _finished(stage, int(task.completed), task.fields["unit"], seconds)
+            done = done_line(stage, int(task.completed), task.fields["unit"], seconds)
             self._progress.console.print(Text("✓ ", style="green").append(done, style="default"))
 
     def notice(self, text: str) -> None:
@@ -153,13 +153,14 @@ class _Lines:
         start, unit, done = self._started.pop(stage)
         seconds = time.perf_counter() - start
         if seconds >= self._told_from:
-            screen.print(_finished(stage, done, unit, seconds), markup=False)
+            screen.print(done_line(stage, done, unit, seconds), markup=False)
 
     def notice(self, text: str) -> None:
         screen.print(text, markup=False)
 
 
-def _finished(stage: str, done: int, unit: str, seconds: float) -> str:
+def done_line(stage: str, done: int, unit: str, seconds: float) -> str:
+    """What is said of a stage that is over."""
     rate = f": {done} {unit}, {done / seconds:,.1f} {unit}/s" if done else ""
     return f"{stage}{rate} ({seconds:.1f} s)"
 

@@ -51,6 +51,11 @@ def listening(sink: ProgressSink) -> Iterator[None]:
         _sink = before
 
 
+def is_heard() -> bool:
+    """Whether anybody listens to this process's progress."""
+    return type(_sink) is not _Silent
+
+
 def advance(stage: str, n: int = 1) -> None:
     """Report that `n` more units of a stage are done."""
     _sink.advance(stage, n)

@@ -1,4 +1,4 @@
-"""What a run's figures say, for the screen."""
+"""What a run's figures say, in sentences."""
 
 from collections.abc import Mapping
 from pathlib import Path
