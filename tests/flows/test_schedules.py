@@ -174,7 +174,7 @@ def free_port() -> int:
 
 def readme_commands(*words: str) -> list[str]:
     """The README's commands that hold some words, in the order of the words."""
-    lines = re.findall(r"^ {4}(prefect .*?)(?: +#.*)?$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(r"^(prefect .*?)(?: +#.*)?$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     return [next(line for line in lines if word in line) for word in words]
 
 
