@@ -1,12 +1,16 @@
 """`uwm export`."""
 
+import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
-from data_specs.wording import printable
+from data_specs.errors import SpecError
+from data_specs.wording import printable, shown
 from flows.commands.options import DEFAULT_STORE, StoreOption
 
 
@@ -29,10 +33,30 @@ def export(
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", metavar="DIR", help="Tokenizer of the model, to be put beside it.")
     ] = None,
+    license: Annotated[
+        str | None, typer.Option("--license", metavar="NAME", help="License of the model, such as mit, for its card.")
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(
+            "--base-model", metavar="ORG/NAME", help="The original on the hub, for the card of a model from a file."
+        ),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option("--push", metavar="ORG/NAME", help="Put the folder on the Hugging Face hub, too (HF_TOKEN)."),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody read the repository that --push makes.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write an edited model as a folder with a model card."""
+    _require_stated(license, base_model, push)
+    if push is not None:
+        _choose_transfer()
     from flows.commands.display import progress_shown
+    from tasks.exporting.card import Stated
     from tasks.exporting.folder import export_model
     from tasks.lineage.runs import find_artifact
     from tasks.lineage.store import Store
@@ -40,5 +64,28 @@ def export(
     opened = Store(store)
     version = find_artifact(opened, edited, ("model",)).version
     with progress_shown():
-        folder = export_model(opened, version, format.value, out, tokenizer)
+        folder = export_model(opened, version, format.value, out, tokenizer, Stated(license, base_model))
     typer.echo(printable(f"wrote {folder}"))
+    if push is not None:
+        from tasks.exporting.hub import push_folder
+
+        typer.echo(printable(f"pushed {push_folder(folder, push, public=public)}"))
+
+
+def _require_stated(license: str | None, base_model: str | None, push: str | None) -> None:
+    from tasks.exporting.hub import require_hub_name
+
+    if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", license):
+        raise SpecError(
+            f"--license {shown(license)} is no license of the hub; expected such as mit, apache-2.0 or other"
+        )
+    for name, option in ((base_model, "--base-model"), (push, "--push")):
+        if name is not None:
+            require_hub_name(name, option)
+
+
+def _choose_transfer() -> None:
+    """Large files go to a server of one's own as Git LFS, which all of them speak; Xet is huggingface.co's."""
+    if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname not in (None, "huggingface.co"):
+        # Read when huggingface_hub is imported.
+        os.environ.setdefault("HF_HUB_DISABLE_XET", "1")

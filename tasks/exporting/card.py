@@ -1,6 +1,9 @@
 """The model card: what was edited, from what, how it measured, what it is for and what it is not."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
 
 from data_specs.metrics import METRICS, Metric, ordered_metrics
 from data_specs.sign_filter import SIGN_NOTE
@@ -11,6 +14,18 @@ from tasks.tables.verdict import EditSize, run_verdict
 
 ExportFormat = Literal["open_clip", "transformers"]
 
+
+@dataclass(frozen=True)
+class Stated:
+    """What a store cannot know of a model: its license, and, of weights from a file, its base model's name on the hub."""
+
+    license: str | None = None
+    base_model: str | None = None
+
+
+_TASK = "zero-shot-image-classification"
+# The hub knows no license of this name, and asks for one where it is none of its own.
+_LICENSE_NAME = "that-of-the-base-model"
 _LOADING: dict[ExportFormat, str] = {
     "open_clip": """\
 ```python
@@ -42,29 +57,52 @@ _LIMITS = """\
 - Do not use it as the only filter of a product, and do not use it to search for unsafe content."""
 
 
-def model_card(record: ModelRecord, export_format: ExportFormat, tokenizer_included: bool) -> str:
+def model_card(
+    record: ModelRecord, export_format: ExportFormat, tokenizer_included: bool, stated: Stated = Stated()
+) -> str:
     """`README.md` of an exported model.
 
     Args:
         record: what the store says of the model; its texts are data and are escaped.
         export_format: whose folder the card lies in.
         tokenizer_included: whether tokenizer files lie beside it.
+        stated: license and base model, by whoever exports it.
 
     Returns:
         Markdown that ends with a newline.
     """
     parts = [
-        ["---", f"library_name: {export_format}", "tags:", "- clip", "- model-editing", "- safety", "---"],
+        ["---", _hub_fields(record, export_format, stated), "---"],
         [f"# CLIP model edited for safety, version {record.version[:12]}"],
         *_verdict(record),
         _what_was_edited(record),
         _origins(record),
         ["## Measurements", "", *_measurements(record.measurements), *_warnings(record)],
         ["## Intended use", "", _USE],
+        ["## License", "", _license_line(record, stated)],
         ["## Limits", "", _LIMITS],
         ["## How to load it", "", _LOADING[export_format], "", _tokenizer_line(record, tokenizer_included)],
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _hub_fields(record: ModelRecord, export_format: ExportFormat, stated: Stated) -> str:
+    """What the hub reads of a card."""
+    fields: dict[str, Any] = {"library_name": export_format, "pipeline_tag": _TASK}
+    fields |= {"license": stated.license} if stated.license else {"license": "other", "license_name": _LICENSE_NAME}
+    base = stated.base_model or record.base_on_hub
+    if base:
+        fields |= {"base_model": base, "base_model_relation": "finetune"}
+    fields["tags"] = ["clip", "model-editing", "safety"]
+    text: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return text.strip()
+
+
+def _license_line(record: ModelRecord, stated: Stated) -> str:
+    if stated.license:
+        return f"{escape_markdown(stated.license)}, as stated when this folder was written."
+    base = stated.base_model or record.base_on_hub or "the base model"
+    return f"That of {escape_markdown(base)}, whose terms go on to apply; which it is was not stated."
 
 
 def _verdict(record: ModelRecord) -> list[list[str]]:

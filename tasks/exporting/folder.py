@@ -17,7 +17,7 @@ from tasks.encoders.tokenizer import tokenizer_digest, tokenizer_files
 from tasks.encoders.transformers_config import clip_config
 from tasks.encoders.transformers_format import WEIGHTS, to_transformers
 from tasks.encoders.transformers_images import PREPROCESSOR, preprocessor_config
-from tasks.exporting.card import ExportFormat, model_card
+from tasks.exporting.card import ExportFormat, Stated, model_card
 from tasks.exporting.clip_tokenizer import VOCABULARY_SIZE, write_clip_tokenizer
 from tasks.exporting.record import ModelRecord, describe_edited
 from tasks.lineage.disk import refused_by_disk
@@ -28,7 +28,12 @@ CARD = "README.md"
 
 
 def export_model(
-    store: Store, version: str, export_format: ExportFormat, out: Path | str, tokenizer: Path | None = None
+    store: Store,
+    version: str,
+    export_format: ExportFormat,
+    out: Path | str,
+    tokenizer: Path | None = None,
+    stated: Stated = Stated(),  # noqa: B008  (frozen)
 ) -> Path:
     """Write an edited model with its card; the folder appears when it is complete.
 
@@ -38,6 +43,7 @@ def export_model(
         export_format: `open_clip` or `transformers`.
         out: the folder to make; it must be empty or not there yet.
         tokenizer: folder of the tokenizer that the model was edited with, to be put beside it.
+        stated: license and base model, for the card.
 
     Returns:
         `out`, absolute.
@@ -65,7 +71,7 @@ def export_model(
             if not (draft / path.name).exists():
                 shutil.copyfile(path, draft / path.name)
         included = tokenizer is not None or _add_clip_tokenizer(draft, store.path(ref), export_format, record)
-        card = model_card(record, export_format, tokenizer_included=included)
+        card = model_card(record, export_format, included, stated)
         (draft / CARD).write_text(card, encoding="utf-8")
         os.rename(draft, out)
     except Exception as error:

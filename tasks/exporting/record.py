@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -22,6 +22,7 @@ from data_specs.overlap import Overlap
 from data_specs.run_config import ENCODERS
 from data_specs.sign_filter import signs_of
 from tasks.exporting.overlap import overlap_behind
+from tasks.exporting.places import hub_name, last_part
 from tasks.lineage.digest import canonical_json
 from tasks.lineage.progress import notice
 from tasks.lineage.store import Store
@@ -102,6 +103,7 @@ class ModelRecord:
     is_control: bool
     base_digest: str
     base_name: str
+    base_on_hub: str | None
     tokenizers: list[str]
     encoders: list[EncoderChange]
     calibration: list[DataVersion]
@@ -138,7 +140,8 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
         edit_version=edit_ref.version,
         is_control="control" in edit.recipe.settings,
         base_digest=base,
-        base_name=_last_part(_first_count(behind, "base_model")),
+        base_name=last_part(_first_count(behind, "base_model")),
+        base_on_hub=hub_name(_first_count(behind, "base_model")),
         tokenizers=sorted(str(name) for name in names if name is not None),
         encoders=_encoder_changes(edit, behind),
         calibration=_data_versions(behind),
@@ -216,16 +219,9 @@ def _data_versions(manifests: list[Manifest]) -> list[DataVersion]:
         places = {source.sha256: source.location for source in manifest.sources}
         for digest in map(str, shards):
             found[manifest.recipe.kind, digest] = DataVersion(
-                manifest.recipe.kind, _last_part(places.get(digest, "")), digest
+                manifest.recipe.kind, last_part(places.get(digest, "")), digest
             )
     return [found[key] for key in sorted(found, key=lambda key: (key[0], found[key].name, key[1]))]
-
-
-def _last_part(location: str) -> str:
-    # The rest of a path names a machine's folders, and of a URL perhaps a secret.
-    if location.startswith("pipe:"):
-        return "of a pipe: command"
-    return PurePosixPath(location.replace("\\", "/").partition("?")[0]).name
 
 
 def _measurements(store: Store, edited_as: set[ArtifactRef], base: str) -> list[Measurement]:
