@@ -18,6 +18,7 @@ from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
 from data_specs.sign_filter import SIGN_NOTE, is_filtered
 from data_specs.wording import one_line
+from flows.trackers import tell_hook
 from tasks.lineage.circumstances import now
 from tasks.lineage.runs import RUNS
 from tasks.lineage.store import Store
@@ -76,11 +77,13 @@ def recorded(store: Store, settings: Sequence[dict[str, Any]]) -> Iterator[RunRe
         yield record
     except Exception as error:
         record.write("failed", error)
+        tell_hook(record.content)
         raise
     except BaseException as error:  # a signal, or a flow that was cancelled
         record.write("interrupted", error)
         raise
     record.write("completed")
+    tell_hook(record.content)
 
 
 def last_run(root: Path, name: str) -> LastRun | None:

@@ -11,7 +11,7 @@ from data_specs.errors import SpecError
 from data_specs.experiment import ORIGINAL
 from data_specs.run_config import ENCODERS
 from data_specs.wording import shown
-from tasks.lineage.runs import run_records
+from tasks.lineage.runs import dotted_settings, run_records
 
 # Said by columns of their own, or no setting of the way to edit.
 _TOLD_APART = ("name", "model.", "evaluation.shards", "evaluation.zero_shot", "methods")
@@ -66,16 +66,10 @@ def results_of(root: Path, *, name: str = "", model: str = "", since: str = "") 
     Raises:
         SpecError: `since` is no date.
     """
-    first = _moment(since) if since else None
     rows: dict[tuple[str, str, str | None], ResultRow] = {}
     n_repeated = 0
     unfinished: dict[str, int] = {}
-    for record in run_records(root):
-        settings = record["settings"]
-        if name not in settings["name"] or model not in _model(settings):
-            continue
-        if first is not None and datetime.fromisoformat(record["started"]) < first:
-            continue
+    for record in records_like(root, name=name, model=model, since=since):
         if record["status"] != "completed":
             unfinished[record["status"]] = unfinished.get(record["status"], 0) + 1
             continue
@@ -84,6 +78,18 @@ def results_of(root: Path, *, name: str = "", model: str = "", since: str = "") 
             n_repeated += key in rows
             rows.setdefault(key, row)
     return Results(list(rows.values()), n_repeated, unfinished)
+
+
+def records_like(root: Path, *, name: str = "", model: str = "", since: str = "") -> list[dict[str, Any]]:
+    """The records of runs, the newest first; see `results_of`."""
+    first = _moment(since) if since else None
+    return [
+        record
+        for record in run_records(root)
+        if name in record["settings"]["name"]
+        and model in _model(record["settings"])
+        and (first is None or datetime.fromisoformat(record["started"]) >= first)
+    ]
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def _rows(record: dict[str, Any]) -> Iterator[ResultRow]:
     settings = record["settings"]
     artifacts = record.get("artifacts") or {}
     shards: Sequence[str] = (settings.get("evaluation") or {}).get("shards") or []
-    whole = dict(_dotted(settings))
+    whole = dict(dotted_settings(settings))
     # A point or a method is not edited as the run's own settings say; its name says how.
     others = {name: value for name, value in whole.items() if name.partition(".")[0] not in ENCODERS}
     figures_of = record.get("figures") or {}
@@ -158,11 +164,3 @@ def _rows(record: dict[str, Any]) -> Iterator[ResultRow]:
             intervals={key: (low, high) for key, (low, high) in record.get("intervals", {}).get(what, {}).items()},
             evaluation=artifacts.get(f"evaluation.{what}"),
         )
-
-
-def _dotted(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _dotted(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value

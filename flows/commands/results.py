@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data_specs.metrics import ZERO_SHOT, find_metric
 from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
-from flows.results import ResultRow, Results, results_of, shown_setting
+from flows.results import ResultRow, Results, records_like, results_of, shown_setting
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,10 +33,19 @@ def results(
         bool, typer.Option("--csv", help="As CSV on standard output, every differing setting a column.")
     ] = False,
     json: JsonOption = False,
+    send: Annotated[
+        str,
+        typer.Option(
+            "--send", metavar="HOOK", help="Give the completed runs' records to mlflow, or to a MODULE:FUNCTION."
+        ),
+    ] = "",
 ) -> None:
     """Show what all runs of a store measured, from the records that they left."""
     from flows.commands.display import output
 
+    if send:
+        _send(send, records_like(Path(store), name=name, model=model, since=since))
+        return
     found = results_of(Path(store), name=name, model=model, since=since)
     if json:
         typer.echo(dumps({"rows": [asdict(row) for row in found.rows], "unfinished": found.unfinished}))
@@ -46,6 +55,17 @@ def results(
         output.print(results_table(found))
     for line in _notes(found, Path(store)):
         typer.echo(printable(line), err=True)
+
+
+def _send(name: str, records: list[dict[str, Any]]) -> None:
+    from flows.trackers import find_hook
+
+    hook = find_hook(name)
+    # The oldest first, as they would have come one by one.
+    sent = [record for record in reversed(records) if record["status"] == "completed"]
+    for record in sent:
+        hook(record)
+    typer.echo(f"sent {len(sent)} records")
 
 
 def results_table(found: Results) -> "Table":

@@ -26,14 +26,15 @@ def run_records(root: Path) -> list[dict[str, Any]]:
     for path in (root / RUNS).glob("*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             content = json.loads(path.read_text(encoding="utf-8"))
-            found = [*_separate(content)]
+            found = [*records_of_each(content)]
             if all(isinstance(each["settings"]["name"], str) and each["started"] and each["status"] for each in found):
                 records += found
     # Identifiers count seconds, and two runs may begin in one.
     return sorted(records, key=lambda record: str(record["started"]), reverse=True)
 
 
-def _separate(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def records_of_each(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A record, or of one of several settings a record of each."""
     settings = content["settings"]
     if isinstance(settings, dict):
         yield content
@@ -51,6 +52,15 @@ def _separate(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
             for part in ("artifacts", "figures", "intervals")
         }
         yield content | own | {"settings": each}
+
+
+def dotted_settings(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted names, such as `text.tau`."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from dotted_settings(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 def find_artifact(store: Store, named: str, roles: Sequence[str] = MAIN_ROLES) -> ArtifactRef:
