@@ -1,6 +1,7 @@
 """How what others wrote is shown to a person: short, on one line, and with nothing that steers a terminal."""
 
 from itertools import islice
+from pathlib import PurePosixPath
 
 SHOWN_LENGTH = 80
 # A whole message; paths in it are longer than values.
@@ -64,3 +65,10 @@ def one_line(text: str, length: int = LINE_LENGTH) -> str:
 def shortened(text: str, length: int) -> str:
     """A text of at most `length` characters; what was cut off is marked."""
     return text if len(text) <= length else text[: length - 1] + _CUT
+
+
+def last_part(location: str) -> str:
+    """The last part of where something lay: the rest names a machine's folders, and of a URL perhaps a secret."""
+    if location.startswith("pipe:"):
+        return "of a pipe: command"
+    return PurePosixPath(location.replace("\\", "/").partition("?")[0]).name

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from data_specs.errors import SpecError
 from data_specs.wording import printable, shown
-from flows.commands.options import DEFAULT_STORE, StoreOption
+from flows.commands.options import DEFAULT_STORE, StoreOption, grouped
 
 
 class Format(StrEnum):
@@ -21,6 +22,20 @@ class Format(StrEnum):
     transformers = "transformers"
 
 
+@dataclass(frozen=True)
+class Pushing:
+    """Whether and where the folder goes on the hub."""
+
+    push: Annotated[
+        str | None,
+        typer.Option("--push", metavar="ORG/NAME", help="Put the folder on the Hugging Face hub, too (HF_TOKEN)."),
+    ] = None
+    public: Annotated[bool, typer.Option("--public", help="Let everybody read the repository that --push makes.")] = (
+        False
+    )
+
+
+@grouped
 def export(
     edited: Annotated[
         str,
@@ -42,18 +57,12 @@ def export(
             "--base-model", metavar="ORG/NAME", help="The original on the hub, for the card of a model from a file."
         ),
     ] = None,
-    push: Annotated[
-        str | None,
-        typer.Option("--push", metavar="ORG/NAME", help="Put the folder on the Hugging Face hub, too (HF_TOKEN)."),
-    ] = None,
-    public: Annotated[
-        bool, typer.Option("--public", help="Let everybody read the repository that --push makes.")
-    ] = False,
+    pushing: Pushing = Pushing(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write an edited model as a folder with a model card."""
-    _require_stated(license, base_model, push)
-    if push is not None:
+    _require_stated(license, base_model, pushing.push)
+    if pushing.push is not None:
         _choose_transfer()
     from flows.commands.display import progress_shown
     from tasks.exporting.card import Stated
@@ -66,10 +75,10 @@ def export(
     with progress_shown():
         folder = export_model(opened, version, format.value, out, tokenizer, Stated(license, base_model))
     typer.echo(printable(f"wrote {folder}"))
-    if push is not None:
+    if pushing.push is not None:
         from tasks.exporting.hub import push_folder
 
-        typer.echo(printable(f"pushed {push_folder(folder, push, public=public)}"))
+        typer.echo(printable(f"pushed {push_folder(folder, pushing.push, public=pushing.public)}"))
 
 
 def _require_stated(license: str | None, base_model: str | None, push: str | None) -> None:

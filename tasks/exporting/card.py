@@ -7,7 +7,8 @@ import yaml
 
 from data_specs.metrics import METRICS, Metric, ordered_metrics
 from data_specs.sign_filter import SIGN_NOTE
-from tasks.exporting.record import DataVersion, EncoderChange, Figures, Measurement, ModelRecord
+from tasks.exporting.measurements import DataVersion, Figures, Measurement
+from tasks.exporting.record import EncoderChange, ModelRecord
 from tasks.tables.cells import measured_in
 from tasks.tables.escaping import Plain, escape_markdown, markdown_table
 from tasks.tables.verdict import EditSize, run_verdict
@@ -76,6 +77,7 @@ def model_card(
         [f"# CLIP model edited for safety, version {record.version[:12]}"],
         *_verdict(record),
         _what_was_edited(record),
+        *_choice(record),
         _origins(record),
         ["## Measurements", "", *_measurements(record.measurements), *_warnings(record)],
         ["## Intended use", "", _USE],
@@ -116,6 +118,13 @@ def _verdict(record: ModelRecord) -> list[list[str]]:
     ]
     told = run_verdict(compared.differences, chance=compared.edited.chance, sizes=sizes)
     return [[f"- {escape_markdown(sentence)}" for sentence in told]]
+
+
+def _choice(record: ModelRecord) -> list[list[str]]:
+    if not record.chosen_by:
+        return []
+    told = [f"- {escape_markdown(sentence)}" for sentence in record.chosen_by]
+    return [["## How it was chosen", "", *told]]
 
 
 def _alpha(change: EncoderChange) -> float | None:

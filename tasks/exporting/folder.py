@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,7 @@ def export_model(
     record = describe_edited(store, ref)
     if tokenizer is not None:
         _require_tokenizer(tokenizer, record)
-    draft = out.with_name(f".{out.name}.part-{os.getpid()}")
-    try:
-        draft.mkdir(parents=True)
+    with _appearing(out) as draft:
         _fill(draft, store.path(ref), export_format)
         for path in tokenizer_files(tokenizer) if tokenizer is not None else []:
             # A tokenizer's config.json only names its class, and the model's own comes first.
@@ -73,6 +72,16 @@ def export_model(
         included = tokenizer is not None or _add_clip_tokenizer(draft, store.path(ref), export_format, record)
         card = model_card(record, export_format, included, stated)
         (draft / CARD).write_text(card, encoding="utf-8")
+    return out
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends well."""
+    draft = out.with_name(f".{out.name}.part-{os.getpid()}")
+    try:
+        draft.mkdir(parents=True)
+        yield draft
         os.rename(draft, out)
     except Exception as error:
         code = refused_by_disk(error)
@@ -81,7 +90,6 @@ def export_model(
         raise SpecError(f"cannot write --out {out}: {os.strerror(code)}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return out
 
 
 def _find_model(store: Store, version: str) -> ArtifactRef:

@@ -24,10 +24,3 @@ def hub_name(source: str) -> str | None:
     cached = (_CACHED.fullmatch(part) for part in PurePosixPath(source).parts)
     names = (f"{found[1]}/{found[2]}" for found in cached if found)
     return next((name for name in names if HUB_NAME.fullmatch(name)), None)
-
-
-def last_part(location: str) -> str:
-    """The last part of where something lay: the rest names a machine's folders, and of a URL perhaps a secret."""
-    if location.startswith("pipe:"):
-        return "of a pipe: command"
-    return PurePosixPath(location.replace("\\", "/").partition("?")[0]).name

@@ -1,37 +1,27 @@
 """What the store knows of an edited model: the edit, the data behind it, its measurements."""
 
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from data_specs.errors import ArtifactError
-from data_specs.evaluation_files import (
-    INTERVALS_FILE,
-    read_chance,
-    read_differences,
-    read_intervals,
-    read_metrics,
-)
 from data_specs.families import encoder_of
-from data_specs.figures import Difference
 from data_specs.manifest import ArtifactRef, Manifest
 from data_specs.overlap import Overlap
 from data_specs.run_config import ENCODERS
 from data_specs.sign_filter import signs_of
+from data_specs.wording import last_part
+from tasks.exporting.choice import choice_of
+from tasks.exporting.measurements import DataVersion, Measurement, data_versions, measurements
 from tasks.exporting.overlap import overlap_behind
-from tasks.exporting.places import hub_name, last_part
-from tasks.lineage.digest import canonical_json
-from tasks.lineage.progress import notice
+from tasks.exporting.places import hub_name
 from tasks.lineage.store import Store
 from tasks.lineage.trace import inputs_of
 
 _EDIT_FILE, _INDEX = "edit.safetensors", ".index"
-_SHARDS = "shards"
-# What an evaluation's inputs say of the data, beside the shards; the rest is of the model.
-_OF_THE_DATA = ("samples", "contents", "class_names", "templates")
 
 
 @dataclass(frozen=True)
@@ -63,38 +53,6 @@ class EncoderChange:
 
 
 @dataclass(frozen=True)
-class DataVersion:
-    """One shard and what it was used for; `name` is the last part of where it lay."""
-
-    used_for: str
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One model on one evaluation set: percent by metric, and intervals where they were made."""
-
-    version: str
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    chance: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The edited model on one evaluation set, and the original on the same where it was measured.
-
-    `differences` between the two, pair by pair, where a run compared them.
-    """
-
-    data: list[DataVersion]
-    edited: Figures
-    original: Figures | None
-    differences: dict[str, Difference] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class ModelRecord:
     """All that a model card says."""
 
@@ -109,6 +67,7 @@ class ModelRecord:
     calibration: list[DataVersion]
     measurements: list[Measurement]
     overlap: Overlap | None = None
+    chosen_by: Sequence[str] = ()  # how a sweep chose it, in sentences
 
 
 def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
@@ -133,7 +92,7 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
         )
     edit = store.check(edit_ref)
     _require_counts(store.path(edit_ref) / _EDIT_FILE, edit)
-    behind = _ancestors(store, edit_ref)
+    behind, chosen = _ancestors(store, edit_ref), choice_of(store, edit_ref)
     names = {item.recipe.settings.get("tokenizer") for item in (model, *behind)}
     return ModelRecord(
         version=ref.version,
@@ -144,8 +103,9 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
         base_on_hub=hub_name(_first_count(behind, "base_model")),
         tokenizers=sorted(str(name) for name in names if name is not None),
         encoders=_encoder_changes(edit, behind),
-        calibration=_data_versions(behind),
-        measurements=_measurements(store, {ref, edit_ref}, base),
+        calibration=data_versions(behind),
+        measurements=measurements(store, {ref, edit_ref}, base, chosen.choosing if chosen else ()),
+        chosen_by=chosen.sentences if chosen else [],
         overlap=overlap_behind(store, behind),
     )
 
@@ -208,86 +168,3 @@ def _encoder_changes(edit: Manifest, behind: list[Manifest]) -> list[EncoderChan
             merged["sign"] = signs[encoder]
         changes.append(EncoderChange(encoder, merged, own))
     return changes
-
-
-def _data_versions(manifests: list[Manifest]) -> list[DataVersion]:
-    found: dict[tuple[str, str], DataVersion] = {}
-    for manifest in manifests:
-        shards = manifest.recipe.inputs.get(_SHARDS)
-        if not isinstance(shards, list):
-            continue
-        places = {source.sha256: source.location for source in manifest.sources}
-        for digest in map(str, shards):
-            found[manifest.recipe.kind, digest] = DataVersion(
-                manifest.recipe.kind, last_part(places.get(digest, "")), digest
-            )
-    return [found[key] for key in sorted(found, key=lambda key: (key[0], found[key].name, key[1]))]
-
-
-def _measurements(store: Store, edited_as: set[ArtifactRef], base: str) -> list[Measurement]:
-    """Evaluations of a model: a run's lead back to the `model` artifact, a sweep's or comparison's to the `edit`."""
-    edited: dict[str, Manifest] = {}
-    original: dict[str, Manifest] = {}
-    for item in store.refs():
-        if item.kind != "evaluation":
-            continue
-        manifest = store.manifest(item)
-        measured = manifest.recipe.inputs.get("model")
-        found = edited if measured in edited_as else original if measured == base else None
-        if found is None:
-            continue
-        try:
-            store.check(item)
-            key = _data_key(store, item)
-        except ArtifactError as error:
-            notice(f"left out of the model card: {error}")
-            continue
-        if key not in found or found[key].circumstances.ended < manifest.circumstances.ended:
-            found[key] = manifest
-    return [
-        Measurement(
-            _data_versions([store.manifest(item) for item in _data_of(store, manifest, edited_as)]),
-            _figures(store, manifest),
-            _figures(store, original[key]) if key in original else None,
-            _compared(store, original[key].ref, manifest.ref) if key in original else {},
-        )
-        for key, manifest in sorted(edited.items(), key=lambda pair: pair[1].circumstances.ended)
-    ]
-
-
-def _compared(store: Store, first: ArtifactRef, second: ArtifactRef) -> dict[str, Difference]:
-    """The newest sound comparison of two evaluations; empty where there is none."""
-    found = []
-    for item in store.refs():
-        if item.kind == "differences":
-            manifest = store.manifest(item)
-            inputs = manifest.recipe.inputs
-            if (inputs.get("first"), inputs.get("second")) == (first, second):
-                found.append(manifest)
-    for manifest in sorted(found, key=lambda item: item.circumstances.ended, reverse=True):
-        with suppress(ArtifactError):
-            store.check(manifest.ref)
-            return read_differences(store.path(manifest.ref))
-    return {}
-
-
-def _data_of(store: Store, evaluation: Manifest, edited_as: set[ArtifactRef]) -> list[ArtifactRef]:
-    return [item for item in inputs_of(store, evaluation.ref).values() if item not in edited_as]
-
-
-def _data_key(store: Store, evaluation: ArtifactRef) -> str:
-    """What two evaluations share exactly where they measured on the same data."""
-    data = {}
-    for role, item in inputs_of(store, evaluation).items():
-        if role == "model":
-            continue
-        recipe = store.manifest(item).recipe
-        settings = {name: recipe.settings[name] for name in _OF_THE_DATA if name in recipe.settings}
-        data[role] = {"shards": recipe.inputs.get(_SHARDS), "settings": settings}
-    return canonical_json(data)
-
-
-def _figures(store: Store, evaluation: Manifest) -> Figures:
-    folder = store.path(evaluation.ref)
-    intervals = read_intervals(folder) if (folder / INTERVALS_FILE).is_file() else {}
-    return Figures(evaluation.version, read_metrics(folder), intervals, read_chance(folder))

@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 from data_specs.errors import ArtifactError
@@ -13,8 +13,8 @@ from data_specs.evaluation_files import read_by_tag, read_metrics
 from data_specs.experiment import Kind
 from data_specs.experiment_files import read_experiment
 from data_specs.manifest import ArtifactRef, Circumstances, Manifest
-from data_specs.run_config import ENCODERS
-from data_specs.wording import one_line, printable, shortened
+from data_specs.run_config import ENCODERS, HUB
+from data_specs.wording import last_part, one_line, printable, shortened
 from tasks.lineage.store import Store
 from tasks.lineage.trace import manifests_behind
 from tasks.reporting.settings import experiment_line, settings_lines
@@ -66,18 +66,15 @@ def _model_lines(reported: Reported, behind: Iterable[Manifest]) -> list[str]:
     named = reported.model
     if named is None:
         found = next((str(item.counts["base_model"]) for item in behind if "base_model" in item.counts), None)
-        return [f"weights {last_part(found)}" if found else _UNKNOWN]
-    weights = f", weights {last_part(named.weights)}" if named.weights else ""
-    lines = [f"{last_part(named.architecture)}{weights}"]
+        return [f"weights {_name_of(found)}" if found else _UNKNOWN]
+    weights = f", weights {_name_of(named.weights)}" if named.weights else ""
+    lines = [f"{_name_of(named.architecture)}{weights}"]
     lines += [f"SHA-256 of the weights' file {named.file}"] if named.file else []
     return [*lines, f"SHA-256 over all tensors {named.tensors}"]
 
 
-def last_part(location: str) -> str:
-    """The name that ends a path or address: the rest names a machine's folders, and of an address perhaps a secret."""
-    if location.startswith("hf-hub:"):
-        return printable(location)
-    return printable(PurePosixPath(location.replace("\\", "/").partition("?")[0]).name)
+def _name_of(location: str) -> str:
+    return printable(location if location.startswith(HUB) else last_part(location))
 
 
 def _experiment_lines(experiments: Sequence[ArtifactRef], store: Store) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 _Element = Literal["line", "rect", "circle", "path", "text"]
-Span = tuple[float, float]
+Bounds = tuple[float, float]
 # As wide as a telephone's screen: panels stand side by side where there is more room.
 PANEL_WIDTH = 344
 CHANCE_KEY = ("chance", "chance")  # look and name
@@ -30,8 +30,8 @@ class Panel:
     """One drawing with axes; positions are given in the units of its figures."""
 
     label: str  # what it shows, in words
-    xs: Span
-    ys: Span
+    xs: Bounds
+    ys: Bounds
     height: int = 260
     left: int = _LEFT
     bottom: int = _BOTTOM
@@ -53,7 +53,7 @@ class Panel:
     def _top(self) -> int:
         return _TOP + (16 if self.title else 0)
 
-    def line(self, look: str, start: Span, end: Span, tip: str = "") -> None:
+    def line(self, look: str, start: Bounds, end: Bounds, tip: str = "") -> None:
         """A straight line between two points (x, y)."""
         at = {"x1": self.x(start[0]), "y1": self.y(start[1]), "x2": self.x(end[0]), "y2": self.y(end[1])}
         self.shapes.append(Shape("line", look, _pixels(at), tip=tip))
@@ -69,20 +69,20 @@ class Panel:
         """A point."""
         self.shapes.append(Shape("circle", look, _pixels({"cx": self.x(x), "cy": self.y(y), "r": radius}), tip=tip))
 
-    def bar(self, look: str, xs: Span, ys: Span, tip: str = "") -> None:
+    def bar(self, look: str, xs: Bounds, ys: Bounds, tip: str = "") -> None:
         """A filled rectangle."""
         left, right = sorted((self.x(xs[0]), self.x(xs[1])))
         top, bottom = sorted((self.y(ys[0]), self.y(ys[1])))
         at = {"x": left, "y": top, "width": right - left, "height": bottom - top}
         self.shapes.append(Shape("rect", look, _pixels(at), tip=tip))
 
-    def path(self, look: str, points: Sequence[Span]) -> None:
+    def path(self, look: str, points: Sequence[Bounds]) -> None:
         """A line through points."""
         steps = [f"{'L' if at else 'M'}{self.x(x):.1f} {self.y(y):.1f}" for at, (x, y) in enumerate(points)]
         self.shapes.append(Shape("path", look, {"d": " ".join(steps)}))
 
     def words(
-        self, text: str, x: float, y: float, *, anchor: str = "start", look: str = "", shift: Span = (0, 0)
+        self, text: str, x: float, y: float, *, anchor: str = "start", look: str = "", shift: Bounds = (0, 0)
     ) -> None:
         """Text at a point, moved by `shift` pixels to the right and down."""
         at = {**_pixels({"x": self.x(x) + shift[0], "y": self.y(y) + shift[1]}), "text-anchor": anchor}
@@ -117,7 +117,7 @@ class Plot:
     numbered: list[str] = field(default_factory=list)
 
 
-def ticks(span: Span, n: int = 5) -> list[float]:
+def ticks(span: Bounds, n: int = 5) -> list[float]:
     """About `n` round numbers within a span."""
     low, high = span
     raw = (high - low) / n
@@ -131,7 +131,7 @@ def ticks(span: Span, n: int = 5) -> list[float]:
     return found
 
 
-def room(values: Sequence[float], *, share: float = 0.08, least: float = 1.0) -> Span:
+def room(values: Sequence[float], *, share: float = 0.08, least: float = 1.0) -> Bounds:
     """A span that holds all values with some room on both sides."""
     low, high = min(values), max(values)
     more = max((high - low) * share, least)

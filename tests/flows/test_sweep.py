@@ -88,7 +88,7 @@ def test_point_equals_a_run_with_its_settings_and_lends_it_the_embeddings(swept:
     # The record of scores tabulates other taus; what costs time is found.
     assert {"scores", "edit", "model", "evaluation"} <= {*new}
     assert not COSTLY & {*new}
-    assert run.result["computed"] == len(new) <= 8
+    assert run.result["computed"] == len(new) <= 10
     point = points(swept)[GRID.index((0.85, 0.0))]
     metrics = dict(run.result["metrics"]["edited"])
     assert metrics.pop("n_pairs") == 24
@@ -140,6 +140,21 @@ def test_the_record_says_how_the_point_was_chosen_and_that_the_figures_are_of_ot
     assert f"On {told['n_reported']} other pairs, which had no part in the choice" in told["verdict"][1]
     page = (chosen.place("report") / "report.html").read_text()
     assert "other pairs, which had no part in the choice" in page
+
+
+def test_the_card_of_the_chosen_model_says_so_and_shows_figures_of_the_other_pairs(
+    chosen: Finished, here: Here, tmp_path
+) -> None:
+    done = here("export", chosen.version("model"), "--store", str(chosen.store), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "out" / "README.md").read_text()
+    told = content(chosen)["choice"]
+    assert "## How it was chosen" in card
+    assert f"On {told['n_reported']} other pairs, which had no part in the choice" in card
+    assert f"picked from {len(GRID)} points on {content(chosen)['n_pairs']} pairs" in card
+    assert chosen.version("evaluation.chosen")[:12] in card
+    at = content(chosen)["chosen"]
+    assert points(chosen)[at]["evaluation"][:12] not in card
 
 
 def test_choosing_embeds_nothing_anew(swept: Finished, here: Here) -> None:

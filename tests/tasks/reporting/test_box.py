@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from data_specs.manifest import Recipe
+from data_specs.wording import last_part
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
-from tasks.reporting.box import describe_subject, last_part
+from tasks.reporting.box import describe_subject
 from tasks.reporting.settings import settings_lines
 from tasks.reporting.sources import ModelName, Reported
 from tests.cases.report_cases import inputs
