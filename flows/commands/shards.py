@@ -124,10 +124,10 @@ def check(
     ] = _MAX_BAD_FRACTION,
     json: JsonOption = False,
 ) -> None:
-    """Count pairs, tags and bad samples; exit status 3 where a shard is broken, or more samples are bad than a run takes."""
+    """Count pairs, tags and bad samples; exit status 3 where a shard is broken, or more of a set are bad than a run takes."""
     from data_specs.config_file import resolve_location
     from flows.commands.display import progress_shown
-    from tasks.shards.census import beyond, summary, take_census
+    from tasks.shards.census import count_sets, summary, take_census
     from tasks.shards.location import expand_locations
 
     locations = [resolve_location(location, Path.cwd()) for location in expand_locations(shards)]
@@ -138,7 +138,14 @@ def check(
         typer.echo(json_text.dumps(summary(censuses)))
     else:
         _show_censuses(censuses, summary(censuses))
-    if beyond(censuses, max_bad_fraction):
+    refused = [item for item in count_sets(censuses) if item.beyond(max_bad_fraction)]
+    for item in refused:
+        typer.echo(
+            f"a run would refuse set {printable(item.name)}: {item.n_bad} of {item.n_samples} samples are bad for the"
+            f" {item.encoder} encoder, more than max_bad_fraction {max_bad_fraction:g}",
+            err=True,
+        )
+    if refused or any(census.error is not None for census in censuses):
         raise typer.Exit(DataError.exit_code)
 
 

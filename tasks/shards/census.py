@@ -14,7 +14,7 @@ from data_specs.samples import member_names, needed_contents
 from data_specs.wording import first_line
 from tasks.lineage.progress import advance, stage
 from tasks.shards.inspection import Shard, inspect_shard
-from tasks.shards.location import local_copy
+from tasks.shards.location import local_copy, set_of
 from tasks.shards.plan import BadSample, plan_reading
 from tasks.shards.reading import BatchStream
 
@@ -36,6 +36,7 @@ class ShardCensus:
     tags: dict[str, int] = field(default_factory=dict)
     n_untagged: int = 0
     bad: list[BadSample] = field(default_factory=list)
+    n_bad_of: dict[Encoder, int] = field(default_factory=dict)
 
     @property
     def n_bad(self) -> int:
@@ -74,23 +75,46 @@ def take_census(locations: Sequence[str], folder: Path, *, workers: int = 0) -> 
             except Exception as error:  # whatever one shard holds, the others are checked
                 census.error = f"shard {census.location} cannot be checked: {type(error).__name__}: {first_line(error)}"
         held = {index: _encoders_present([shard], shard.paired) for index, shard in shards.items()}
-        readings: dict[int, list[_Reading]] = {index: [] for index in shards}
+        readings: dict[int, dict[Encoder, _Reading]] = {index: {} for index in shards}
         for paired in (True, False):
             for encoder in ENCODERS:
                 alike = {
                     index: shard for index, shard in shards.items() if shard.paired is paired and encoder in held[index]
                 }
                 for index, reading in _read(alike, encoder, workers).items() if alike else ():
-                    readings[index].append(reading)
+                    readings[index][encoder] = reading
         for index, shard in shards.items():
-            _fill(censuses[index], shard, held[index], readings[index])
+            _fill(censuses[index], shard, readings[index])
     return censuses
 
 
-def beyond(censuses: Sequence[ShardCensus], max_bad_fraction: float) -> bool:
-    """Whether a run that tolerates a share of bad samples would refuse these shards."""
-    n_pairs, n_bad = sum(census.n_samples for census in censuses), sum(census.n_bad for census in censuses)
-    return any(census.error is not None for census in censuses) or (n_bad > 0 and n_bad / n_pairs > max_bad_fraction)
+@dataclass(frozen=True)
+class SetCount:
+    """What one encoder would meet in the shards that are called alike: a run judges each set and encoder by itself."""
+
+    name: str
+    encoder: Encoder
+    n_samples: int
+    n_bad: int
+
+    def beyond(self, max_bad_fraction: float) -> bool:
+        """Whether a run that tolerates a share of bad samples would refuse the set."""
+        return self.n_bad > 0 and self.n_bad / self.n_samples > max_bad_fraction
+
+
+def count_sets(censuses: Sequence[ShardCensus]) -> list[SetCount]:
+    """Sound and bad samples by set and encoder, over shards that are not broken, in the order of their first shards."""
+    found: dict[tuple[tuple[str, str], Encoder], SetCount] = {}
+    for census in censuses:
+        for encoder in census.encoders:
+            place = set_of(census.location)
+            before = found.get((place, encoder), SetCount(place[1] or place[0], encoder, 0, 0))
+            found[place, encoder] = replace(
+                before,
+                n_samples=before.n_samples + census.n_samples,
+                n_bad=before.n_bad + census.n_bad_of.get(encoder, 0),
+            )
+    return list(found.values())
 
 
 def summary(censuses: Sequence[ShardCensus]) -> dict[str, Any]:
@@ -110,6 +134,7 @@ def summary(censuses: Sequence[ShardCensus]) -> dict[str, Any]:
         "reasons": reasons,
         "tags": dict(sorted(tags.items())),
         "n_untagged": sum(census.n_untagged for census in censuses),
+        "sets": [vars(item) for item in count_sets(censuses)],
         "shards": [_as_json(census) for census in censuses],
     }
 
@@ -186,7 +211,8 @@ def _read(shards: dict[int, Shard], encoder: Encoder, workers: int) -> dict[int,
     return readings
 
 
-def _fill(census: ShardCensus, shard: Shard, encoders: tuple[Encoder, ...], readings: Sequence[_Reading]) -> None:
+def _fill(census: ShardCensus, shard: Shard, by_encoder: dict[Encoder, _Reading]) -> None:
+    readings = [by_encoder[encoder] for encoder in ENCODERS if encoder in by_encoder]
     errors = [reading.error for reading in readings if reading.error is not None]
     if errors:
         census.error = errors[0]
@@ -194,7 +220,9 @@ def _fill(census: ShardCensus, shard: Shard, encoders: tuple[Encoder, ...], read
     places = {sample.key: place for place, sample in enumerate(shard.samples)}
     # What is wrong with a sample's place in the tar is found again by each encoder.
     faults = dict.fromkeys(item for reading in readings for item in reading.bad)
-    census.paired, census.encoders, census.n_samples = shard.paired, encoders, len(shard.samples)
+    census.paired, census.n_samples = shard.paired, len(shard.samples)
+    census.encoders = tuple(encoder for encoder in ENCODERS if encoder in by_encoder)
+    census.n_bad_of = {encoder: len({item.key for item in read.bad}) for encoder, read in by_encoder.items()}
     census.bad = sorted(faults, key=lambda item: places[item.key])
     faulty = {item.key for item in census.bad}
     tags = {key: tag for reading in readings for key, tag in reading.tags.items() if key not in faulty}

@@ -23,6 +23,7 @@ ATTEMPTS_IF_STALLED = 2
 PAUSE_SECONDS = 1.0
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://|^(pipe):")
 _COMMAND = "pipe:"
+_NUMBER_AT_THE_END = re.compile(r"[-_.]?\d+$")
 _SECRET = re.compile(r"(?<=://)[^/@]*@")
 _PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml|head|body)", re.IGNORECASE)
 _LFS_POINTER = b"version https://git-lfs"
@@ -51,6 +52,14 @@ def expand_locations(patterns: Sequence[str]) -> list[str]:
 def is_elsewhere(location: str) -> bool:
     """Whether a shard must be copied before it is read."""
     return _SCHEME.match(location) is not None
+
+
+def set_of(location: str) -> tuple[str, str]:
+    """The folder of a shard and its name without number and ending: shards of one set share both."""
+    # What follows a URL's path, such as a signature.
+    path = re.sub(r"[?#].*$", "", location) if is_elsewhere(location) else location
+    folder, name = os.path.split(path)
+    return folder, _NUMBER_AT_THE_END.sub("", os.path.splitext(name)[0])  # noqa: PTH122  (no path of this machine)
 
 
 def local_copy(location: str, folder: Path) -> Path:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from data_specs.errors import DataError, SpecError
 from flows.commands.main import main
 from flows.commands.shards import app
+from tasks.shards.plan import BadSample, Tally
 from tasks.shards.tables import COLUMNS
 from tests.cases.shard_files import image_bytes, pair, pairs, tar_bytes, write_tar
 
@@ -134,6 +135,30 @@ def test_check_ends_as_a_run_would_and_lists_the_first_20(tmp_path):
     assert len(last_json(uwm_shards("check", path, "--workers", 0, "--json"))["shards"][0]["bad"]) == 25
     for allowed, status in ((0.24, 3), (0.25, 0)):
         assert uwm_shards("check", path, "--workers", 0, "--max-bad-fraction", allowed).exit_code == status
+
+
+def test_check_judges_each_set_and_encoder_as_a_run_does(tmp_path):
+    # Of 4 + 6 pairs of a set one caption is bad, of another one of 50: a run refuses the first, over all there are few.
+    for name, n, n_bad in (("test-0", 4, 1), ("test-1", 6, 0), ("calibration-0", 50, 1)):
+        changed = [{"safe.txt": b" "} if i < n_bad else {} for i in range(n)]
+        members = [item for i, change in enumerate(changed) for item in pair(f"{name}k{i}", **change)]
+        write_tar(tmp_path / f"{name}.tar", [item for item in members if item[0].endswith("txt")])
+    shards = sorted(tmp_path.glob("*.tar"))
+    for allowed, status in ((0.099, 3), (0.1, 0)):
+        told = uwm_shards("check", *shards, "--workers", 0, "--max-bad-fraction", allowed)
+        assert told.exit_code == status
+        assert told.stderr.count("a run would refuse set") == (status == 3)
+    refused = uwm_shards("check", *shards, "--workers", 0, "--max-bad-fraction", 0.05)
+    assert "set test: 1 of 10 samples are bad for the text encoder, more than max_bad_fraction 0.05" in refused.stderr
+    assert last_json(uwm_shards("check", *shards, "--workers", 0, "--json"))["sets"] == [
+        {"name": "calibration", "encoder": "text", "n_samples": 50, "n_bad": 1},
+        {"name": "test", "encoder": "text", "n_samples": 10, "n_bad": 1},
+    ]
+    # What a run counts with draws the line at the same place.
+    bad = [BadSample("test-0k0", "empty caption")]
+    Tally(10, 0.1).add(9, "test-0.tar", bad)
+    with pytest.raises(DataError, match="1 of 10 samples are bad"):
+        Tally(10, 0.099).add(9, "test-0.tar", bad)
 
 
 def bad_table(folder, n):
