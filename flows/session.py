@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from data_specs.config_file import require_absolute
 from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
-from data_specs.run_config import Content, RunConfig
+from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
 from data_specs.shard_patterns import glob_marks
 from flows.record import recorded
@@ -28,6 +28,7 @@ from tasks.manipulation.stored_edit import stored_edit
 from tasks.shards.copies import Copies
 from tasks.shards.inspection import Shard, open_shards
 from tasks.shards.location import expand_locations, is_elsewhere
+from tasks.shards.sides import unsafe_side_alone
 
 
 class Session:
@@ -89,10 +90,13 @@ class Session:
         return self._shards[key]
 
     def calibration_shards(self) -> list[Shard]:
-        """The calibration set: paired shards, or safe ones before unsafe ones."""
+        """The calibration set: paired shards, or safe ones before unsafe ones; of pairs the unsafe side where that is all."""
         calibration = self.config.calibration
         if calibration.shards is not None:
-            return self.shards(calibration.shards)
+            shards = self.shards(calibration.shards)
+            ways = [self.config, *self.config.methods.values()]
+            scorers = {encoder.scorer for way in ways for encoder in way.edited.values()}
+            return unsafe_side_alone(shards) if scorers <= {*WITHOUT_SAFE_SCORERS} else shards
         return self.shards(calibration.safe or [], "safe") + self.shards(calibration.unsafe or [], "unsafe")
 
     @contextmanager

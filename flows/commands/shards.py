@@ -170,7 +170,7 @@ def _show_censuses(censuses: "list[ShardCensus]", sums: dict[str, Any]) -> None:
         if census.error is not None:
             typer.echo(f"BROKEN: {one_line(census.error)}")
             continue
-        kind = "paired" if census.paired else "unpaired"
+        kind = f"{census.side} side alone" if census.side else "paired" if census.paired else "unpaired"
         typer.echo(
             f"{printable(census.location)}: {census.n_samples} pairs, {census.n_bad} bad; {kind},"
             f" {' and '.join(census.encoders)}; tags: {_listed(census.tags, census.n_untagged)}"

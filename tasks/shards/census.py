@@ -17,6 +17,7 @@ from tasks.shards.inspection import Shard, inspect_shard
 from tasks.shards.location import local_copy, set_of
 from tasks.shards.plan import BadSample, plan_reading
 from tasks.shards.reading import BatchStream
+from tasks.shards.sides import unsafe_side_alone
 
 _STAGE = "check shards"
 _BATCH_SIZE = 64
@@ -31,6 +32,7 @@ class ShardCensus:
     location: str
     error: str | None = None
     paired: bool | None = None
+    side: Content | None = None  # of a paired shard that holds one alone
     encoders: tuple[Encoder, ...] = ()
     n_samples: int = 0
     tags: dict[str, int] = field(default_factory=dict)
@@ -144,6 +146,7 @@ def _as_json(census: ShardCensus) -> dict[str, Any]:
         "shard": census.location,
         "error": census.error,
         "paired": census.paired,
+        "side": census.side,
         "encoders": list(census.encoders),
         "n_pairs": census.n_samples,
         "n_bad": census.n_bad,
@@ -166,7 +169,7 @@ def _open(location: str, folder: Path, first: dict[str, str]) -> Shard:
         raise DataError(f"shard {location} holds the same bytes as {first[shard.sha256]}; name one of them")
     first[shard.sha256] = location
     if _encoders_present([shard], paired=True):
-        return shard
+        return unsafe_side_alone([shard])[0]
     if _encoders_present([shard], paired=False):
         return replace(shard, content=_UNPAIRED)
     raise DataError(
@@ -221,6 +224,7 @@ def _fill(census: ShardCensus, shard: Shard, by_encoder: dict[Encoder, _Reading]
     # What is wrong with a sample's place in the tar is found again by each encoder.
     faults = dict.fromkeys(item for reading in readings for item in reading.bad)
     census.paired, census.n_samples = shard.paired, len(shard.samples)
+    census.side = shard.content if shard.paired else None
     census.encoders = tuple(encoder for encoder in ENCODERS if encoder in by_encoder)
     census.n_bad_of = {encoder: len({item.key for item in read.bad}) for encoder, read in by_encoder.items()}
     census.bad = sorted(faults, key=lambda item: places[item.key])
