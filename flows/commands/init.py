@@ -1,6 +1,7 @@
 """`uwm init`: a first run.yaml."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from data_specs.wording import printable, reason
 from flows.commands.options import SetOption
 
 _LOOKED_AT = ("*.tar", "data/*.tar")
+_TOLD_SECONDS = 0.5
 
 
 def init(
@@ -33,6 +35,7 @@ def init(
     settings = with_changes(load_preset(preset), changes or ())
     if out.exists():
         raise SpecError(f"--out {out} is there already; remove it or choose another name")
+    from flows.commands.display import progress_shown
     from tasks.settings_draft.found_sets import shard_sets, table_set
     from tasks.settings_draft.run_file import run_text
     from tasks.shards.location import expand_locations
@@ -43,7 +46,8 @@ def init(
         raise SpecError("there are no shards here or in data/; name a table (csv, jsonl or parquet), or shards")
     tables = [Path(name) for name in given if is_table(name)]
     locations = expand_locations([resolve_location(name, Path()) for name in given if not is_table(name)])
-    sets = [*shard_sets(locations), *map(table_set, tables)]
+    with progress_shown(told_from=_TOLD_SECONDS), TemporaryDirectory(prefix="uwm-") as folder:
+        sets = [*shard_sets(locations, Path(folder)), *map(table_set, tables)]
     text = run_text(sets, settings, out)
     try:
         with out.open("x", encoding="utf-8") as file:

@@ -1,35 +1,38 @@
 """What somebody has to start from: shards, or a table that is to be packed, with counts and tags."""
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from data_specs.errors import DataError, SpecError
+from data_specs.errors import DataError
 from data_specs.run_config import CONTENTS, ENCODERS, Content, Encoder
 from data_specs.samples import TAG_SUFFIX, member_names
+from tasks.lineage.progress import counted
 from tasks.shards.decoding import Undecodable, sample_tag
-from tasks.shards.inspection import Shard, open_shards
-from tasks.shards.location import is_elsewhere
+from tasks.shards.inspection import Shard, inspect_shard
+from tasks.shards.location import is_elsewhere, local_copy, set_of
 from tasks.shards.packing import DEFAULT_MAX_COUNT
 from tasks.shards.tables import PairRow, read_table
 from tasks.shards.tar import FILE, Tar, split_name
 
 # Of which a fifth is for evaluation.
 FEWEST_SHARDS = 5
-_NUMBER_AT_THE_END = re.compile(r"[-_.]?\d+$")
+# What the samples of a shard are: pairs, pairs of which only the unsafe side is there, or of one side without its name.
+SampleKind = Literal["pairs", "unsafe members", "unpaired"]
 KIND_OF_MEMBERS: dict[Encoder, str] = {"text": "text", "vision": "image"}
 
 
 @dataclass(frozen=True)
 class FoundShard:
-    """A shard that is there or is to be packed; `whole` counts by encoder the samples that hold both sides."""
+    """A shard that is there or is to be packed; `whole` counts by encoder the samples that hold all that their kind asks."""
 
-    path: Path
+    location: str
     n_pairs: int
     whole: Counter[Encoder]
     tags: Counter[str]
+    kind: SampleKind = "pairs"
 
 
 @dataclass(frozen=True)
@@ -41,22 +44,40 @@ class FoundSet:
     table: Path | None = None
     max_count: int = DEFAULT_MAX_COUNT
 
+    @property
+    def kind(self) -> SampleKind:
+        """That of its shards."""
+        return self.shards[0].kind
 
-def shard_sets(locations: Sequence[str]) -> list[FoundSet]:
-    """Shards on this machine, put together by their names without the number; tags are read, nothing is decoded.
+
+def shard_sets(locations: Sequence[str], folder: Path) -> list[FoundSet]:
+    """Shards put together by their names without the number; tags are read, nothing is decoded.
+
+    Args:
+        locations: shards, expanded.
+        folder: takes a copy of each that is not on this machine, as long as it is looked at.
 
     Raises:
-        SpecError: one lies elsewhere.
-        DataError: one is missing, damaged, there twice, or not paired.
+        DataError: one is missing, cannot be fetched, is damaged, there twice, or holds nothing that an encoder reads;
+            or those of a set hold samples of several kinds.
     """
-    for location in locations:
-        if is_elsewhere(location):
-            raise SpecError(f"shard {location} is not on this machine; write run.yaml for it by hand, or fetch it")
-    sets: dict[tuple[Path, str], FoundSet] = {}
-    for shard in open_shards(locations, None, Path()):
-        name = _NUMBER_AT_THE_END.sub("", shard.path.stem)
-        found = sets.setdefault((shard.path.parent, name), FoundSet(name or shard.path.parent.absolute().name))
+    sets: dict[tuple[str, str], FoundSet] = {}
+    seen: dict[str, str] = {}
+    for location in counted("look at shards", locations, "shards"):
+        path = local_copy(location, folder)
+        shard = inspect_shard(location, None, path)
+        if shard.sha256 in seen:
+            raise DataError(f"shards {seen[shard.sha256]} and {location} are the same bytes; name one of them")
+        seen[shard.sha256] = location
+        place = set_of(location)
+        found = sets.setdefault(place, FoundSet(place[1] or Path(place[0]).absolute().name))
         found.shards.append(_found(shard))
+        if found.shards[-1].kind != found.kind:
+            raise DataError(
+                f"shard {location} holds {found.shards[-1].kind}, {found.shards[0].location} {found.kind}; name them apart"
+            )
+        if is_elsewhere(location):
+            path.unlink()
     return list(sets.values())
 
 
@@ -72,7 +93,7 @@ def table_set(table: Path) -> FoundSet:
     max_count = min(DEFAULT_MAX_COUNT, -(-len(rows) // FEWEST_SHARDS))
     shards = [
         FoundShard(
-            table.with_name(f"{table.stem}-{number:06d}.tar"),
+            str(table.with_name(f"{table.stem}-{number:06d}.tar")),
             len(part),
             sum((whole for whole, _ in part), Counter()),
             Counter(tag for _, tag in part if tag is not None),
@@ -93,17 +114,23 @@ def _counted(row: PairRow) -> tuple[Counter[Encoder], str | None]:
 
 
 def _found(shard: Shard) -> FoundShard:
-    whole: Counter[Encoder] = Counter()
-    for sample in shard.samples:
-        for encoder in ENCODERS:
-            sides = (member_names(encoder, content, paired=True) for content in CONTENTS)
-            whole[encoder] += all(set(names) & set(sample.members) for names in sides)
-    if not whole.total():
-        raise DataError(
-            f"shard {shard.location} holds no pair; expected members such as KEY.safe.txt and KEY.unsafe.txt under one key"
-            " (of unpaired sets, calibration.safe and calibration.unsafe of a run.yaml are written by hand)"
-        )
-    return FoundShard(shard.path, len(shard.samples), whole, Counter(_tags(shard.path)))
+    asked: dict[SampleKind, Sequence[tuple[Content, bool]]] = {
+        "pairs": [(content, True) for content in CONTENTS],
+        "unsafe members": [("unsafe", True)],
+        "unpaired": [("safe", False)],  # members of either side are named alike
+    }
+    for kind, sides in asked.items():
+        whole: Counter[Encoder] = Counter()
+        for sample in shard.samples:
+            for encoder in ENCODERS:
+                names = (member_names(encoder, content, paired=paired) for content, paired in sides)
+                whole[encoder] += all(set(each) & set(sample.members) for each in names)
+        if whole.total():
+            return FoundShard(shard.location, len(shard.samples), whole, Counter(_tags(shard.path)), kind)
+    raise DataError(
+        f"shard {shard.location} holds no pair; expected members such as KEY.safe.txt and KEY.unsafe.txt under one key, or"
+        " of unpaired samples such as KEY.txt"
+    )
 
 
 def _tags(path: Path) -> Iterator[str]:

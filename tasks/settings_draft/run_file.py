@@ -16,37 +16,13 @@ from data_specs.errors import DataError
 from data_specs.fields import NAME_PATTERN
 from data_specs.shard_patterns import literal_pattern
 from data_specs.wording import printable, shortened
-from tasks.settings_draft.found_sets import FEWEST_SHARDS, KIND_OF_MEMBERS, FoundSet, FoundShard, lacking
+from tasks.settings_draft.division import divided
+from tasks.settings_draft.found_sets import KIND_OF_MEMBERS, FoundSet, FoundShard, lacking
+from tasks.shards.location import COMMAND, is_elsewhere
 
-_FOR_EVALUATION = re.compile(
-    r"(?:^|[^a-z])(?:test|eval|evaluation|val|valid|validation|dev|held.?out)(?:[^a-z]|$)", re.I
-)
 _NUMBERED = re.compile(r"(.*?)(\d+)([^\d/]*)")
 _MOST_TAGS, _TAG_LENGTH = 12, 40
 _DUMPED: dict[str, Any] = {"default_flow_style": None, "sort_keys": False, "allow_unicode": True, "width": 10**6}
-
-
-def split_sets(sets: Sequence[FoundSet]) -> tuple[list[FoundShard], list[FoundShard]]:
-    """Shards for calibration and for evaluation, never the same: by the names of sets, else every fifth for evaluation.
-
-    Raises:
-        DataError: there is one shard only.
-    """
-    named = [found for found in sets if _FOR_EVALUATION.search(found.name)]
-    others = [found for found in sets if found not in named]
-    if named and others:
-        return [shard for found in others for shard in found.shards], [
-            shard for found in named for shard in found.shards
-        ]
-    shards = [shard for found in sets for shard in found.shards]
-    if len(shards) < 2:
-        raise DataError(
-            f"shard {shards[0].path} is the only one, and what a model was edited on must not measure it; give a second one,"
-            " or pack again with a smaller --max-count"
-        )
-    # Spread over all, because tables are often sorted.
-    evaluation = shards[FEWEST_SHARDS - 1 :: FEWEST_SHARDS] or shards[-1:]
-    return [shard for shard in shards if shard not in evaluation], evaluation
 
 
 def run_text(sets: Sequence[FoundSet], settings: Mapping[str, Any], file: Path) -> str:
@@ -61,23 +37,35 @@ def run_text(sets: Sequence[FoundSet], settings: Mapping[str, Any], file: Path) 
         DataError: the sets cannot be split, or evaluation lacks texts or images.
         SpecError: the settings are wrong.
     """
-    calibration, evaluation = split_sets(sets)
+    division = divided(sets)
+    evaluation = division.evaluation
     if missing := lacking(evaluation):
         raise DataError(
-            f"the shards to measure on, such as {evaluation[0].path}, hold no pair with a safe and an unsafe"
+            f"the shards to measure on, such as {evaluation[0].location}, hold no pair with a safe and an unsafe"
             f" {' or '.join(missing)}; expected all four members"
         )
     folder = file.absolute().parent
-    left_alone = [encoder for encoder, kind in KIND_OF_MEMBERS.items() if kind in lacking(calibration)]
+    missing_in = {kind for shards in division.calibration.values() for kind in lacking(shards)}
     whole: dict[str, Any] = {**settings, "name": _run_name(sets, file)}
-    for encoder in left_alone:
-        whole[encoder] = None
-    whole["calibration"] = {**whole.get("calibration", {}), "shards": patterns_of(calibration, folder)}
+    comments: dict[str, str] = {
+        "calibration": "; ".join(_held(shards, side) for side, shards in division.calibration.items()),
+        "evaluation": _held(evaluation),
+    }
+    for encoder, kind in KIND_OF_MEMBERS.items():
+        if kind in missing_in:
+            whole[encoder] = None
+            comments[encoder] = f"left alone: calibration holds no {kind}s that it could be scored on"
+        elif division.encoder and whole.get(encoder, {}) is not None:
+            whole[encoder] = {**whole.get(encoder, {}), **division.encoder}
+            comments[encoder] = f"{' '.join(division.encoder.values())}: {division.reason}"
+    if division.encoder and whole.pop("methods", None):
+        comments["calibration"] += "; the preset's methods are left out, which compare with pairs"
+    named = {side: patterns_of(shards, folder) for side, shards in division.calibration.items()}
+    whole["calibration"] = {**whole.get("calibration", {}), **named}
+    for side in {"shards", "safe", "unsafe"} - named.keys():
+        whole["calibration"].pop(side, None)
     whole["evaluation"] = {**whole.get("evaluation", {}), "shards": patterns_of(evaluation, folder)}
     parse_config(whole, base=folder, source=str(file))
-    comments: dict[str, str] = {"calibration": _held(calibration), "evaluation": _held(evaluation)}
-    for encoder in left_alone:
-        comments[encoder] = f"left alone: no pair of calibration holds a safe and an unsafe {KIND_OF_MEMBERS[encoder]}"
     lines = [f"# {line}" for line in _heading(sets, file)]
     for name in _ordered(whole):
         lines += [f"# {comments[name]}"] if name in comments else []
@@ -87,11 +75,14 @@ def run_text(sets: Sequence[FoundSet], settings: Mapping[str, Any], file: Path) 
 
 def patterns_of(shards: Sequence[FoundShard], folder: Path) -> list[str]:
     """Patterns, relative to a folder where they lie below it, that expand to these shards; runs of numbers as braces."""
-    names = [_relative(shard.path, folder) for shard in shards]
+    names = [
+        shard.location if is_elsewhere(shard.location) else _relative(Path(shard.location), folder) for shard in shards
+    ]
 
     def series(item: tuple[int, str]) -> tuple[Any, ...]:
         number, name = item
-        found = _NUMBERED.fullmatch(name)
+        # A command is taken as it is.
+        found = None if name.startswith(COMMAND) else _NUMBERED.fullmatch(name)
         if found is None:
             return (name,)
         before, digits, after = found.groups()
@@ -102,7 +93,7 @@ def patterns_of(shards: Sequence[FoundShard], folder: Path) -> list[str]:
         members = [name for _, name in group]
         first, last = _NUMBERED.fullmatch(members[0]), _NUMBERED.fullmatch(members[-1])
         if len(members) == 1 or first is None or last is None:
-            patterns += map(literal_pattern, members)
+            patterns += (name if name.startswith(COMMAND) else literal_pattern(name) for name in members)
         else:
             numbers = f"{{{first[2]}..{last[2]}}}"
             patterns.append(f"{literal_pattern(first[1])}{numbers}{literal_pattern(first[3])}")
@@ -140,13 +131,14 @@ def _entry(name: str, value: Any) -> str:
     return text[1:-1] if text.startswith("{") else text
 
 
-def _held(shards: Sequence[FoundShard]) -> str:
+def _held(shards: Sequence[FoundShard], side: str = "") -> str:
     tags: Counter[str] = sum((shard.tags for shard in shards), Counter())
     named = [f"{shortened(printable(tag), _TAG_LENGTH)} {n}" for tag, n in tags.most_common(_MOST_TAGS)]
     more = f", {len(tags) - _MOST_TAGS} more" if len(tags) > _MOST_TAGS else ""
     n_pairs = sum(shard.n_pairs for shard in shards)
+    what = {"pairs": "pairs", "unsafe members": "unsafe samples"}.get(shards[0].kind, f"{side} samples")
     shown = f"; tags: {', '.join(named)}{more}" if tags else "; no tags"
-    return f"{n_pairs} pairs in {len(shards)} shards{shown}"
+    return f"{n_pairs} {what} in {len(shards)} shards{shown}"
 
 
 def _ordered(settings: Mapping[str, Any]) -> list[str]:

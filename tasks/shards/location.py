@@ -22,7 +22,7 @@ ATTEMPTS = 3
 ATTEMPTS_IF_STALLED = 2
 PAUSE_SECONDS = 1.0
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://|^(pipe):")
-_COMMAND = "pipe:"
+COMMAND = "pipe:"
 _NUMBER_AT_THE_END = re.compile(r"[-_.]?\d+$")
 _SECRET = re.compile(r"(?<=://)[^/@]*@")
 _PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml|head|body)", re.IGNORECASE)
@@ -38,7 +38,7 @@ def expand_locations(patterns: Sequence[str]) -> list[str]:
         SpecError: a shard is named twice, braces do not close, or there are too many names.
     """
     # What is there by that very name, as a shell's * may have found it, is no pattern.
-    as_it_is = [pattern.startswith(_COMMAND) or os.path.isfile(pattern) for pattern in patterns]  # noqa: PTH113  (never raises)
+    as_it_is = [pattern.startswith(COMMAND) or os.path.isfile(pattern) for pattern in patterns]  # noqa: PTH113  (never raises)
     meant = [literal_pattern(pattern) if kept else pattern for pattern, kept in zip(patterns, as_it_is, strict=True)]
     seen: dict[str, None] = {}
     for name in expand_braces(meant):
@@ -135,7 +135,7 @@ def _fetch(location: str, scheme: str, shown: str, draft: Path) -> None:
 def _source(location: str, scheme: str) -> ByteSource:
     if scheme == "pipe":
         try:
-            return Command(location.removeprefix(_COMMAND))
+            return Command(location.removeprefix(COMMAND))
         except (OSError, ValueError) as error:
             raise Unfetchable(f"its command cannot be started: {error}") from error
     if scheme in ("http", "https"):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from data_specs.errors import DataError
+from tasks.settings_draft.division import split_sets
 from tasks.settings_draft.found_sets import shard_sets
-from tasks.settings_draft.run_file import patterns_of, split_sets
+from tasks.settings_draft.run_file import patterns_of
 from tasks.shards.location import expand_locations
 from tests.cases.shard_files import pairs, write_tar
 
@@ -14,14 +15,14 @@ from tests.cases.shard_files import pairs, write_tar
 def sets_of(folder: Path, names: list[str]):
     for number, name in enumerate(names):
         write_tar(folder / name, pairs([f"k{number}"], seed=number))
-    return shard_sets([str(folder / name) for name in sorted(names)])
+    return shard_sets([str(folder / name) for name in sorted(names)], folder)
 
 
 @pytest.mark.parametrize("n", [2, 4, 5, 11])
 def test_of_one_set_no_shard_is_on_both_sides_and_none_is_lost(tmp_path, n):
     names = [f"all-{number:03d}.tar" for number in range(n)]
     calibration, evaluation = split_sets(sets_of(tmp_path, names))
-    sides = [{Path(shard.path).name for shard in side} for side in (calibration, evaluation)]
+    sides = [{Path(shard.location).name for shard in side} for side in (calibration, evaluation)]
     assert sides[0] & sides[1] == set()
     assert sides[0] | sides[1] == set(names)
     assert all(sides)
