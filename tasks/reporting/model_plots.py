@@ -73,6 +73,9 @@ def _trade_off_panel(models: Sequence[PlottedModel], cost: str, chance: Mapping[
         panel.across(
             "chance", y=chance[HEADLINE], tip=f"{HEADLINE} by chance: {find_metric(HEADLINE).shown(chance[HEADLINE])}"
         )
+    if cost in chance and HEADLINE in chance:
+        panel.dot("crossing", chance[cost], chance[HEADLINE], 5, "a model that answers at random")
+        panel.words("chance", chance[cost], chance[HEADLINE], look="tick", shift=(8, 14))
     # Small points first, so that those with a number lie on top.
     for model in sorted(shown, key=lambda model: model.role != "point"):
         x, y = model.values[cost], model.values[HEADLINE]
@@ -87,14 +90,22 @@ def _trade_off_panel(models: Sequence[PlottedModel], cost: str, chance: Mapping[
             low, high = model.intervals[HEADLINE]
             panel.line(f"spread {_LOOKS[model.role]}", (x, low), (x, high))
         panel.dot(_LOOKS[model.role], x, y, tip=tip)
-    _number_points(panel, [(model.values[cost], model.values[HEADLINE]) for model in shown if model.role != "point"])
+    numbered = [model for model in models if model.role != "point"]
+    _number_points(
+        panel,
+        {
+            at: (model.values[cost], model.values[HEADLINE])
+            for at, model in enumerate(numbered, start=1)
+            if model in shown
+        },
+    )
     return panel
 
 
-def _number_points(panel: Panel, points: Sequence[tuple[float, float]]) -> None:
+def _number_points(panel: Panel, points: Mapping[int, tuple[float, float]]) -> None:
     """Write each point's number beside it, where no other point or number stands if there is such a place."""
-    taken = [(panel.x(x), panel.y(y)) for x, y in points]
-    for number, (x, y) in enumerate(points, start=1):
+    taken = [(panel.x(x), panel.y(y)) for x, y in points.values()]
+    for number, (x, y) in points.items():
         middle_x, middle_y = panel.x(x), panel.y(y)
 
         def crowd(shift: tuple[float, float], at: tuple[float, float] = (middle_x, middle_y)) -> float:

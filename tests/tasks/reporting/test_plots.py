@@ -41,7 +41,7 @@ def test_ticks_are_round_numbers_within_the_span(span, expected):
 def test_any_span_has_some_ticks_and_none_outside(seed):
     low, width = np.random.default_rng(seed).normal(size=2) * 10 ** np.random.default_rng(seed).uniform(-6, 6)
     found = ticks((low, low + abs(width)))
-    assert 3 <= len(found) <= 7
+    assert 2 <= len(found) <= 7
     assert all(low - 1e-9 * abs(width) <= tick <= low + abs(width) * (1 + 1e-9) for tick in found)
     assert np.ptp(np.diff(found)) < 1e-6 * abs(width)
 
@@ -70,8 +70,10 @@ def test_models_stand_at_their_figures_with_intervals_and_chance_crosses_them():
     upright, level = shapes(against_ps, "line", "chance")
     assert float(upright.at["x1"]) == float(upright.at["x2"]) == pytest.approx(against_ps.x(33.5), abs=0.06)
     assert float(level.at["y1"]) == float(level.at["y2"]) == pytest.approx(against_ps.y(8.25), abs=0.06)
+    (crossing,) = shapes(against_ps, "circle", "crossing")
+    assert (crossing.at["cx"], crossing.at["cy"]) == (upright.at["x1"], level.at["y1"])
     # Only models that were measured there, and numbers as in the key.
-    assert len([shape for shape in against_zero_shot.shapes if shape.kind == "circle"]) == 2
+    assert [shape.look for shape in against_zero_shot.shapes if shape.kind == "circle"] == ["crossing", "m0", "m1"]
     assert [shape.text for shape in shapes(against_zero_shot, "text", "number")] == ["1", "2"]
     assert plot.numbered == [
         "original: GS 5.5, PS 60.0, zero_shot 70.0",
@@ -178,7 +180,11 @@ def test_a_model_that_stands_in_report_and_experiments_is_plotted_once(tmp_path)
         for row, version in zip(compared.rows, versions, strict=False)
     ]
     compared = compared.model_copy(update={"rows": [*rows, compared.rows[-1]]})
-    swept = sweep(rows=[row.model_dump() | {"values": {**row.values, "PS": 50.0}} for row in sweep().rows])
+    points = [
+        row.model_dump() | {"values": {**row.values, "PS": 50.0}, "versions": {"edit": "e", "evaluation": f"{at}"}}
+        for at, row in enumerate(sweep().rows)
+    ]
+    swept = sweep(rows=points)
     reported = Reported(
         evaluations,
         put_scores(store),
