@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from data_specs.evaluation_files import read_chance, read_differences, read_intervals, read_metrics
+from data_specs.evaluation_files import read_chance, read_changes_by_tag, read_differences, read_intervals, read_metrics
 from data_specs.experiment_files import read_experiment
-from data_specs.figures import Difference, Interval
+from data_specs.figures import Difference, Interval, PartChange
 from data_specs.gallery import Gallery
 from data_specs.metrics import GROUPS, METRICS, Metric, find_metric, shown_p
 from data_specs.overlap import read_overlap
@@ -44,11 +44,12 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class TagRow:
-    """One tag: figures of each compared model by metric."""
+    """One tag: figures of each compared model by metric, and differences between the two on the same pairs where they were taken."""
 
     tag: str | None
     n_pairs: int
     figures: list[list[ShownFigure | None]]
+    differences: list[ShownDifference | None]
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,21 @@ def _tag_table(models: list[str], sources: Sources, chance: Mapping[str, float])
         found = table[tag].figures if tag in table else {}
         return [found.get(metric.name) for metric in shown]
 
-    rows = [TagRow(row.tag, row.n_pairs, [figures(table, row.tag) for table in tables]) for row in listed]
+    folder = sources.flips.get(compared[-1])
+    changes = {(row.tag, row.metric): row for row in read_changes_by_tag(folder)} if folder else {}
+
+    def differences(tag: str | None) -> list[ShownDifference | None]:
+        found = [changes.get((tag, metric.name)) for metric in shown]
+        return [None if row is None else _tag_difference(row) for row in found] if any(found) else []
+
+    rows = [
+        TagRow(row.tag, row.n_pairs, [figures(table, row.tag) for table in tables], differences(row.tag))
+        for row in listed
+    ]
     levels = [metric.shown(chance[metric.name]) if metric.name in chance else "" for metric in shown]
     return TagTable([display_name(model) for model in compared], shown, rows, levels if chance else ())
+
+
+def _tag_difference(row: PartChange) -> ShownDifference:
+    gain = find_metric(row.metric).gain(row.difference)
+    return ShownDifference(row.difference, gain, (row.difference_low, row.difference_high), shown_p(row.p))

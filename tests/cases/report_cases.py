@@ -4,6 +4,7 @@ import json
 
 from data_specs.experiment import PAPER_COLUMNS, Experiment
 from data_specs.experiment_files import experiment_json
+from data_specs.manifest import Recipe
 from data_specs.metrics import metric_names
 from tasks.evaluation.task import evaluate_model, find_flips
 from tasks.lineage.store import Store
@@ -116,6 +117,21 @@ def put_experiment(store, experiment, **files):
     return put(store, experiment.kind, write, content=json.loads(experiment_json(experiment)))
 
 
+def put_edit(store, n_layers=12):
+    """An edit of many layers of both encoders, as its manifest counts them."""
+    layers = [f"transformer.resblocks.{i}.attn.out_proj" for i in range(n_layers)]
+    layers += [f"visual.transformer.resblocks.{i}.mlp.c_proj" for i in range(n_layers)]
+    chosen = {"rule": "score_mass", "tau": 0.98, "alpha": -1.0}
+    recipe = Recipe(kind="edit", settings={"text": chosen, "vision": chosen}, code="test")
+
+    def write(build):
+        build.counts["layers"] = {
+            name: {"n_selected": 100 + at, "n_weights": 1 << 20} for at, name in enumerate(layers)
+        }
+
+    return store.materialise(recipe, write, CONTEXT).ref
+
+
 def inputs(store, models=MODELS, tags=(("hate", 70), (None, 5), ("violence", 900))):
     metrics = {name: random_metrics(seed) for seed, name in enumerate(models)}
     evaluations = {name: put_evaluation(store, metrics[name], tags, name=name) for name in models}
@@ -153,6 +169,7 @@ def full_report(folder, compared=None):
         gallery=gallery(store, folder),
         flips={MODELS[1]: flips},
         flip_gallery=flip_gallery,
+        edit=put_edit(store),
     )
     made = write_report.fn("nightly", reported, store, CONTEXT)
     return made.path / "report.html", metrics

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -65,6 +66,10 @@ def test_each_figure_stands_with_its_interval(full, page):
 def test_tags_are_shown_for_the_original_and_the_edited_model(full, page):
     _, metrics = full
     head, *rows = page.table("SafeGround per tag")
+    # Of one tag there are pairs of which differences were taken.
+    (difference,) = [row for row in rows if row[0] == "difference"]
+    assert all(re.fullmatch(r"[+-]\d+\.\d\d\[[+-]\d+\.\d, [+-]\d+\.\d\], p \S+", cell) for cell in difference[1:])
+    rows.remove(difference)
     assert head == ["tag", "pairs", "", "Txt_s", "Img_s", "PS", "PU", "GS"]
     # Most pairs first, pairs without a tag last; the third figure is where the tag stands in the file.
     for at, (tag, n, row) in enumerate([("violence", "900", 2), ("hate", "70", 0), ("no tag", "5", 1)]):
