@@ -163,7 +163,7 @@ class Element:
 class Page(HTMLParser):
     """A page's elements in order; refuses elements that do not close in turn."""
 
-    _EMPTY = ("meta", "img", "input", "br")
+    _EMPTY = ("meta", "img", "input", "br", "wbr")
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)

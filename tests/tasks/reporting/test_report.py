@@ -67,7 +67,7 @@ def hostile_page(store, folder):
 ALLOWED = {
     "html": "lang", "head": "", "meta": "charset http-equiv content name", "title": "", "style": "", "body": "",
     "h1": "", "h2": "", "h3": "", "h4": "", "p": "class role", "dl": "", "dt": "", "dd": "", "strong": "", "small": "", "code": "", "bdi": "", "i": "",
-    "br": "", "span": "class aria-hidden", "div": "class id tabindex role aria-label hidden", "section": "class aria-label", "article": "class aria-label",
+    "br": "", "wbr": "", "span": "class aria-hidden", "div": "class id tabindex role aria-label hidden", "section": "class aria-label", "article": "class aria-label",
     "table": "class id", "thead": "", "tbody": "", "tr": "class hidden data-flips data-tag data-third", "th": "scope rowspan", "td": "class rowspan",
     "ol": "class", "li": "", "figure": "", "figcaption": "", "img": "class alt src", "label": "class", "input": "type data-by",
     "select": "data-by", "option": "value", "output": "aria-live", "script": "",
