@@ -1,5 +1,5 @@
 import pytest
-from tasks.tables.figure import sweep_figure
+from tasks.tables.sweep_figure import sweep_figure
 
 from tasks.lineage.store import Store
 from tasks.reporting.sources import Reported
