@@ -1,10 +1,13 @@
 """The files of evaluations and differences, and how to read them."""
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_specs.errors import ArtifactError
@@ -99,9 +102,21 @@ def read_differences(artifact: Path) -> dict[str, Difference]:
     return {row.metric: row for row in rows}
 
 
-def read_flips(artifact: Path) -> list[dict[str, Any]]:
-    """The pairs of a `flips` artifact, each a row of FLIPS."""
-    rows: list[dict[str, Any]] = pq.read_table(needed(artifact / FLIPS_FILE)).to_pylist()
+def read_flips(
+    artifact: Path, columns: Sequence[str] | None = None, pairs: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of FLIPS from a `flips` artifact, in the order of the evaluation.
+
+    Args:
+        artifact: its folder.
+        columns: which to read; None for all.
+        pairs: identifiers of those to read; None for all.
+    """
+    filters = None if pairs is None else pc.field("pair_id").isin(pa.array([*pairs], pa.string()))
+    table = pq.read_table(
+        needed(artifact / FLIPS_FILE), columns=None if columns is None else [*columns], filters=filters
+    )
+    rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 

@@ -115,8 +115,9 @@ def flip_section(flips: Mapping[str, Path], gallery: Path | None) -> FlipSection
     if gallery is None or not flips:
         return None
     model, folder = next(iter(flips.items()))
-    rows = {row["pair_id"]: row for row in read_flips(folder)}
     shown = read_spec(FlipGallery, gallery / FLIP_GALLERY_FILE)
+    rows = {row["pair_id"]: row for row in read_flips(folder, pairs=[pair.pair_id for pair in shown.pairs])}
+    parts = [row for row in read_changes_by_certainty(folder) if row.metric == HEADLINE]
     found = [
         _flip_row(rows[pair.pair_id], [show_member(member, gallery) for member in pair.members]) for pair in shown.pairs
     ]
@@ -125,8 +126,8 @@ def flip_section(flips: Mapping[str, Path], gallery: Path | None) -> FlipSection
         model=display_name(model),
         n_flipped=shown.n_flipped,
         seed=shown.seed,
-        gained=sum(row[HEADLINE] == 1 for row in rows.values()),
-        lost=sum(row[HEADLINE] == -1 for row in rows.values()),
+        gained=sum(row.n_gained for row in parts),
+        lost=sum(row.n_lost for row in parts),
         headline=HEADLINE,
         rows=found,
         metrics=[name for name in FLIPPING if name in used],

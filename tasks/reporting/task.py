@@ -26,6 +26,7 @@ from tasks.reporting.showing import show_members
 from tasks.reporting.sources import FLIP_GALLERY_FILE, GALLERY_FILE, BoxRow, Reported, Sources
 from tasks.shards.inspection import Shard
 from tasks.tables.kinds import KINDS
+from tasks.tables.verdict import HEADLINE
 
 REPORT_FILE = "report.html"
 _SUMMARY = "layer_summary.parquet"
@@ -152,7 +153,7 @@ def write_flip_gallery(
     )
 
     def write(build: Build) -> None:
-        rows = read_flips(store.path(flips))
+        rows = read_flips(store.path(flips), ("pair_id", "tag", HEADLINE))
         pairs = pick_flips(rows, seed, n_pairs)
         members = show_members(members_of(pairs), shards, build.folder, "pairs that flipped")
         _finish(build, FLIP_GALLERY_FILE, compose_flips(rows, pairs, members, seed), shards)
