@@ -23,9 +23,18 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
-class Pushing:
-    """Whether and where the folder goes on the hub."""
+class Publishing:
+    """What others are told of the model, and where they find it."""
 
+    license: Annotated[
+        str | None, typer.Option("--license", metavar="NAME", help="License of the model, such as mit, for its card.")
+    ] = None
+    base_model: Annotated[
+        str | None,
+        typer.Option(
+            "--base-model", metavar="ORG/NAME", help="The original on the hub, for the card of a model from a file."
+        ),
+    ] = None
     push: Annotated[
         str | None,
         typer.Option("--push", metavar="ORG/NAME", help="Put the folder on the Hugging Face hub, too (HF_TOKEN)."),
@@ -48,21 +57,12 @@ def export(
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", metavar="DIR", help="Tokenizer of the model, to be put beside it.")
     ] = None,
-    license: Annotated[
-        str | None, typer.Option("--license", metavar="NAME", help="License of the model, such as mit, for its card.")
-    ] = None,
-    base_model: Annotated[
-        str | None,
-        typer.Option(
-            "--base-model", metavar="ORG/NAME", help="The original on the hub, for the card of a model from a file."
-        ),
-    ] = None,
-    pushing: Pushing = Pushing(),
+    publishing: Publishing = Publishing(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write an edited model as a folder with a model card."""
-    _require_stated(license, base_model, pushing.push)
-    if pushing.push is not None:
+    _require_stated(publishing.license, publishing.base_model, publishing.push)
+    if publishing.push is not None:
         _choose_transfer()
     from flows.commands.display import progress_shown
     from tasks.exporting.card import Stated
@@ -73,12 +73,14 @@ def export(
     opened = Store(store)
     version = find_artifact(opened, edited, ("model",)).version
     with progress_shown():
-        folder = export_model(opened, version, format.value, out, tokenizer, Stated(license, base_model))
+        folder = export_model(
+            opened, version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model)
+        )
     typer.echo(printable(f"wrote {folder}"))
-    if pushing.push is not None:
+    if publishing.push is not None:
         from tasks.exporting.hub import push_folder
 
-        typer.echo(printable(f"pushed {push_folder(folder, pushing.push, public=pushing.public)}"))
+        typer.echo(printable(f"pushed {push_folder(folder, publishing.push, public=publishing.public)}"))
 
 
 def _require_stated(license: str | None, base_model: str | None, push: str | None) -> None:

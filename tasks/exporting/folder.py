@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,7 @@ def export_model(
         `out`, absolute.
 
     Raises:
-        SpecError: the version is not of a model, `out` is a URL, is not empty or cannot be written, the
-            tokenizer is another one, or the format cannot express the model.
+        SpecError: no model has the version, `out` cannot be made, or tokenizer or format do not fit.
         ArtifactError: the model, or what it was made of, is missing or has changed.
     """
     require_local(out, "--out")
@@ -63,25 +61,12 @@ def export_model(
     record = describe_edited(store, ref)
     if tokenizer is not None:
         _require_tokenizer(tokenizer, record)
-    with _appearing(out) as draft:
-        _fill(draft, store.path(ref), export_format)
-        for path in tokenizer_files(tokenizer) if tokenizer is not None else []:
-            # A tokenizer's config.json only names its class, and the model's own comes first.
-            if not (draft / path.name).exists():
-                shutil.copyfile(path, draft / path.name)
-        included = tokenizer is not None or _add_clip_tokenizer(draft, store.path(ref), export_format, record)
-        card = model_card(record, export_format, included, stated)
-        (draft / CARD).write_text(card, encoding="utf-8")
-    return out
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when the block ends well."""
     draft = out.with_name(f".{out.name}.part-{os.getpid()}")
     try:
         draft.mkdir(parents=True)
-        yield draft
+        _fill(draft, store.path(ref), export_format)
+        included = _add_tokenizer(draft, store.path(ref), export_format, record, tokenizer)
+        (draft / CARD).write_text(model_card(record, export_format, included, stated), encoding="utf-8")
         os.rename(draft, out)
     except Exception as error:
         code = refused_by_disk(error)
@@ -90,6 +75,7 @@ def _appearing(out: Path) -> Iterator[Path]:
         raise SpecError(f"cannot write --out {out}: {os.strerror(code)}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    return out
 
 
 def _find_model(store: Store, version: str) -> ArtifactRef:
@@ -125,6 +111,18 @@ def _fill(draft: Path, model: Path, export_format: ExportFormat) -> None:
     write_state_dict(to_transformers(read_state_dict(model / WEIGHTS)), draft / WEIGHTS, {"format": "pt"})
     _write_json(draft / CONFIG, config)
     _write_json(draft / PREPROCESSOR, images)
+
+
+def _add_tokenizer(
+    draft: Path, model: Path, export_format: ExportFormat, record: ModelRecord, tokenizer: Path | None
+) -> bool:
+    if tokenizer is None:
+        return _add_clip_tokenizer(draft, model, export_format, record)
+    for path in tokenizer_files(tokenizer):
+        # A tokenizer's config.json only names its class, and the model's own comes first.
+        if not (draft / path.name).exists():
+            shutil.copyfile(path, draft / path.name)
+    return True
 
 
 def _add_clip_tokenizer(draft: Path, model: Path, export_format: ExportFormat, record: ModelRecord) -> bool:

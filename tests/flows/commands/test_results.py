@@ -143,3 +143,32 @@ def test_artifacts_are_listed_with_run_model_and_figures(first: Finished, here: 
     figures = first.result["metrics"]["edited"]
     assert f"GS {figures['GS']:.1f} PS {figures['PS']:.1f}" in shown
     assert "  small " in shown
+
+
+def test_long_names_fit_80_columns_and_none_is_cut(
+    first: Finished, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.commands.display.output.width", 80)
+    record = next(path for path in (first.store / ".runs").glob("*.json") if first.version("model") in path.read_text())
+    content = json.loads(record.read_text(encoding="utf-8"))
+    name = "safe-clip-vit-l14-visu-2026-11-30-" + "nightly_" * 12
+    content["settings"]["name"] = name
+    content["settings"]["model"] = {
+        "architecture": "hf-hub:a-laboratory-with-a-long-name/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+        "weights": None,
+    }
+    content["settings"]["evaluation"]["shards"] = [
+        f"/data/visu/test-of-{part}-{{000000..000004}}.tar" for part in ("hate", "violence", "harassment", "self-harm")
+    ]
+    content["started"] = "2999-01-01T00:00:00+00:00"
+    added = record.with_name("29990101T000000-00000000.json")
+    added.write_text(json.dumps(content), encoding="utf-8")
+    try:
+        for command in (("artifacts", "list"), ("results",)):
+            shown = here(*command, "--store", str(first.store)).stdout
+            assert max(map(len, shown.splitlines())) <= 80
+            assert "…" not in shown
+            # Folded names go on in the next line of their column, beside other cells.
+            assert shown.count("nightly_") >= 12
+    finally:
+        added.unlink()

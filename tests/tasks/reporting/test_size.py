@@ -1,9 +1,9 @@
 import pytest
-from tasks.tables.sweep_figure import sweep_figure
 
 from tasks.lineage.store import Store
 from tasks.reporting.sources import Reported
 from tasks.reporting.task import write_report
+from tasks.tables.sweep_figure import sweep_figure
 from tests.cases.report_cases import flipped, gallery, inputs, put_experiment, wide_comparison, wide_sweep
 from tests.cases.report_files import CONTEXT, put_scores
 
