@@ -9,17 +9,16 @@ import pyarrow as pa
 
 from data_specs.errors import DataError
 from data_specs.manifest import Manifest
-from data_specs.run_config import CONTENTS, Content
+from data_specs.run_config import Content
 from data_specs.samples import needed_contents
 from tasks.extraction.columns import vectors
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
 from tasks.extraction.table_reader import connect, one_ahead, open_rows, query, read_window
+from tasks.extraction.windows import Window, window_rows, window_tree, windows_of
 from tasks.scoring.saliency import ChannelStats
 from tasks.shards.plan import ShardPlan
 
-# A window is joined and multiplied at once; memory follows it, not the number of pairs.
-_WINDOW_BYTES = 8 << 20
-_COLUMNS = ("pair_id", "content", "norm", "std")
+COLUMNS = ("pair_id", "content", "norm", "std")
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,56 @@ class SideBatch:
     stats: ChannelStats
 
 
+class WindowRows:
+    """The rows of one window, brought together as a scorer needs them, for one window after the other."""
+
+    def __init__(self, tags: Sequence[str] | None) -> None:
+        """Keep only rows with one of these tags; None for all."""
+        self._tags = None if tags is None else list(tags)
+        self.columns = COLUMNS if tags is None else ("tag", *COLUMNS)
+        self.n_unmatched = 0
+        self._connection = connect(memory_limit="1GB", threads=2)
+
+    def wanted(self, tables: Sequence[pa.Table]) -> pa.Table:
+        """The rows of tables one after the other, without those of other tags, numbered."""
+        rows = pa.concat_tables(tables)
+        rows = rows.append_column("row_number", pa.array(np.arange(rows.num_rows)))
+        if self._tags is None:
+            return rows
+        wanted = "SELECT * FROM rows WHERE list_contains(?, tag) ORDER BY row_number"
+        return query(wanted, {"rows": rows}, connection=self._connection, parameters=[self._tags])
+
+    def pairs(self, rows: pa.Table) -> PairBatch | None:
+        """Safe rows joined with the unsafe rows of the same pair; None where there is no pair.
+
+        Rows without a partner are counted in `n_unmatched`.
+        """
+        sql = f"""
+            SELECT safe.pair_id, {_vectors("safe")}, {_vectors("unsafe")}
+            FROM rows AS safe JOIN rows AS unsafe USING (pair_id)
+            WHERE safe.content = 'safe' AND unsafe.content = 'unsafe'
+            ORDER BY safe.row_number
+        """
+        table = query(sql, {"rows": rows}, connection=self._connection)
+        self.n_unmatched += rows.num_rows - 2 * table.num_rows
+        if not table.num_rows:
+            return None
+        return PairBatch(table.column("pair_id").to_pylist(), _stats(table, "safe"), _stats(table, "unsafe"))
+
+    def side(self, rows: pa.Table, content: Content) -> SideBatch | None:
+        """Rows of one side, without a join; None where there is none."""
+        sql = f"""
+            SELECT pair_id, {_vectors("side")}
+            FROM side
+            WHERE content = '{content}'
+            ORDER BY row_number
+        """
+        table = query(sql, {"side": rows}, connection=self._connection)
+        if not table.num_rows:
+            return None
+        return SideBatch(content, table.column("pair_id").to_pylist(), _stats(table, "side"))
+
+
 class LayerStatistics:
     """The activation statistics of one layer: a Parquet file a shard."""
 
@@ -57,80 +106,40 @@ class LayerStatistics:
         self._files = sorted(folder.glob("*.parquet"))
         if not self._files:
             raise DataError(f"no activation statistics in {folder}")
-        self._first_rows = first_rows
+        self.window = WindowRows(tags)
         with open_rows(self._files[0]) as file:
-            self.width: int = file.schema_arrow.field("norm").type.list_size
-        self._tags = None if tags is None else list(tags)
-        self._columns = _COLUMNS if tags is None else ("tag", *_COLUMNS)
-        self.n_unmatched = 0
-        self._connection = connect(memory_limit="1GB", threads=2)
+            width: int = file.schema_arrow.field("norm").type.list_size
+        n_rows = [self._n_rows(path, first_rows) for path in self._files]
+        self.tree = window_tree(n_rows, window_rows(width))
+
+    @property
+    def n_unmatched(self) -> int:
+        """Rows without a partner among those that were joined so far."""
+        return self.window.n_unmatched
+
+    def rows(self) -> Iterator[pa.Table]:
+        """The rows of one window of the tree after the other; the next ones are read while some are used."""
+        return map(self.window.wanted, one_ahead(map(self._read, windows_of(self.tree))))
 
     def pairs(self) -> Iterator[PairBatch]:
-        """Safe rows joined with the unsafe rows of the same pair, window by window.
+        """The pairs of one window after the other."""
+        for rows in self.rows():
+            batch = self.window.pairs(rows)
+            if batch is not None:
+                yield batch
 
-        Rows without a partner are counted in `n_unmatched`.
-        """
-        sql = f"""
-            SELECT safe.pair_id, {_vectors("safe")}, {_vectors("unsafe")}
-            FROM rows AS safe JOIN rows AS unsafe USING (pair_id)
-            WHERE safe.content = 'safe' AND unsafe.content = 'unsafe'
-            ORDER BY safe.row_number
-        """
-        for rows in self._windows():
-            table = query(sql, {"rows": rows}, connection=self._connection)
-            self.n_unmatched += rows.num_rows - 2 * table.num_rows
-            if table.num_rows:
-                ids = table.column("pair_id").to_pylist()
-                yield PairBatch(ids, _stats(table, "safe"), _stats(table, "unsafe"))
+    def _read(self, window: Window) -> list[pa.Table]:
+        tables = []
+        for piece in window:
+            with open_rows(self._files[piece.shard]) as file:
+                tables.append(read_window(file, piece.start, piece.stop, self.window.columns))
+        return tables
 
-    def sides(self, contents: Sequence[Content] = CONTENTS) -> Iterator[SideBatch]:
-        """Rows of each side, window by window, without a join."""
-        for content in contents:
-            sql = f"""
-                SELECT pair_id, {_vectors("side")}
-                FROM side
-                WHERE content = '{content}'
-                ORDER BY row_number
-            """
-            for rows in self._windows():
-                table = query(sql, {"side": rows}, connection=self._connection)
-                if table.num_rows:
-                    yield SideBatch(content, table.column("pair_id").to_pylist(), _stats(table, "side"))
-
-    def _windows(self) -> Iterator[pa.Table]:
-        return map(self._wanted, one_ahead(self._tables()))
-
-    def _tables(self) -> Iterator[list[pa.Table]]:
-        """Rows to be joined and multiplied at once: some of a large file, or all of several small ones."""
-        size = self._window_rows()
-        waiting: list[pa.Table] = []
-        for path in self._files:
-            with open_rows(path) as file:
-                n_rows = file.metadata.num_rows
-                if self._first_rows is not None:
-                    n_rows = min(n_rows, self._first_rows.get(path.name, 0))
-                if waiting and sum(map(len, waiting)) + n_rows > size:
-                    yield waiting
-                    waiting = []
-                for start in range(0, n_rows, size):
-                    waiting.append(read_window(file, start, min(start + size, n_rows), self._columns))
-                    if n_rows > size:
-                        yield waiting
-                        waiting = []
-        if waiting:
-            yield waiting
-
-    def _window_rows(self) -> int:
-        # The two rows of a pair are neighbours and the first is even, so windows of even length split no pair.
-        return max(2, min(_WINDOW_BYTES // (8 * self.width), 65_536) // 2 * 2)
-
-    def _wanted(self, tables: Sequence[pa.Table]) -> pa.Table:
-        rows = pa.concat_tables(tables)
-        rows = rows.append_column("row_number", pa.array(np.arange(rows.num_rows)))
-        if self._tags is None:
-            return rows
-        wanted = "SELECT * FROM rows WHERE list_contains(?, tag) ORDER BY row_number"
-        return query(wanted, {"rows": rows}, connection=self._connection, parameters=[self._tags])
+    @staticmethod
+    def _n_rows(path: Path, first_rows: Mapping[str, int] | None) -> int:
+        with open_rows(path) as file:
+            n_rows: int = file.metadata.num_rows
+        return n_rows if first_rows is None else min(n_rows, first_rows.get(path.name, 0))
 
 
 def _vectors(side: str) -> str:

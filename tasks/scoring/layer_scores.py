@@ -1,6 +1,6 @@
 """Values of every target layer of one encoder, from statistics or slopes to Parquet."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from data_specs.run_config import Encoder
 from data_specs.schemas import layer_folder, scores_schema
 from tasks.extraction.columns import vector_column
 from tasks.extraction.table_writer import open_parquet, row_group_rows
+from tasks.extraction.windows import Branch, Tree
 from tasks.lineage.progress import counted
 from tasks.lineage.store import Build
-from tasks.scoring.aggregate import LayerStatistics
+from tasks.scoring.aggregate import LayerStatistics, WindowRows
 from tasks.scoring.saliency import NotComparable
 from tasks.scoring.scorer import PairScores, SideScores
+from tasks.scoring.total import Sums
 from tasks.selection.scores_table import SCORES_FILE
 
 LayerScorer = Callable[[str, Tensor], tuple[Tensor, dict[str, Any]]]
@@ -119,10 +121,55 @@ def aggregate_layer(rows: LayerStatistics, scores: PairScores | SideScores) -> t
     Raises:
         DataError: no pair is left, widths do not fit, or a ratio is NaN or infinite.
     """
-    if isinstance(scores, PairScores):
-        return _over_pairs(rows, scores)
-    for side in rows.sides(tuple(scores.n_samples)):
-        scores.add(side.content, side.stats)
+    scores.sums = _summed(rows.tree, rows.rows(), rows.window, scores)
+    found, counts = scores_of_sums(scores)
+    return found, counts if isinstance(scores, SideScores) else {**counts, "n_unmatched_rows": rows.n_unmatched}
+
+
+def _summed(tree: Tree, windows: Iterator[pa.Table], window: WindowRows, scores: PairScores | SideScores) -> Sums:
+    """What the windows of a tree come to, which are taken from `windows` in their order."""
+    if isinstance(tree, Branch):
+        sums = _summed(tree.left, windows, window, scores)
+        sums.join(_summed(tree.right, windows, window, scores))
+        return sums
+    scores.sums = Sums(tuple(scores.sums.counts))
+    for _ in tree.windows:
+        add_window(next(windows), window, scores)
+    return scores.sums
+
+
+def add_window(rows: pa.Table, window: WindowRows, scores: PairScores | SideScores) -> None:
+    """Add the rows of one window to what a scorer has added up.
+
+    Raises:
+        DataError: widths do not fit, or a pair has no ratio; it is named.
+    """
+    if isinstance(scores, SideScores):
+        for content in scores.n_samples:
+            side = window.side(rows, content)
+            if side is not None:
+                scores.add(content, side.stats)
+        return
+    pairs = window.pairs(rows)
+    if pairs is None:
+        return
+    try:
+        scores.add(pairs.safe, pairs.unsafe)
+    except NotComparable as error:
+        raise DataError(
+            f"pair {pairs.pair_ids[error.row]}: the unsafe/safe ratio of {error.axis} channel {error.channel} is NaN"
+            " or infinite, as over a channel without activity; use aggregation ratio_of_means or fewer layers"
+        ) from error
+
+
+def scores_of_sums(scores: PairScores | SideScores) -> tuple[Tensor, dict[str, int]]:
+    """Scores [out, in] float32 from what a scorer has added up, and over how many samples.
+
+    Raises:
+        DataError: there is no pair or a side without samples, or a ratio is NaN or infinite.
+    """
+    if not isinstance(scores, SideScores):
+        return scores.scores(), {"n_pairs": scores.n_pairs}
     try:
         found = scores.scores()
     except NotComparable as error:
@@ -132,15 +179,3 @@ def aggregate_layer(rows: LayerStatistics, scores: PairScores | SideScores) -> t
         ) from error
     n_samples = scores.n_samples
     return found, {"n_pairs": min(n_samples.values()), **{f"n_{side}": n for side, n in n_samples.items()}}
-
-
-def _over_pairs(rows: LayerStatistics, scores: PairScores) -> tuple[Tensor, dict[str, int]]:
-    for pairs in rows.pairs():
-        try:
-            scores.add(pairs.safe, pairs.unsafe)
-        except NotComparable as error:
-            raise DataError(
-                f"pair {pairs.pair_ids[error.row]}: the unsafe/safe ratio of {error.axis} channel {error.channel} is NaN"
-                " or infinite, as over a channel without activity; use aggregation ratio_of_means or fewer layers"
-            ) from error
-    return scores.scores(), {"n_pairs": scores.n_pairs, "n_unmatched_rows": rows.n_unmatched}

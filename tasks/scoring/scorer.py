@@ -8,13 +8,18 @@ from torch import Tensor
 
 from data_specs.run_config import Content, EncoderConfig
 from tasks.scoring.saliency import ChannelStats
+from tasks.scoring.total import Sums
 
 
 @runtime_checkable
 class PairScores(Protocol):
     """Scores that compare the two members of each pair; filled batch by batch."""
 
-    n_pairs: int
+    sums: Sums
+
+    @property
+    def n_pairs(self) -> int:
+        """How many pairs were added."""
 
     def add(self, safe: ChannelStats, unsafe: ChannelStats) -> None:
         """Add pairs, statistics [pairs, in]; row b of each side is the same pair."""
@@ -23,10 +28,15 @@ class PairScores(Protocol):
         """[out, in] float32."""
 
 
+@runtime_checkable
 class SideScores(Protocol):
     """Scores that take each side as a whole, whatever its size; filled batch by batch."""
 
-    n_samples: dict[Content, int]
+    sums: Sums
+
+    @property
+    def n_samples(self) -> dict[Content, int]:
+        """How many samples of each side that counts were added."""
 
     def add(self, side: Content, stats: ChannelStats) -> None:
         """Add samples of one side, statistics [samples, in]."""

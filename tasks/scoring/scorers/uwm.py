@@ -7,7 +7,9 @@ from data_specs.errors import DataError
 from data_specs.run_config import CONTENTS, Content, EncoderConfig
 from tasks.scoring.saliency import ChannelStats, NotComparable, require_comparable, require_shape
 from tasks.scoring.scorer import ActivationScorer, PairScores, SideScores
-from tasks.scoring.total import Total
+from tasks.scoring.total import Sums
+
+_PAIRS = "pairs"
 
 
 class MeanOfRatios:
@@ -22,8 +24,12 @@ class MeanOfRatios:
     def __init__(self, weight: Tensor) -> None:
         """Score `weight` [out, in] on its device."""
         self._magnitude = weight.float().abs()
-        self._total = Total()
-        self.n_pairs = 0
+        self.sums = Sums((_PAIRS,))
+
+    @property
+    def n_pairs(self) -> int:
+        """How many pairs were added."""
+        return self.sums.counts[_PAIRS]
 
     def add(self, safe: ChannelStats, unsafe: ChannelStats) -> None:
         """Add pairs; row b of each side is the same pair.
@@ -44,8 +50,7 @@ class MeanOfRatios:
         per_input = unsafe.activity() / safe.activity()
         require_comparable(per_output, "output")
         require_comparable(per_input, "input")
-        self._total.add(per_output.T @ per_input)
-        self.n_pairs += safe.norm.shape[0]
+        self.sums.add(_PAIRS, per_output.T @ per_input, safe.norm.shape[0])
 
     def scores(self) -> Tensor:
         """[out, in] float32, unitless; 1.0 is equally salient for safe and unsafe.
@@ -55,7 +60,7 @@ class MeanOfRatios:
         """
         if self.n_pairs == 0:
             raise DataError("no pair with both sides is left to score; look at the tags and at the shards")
-        return self._total.mean(self.n_pairs).float()
+        return self.sums.mean(_PAIRS).float()
 
 
 class RatioOfMeans:
@@ -67,8 +72,12 @@ class RatioOfMeans:
     def __init__(self, weight: Tensor) -> None:
         """Score `weight` [out, in] on its device."""
         self._magnitude = weight.float().abs()
-        self._totals: dict[Content, Total] = {side: Total() for side in CONTENTS}
-        self.n_samples: dict[Content, int] = {"safe": 0, "unsafe": 0}
+        self.sums = Sums(CONTENTS)
+
+    @property
+    def n_samples(self) -> dict[Content, int]:
+        """How many samples of each side were added."""
+        return {side: self.sums.counts[side] for side in CONTENTS}
 
     def add(self, side: Content, stats: ChannelStats) -> None:
         """Add samples of one side, each statistic [samples, in].
@@ -78,8 +87,7 @@ class RatioOfMeans:
         """
         stats = stats.to(self._magnitude.device)
         require_shape(stats, stats.norm.shape[0], self._magnitude.shape[1])
-        self._totals[side].add((stats.norm @ self._magnitude.T).T @ stats.activity())
-        self.n_samples[side] += stats.norm.shape[0]
+        self.sums.add(side, (stats.norm @ self._magnitude.T).T @ stats.activity(), stats.norm.shape[0])
 
     def scores(self) -> Tensor:
         """[out, in] float32, unitless; 1.0 is equally salient for safe and unsafe.
@@ -91,7 +99,7 @@ class RatioOfMeans:
         for side, n in self.n_samples.items():
             if n == 0:
                 raise DataError(f"no {side} sample to score")
-        means = {side: total.mean(self.n_samples[side]) for side, total in self._totals.items()}
+        means = {side: self.sums.mean(side) for side in CONTENTS}
         ratio: Tensor = (means["unsafe"] / means["safe"]).float()
         if not bool(torch.isfinite(ratio).all()):
             output, channel = (int(i) for i in (~torch.isfinite(ratio)).nonzero()[0])

@@ -92,11 +92,12 @@ def test_tags_keep_only_their_pairs(tmp_path):
     for wanted, rows in ((["hate"], [0, 4]), (["hate", "it's; --"], [0, 3, 4]), (["violence"], [1])):
         batches = list(LayerStatistics(tmp_path, wanted).pairs())
         assert [pair_id for batch in batches for pair_id in batch.pair_ids] == [pairs.ids[row] for row in rows]
-        sides = list(LayerStatistics(tmp_path, wanted).sides())
-        assert [(side.content, side.pair_ids) for side in sides] == [
-            (content, [pairs.ids[row] for row in rows]) for content in ("safe", "unsafe")
-        ]
-        assert torch.equal(sides[1].stats.norm, pairs.unsafe.norm[rows])
+        statistics = LayerStatistics(tmp_path, wanted)
+        (window,) = statistics.rows()
+        for content in ("safe", "unsafe"):
+            side = statistics.window.side(window, content)
+            assert (side.content, side.pair_ids) == (content, [pairs.ids[row] for row in rows])
+            assert torch.equal(side.stats.norm, getattr(pairs, content).norm[rows])
 
 
 def test_tags_that_no_pair_has_leave_nothing_to_score(tmp_path):
