@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validat
 
 from data_specs.data_sets import CalibrationConfig, EvaluationConfig, SelectionConfig
 from data_specs.fields import NAME_PATTERN, Location, only_numbers
+from data_specs.folding import SAMPLE_FIELD, STATISTICS_FIELD, Statistics
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
 from data_specs.spec import Spec
 from data_specs.wording import shown
@@ -80,8 +81,10 @@ class EncoderConfig(Spec):
     )
 
     sign: Sign = Field(default="none", description=SIGN_FIELD)
+    statistics: Statistics = Field(default="rows", description=STATISTICS_FIELD)
+    sample_pairs: int = Field(default=256, ge=0, le=65_536, description=SAMPLE_FIELD)
 
-    _numbers = field_validator("tau", "alpha", "batch_pairs", mode="before")(only_numbers)
+    _numbers = field_validator("tau", "alpha", "batch_pairs", "sample_pairs", mode="before")(only_numbers)
 
     @model_validator(mode="after")
     def _filtered_weights_are_lowered(self) -> Self:
@@ -99,8 +102,9 @@ class EncoderConfig(Spec):
 
     @property
     def acting(self) -> dict[str, JsonValue]:
-        """The settings as recipes hold them: a filter that is none is left out, as it was before there was one."""
-        return self.model_dump(mode="json", exclude={"sign"} if self.sign == "none" else None)
+        """The settings as recipes hold them: what came later is left out where it changes nothing."""
+        unused = {"sample_pairs"} | ({"sign"} if self.sign == "none" else set())
+        return self.model_dump(mode="json", exclude=unused | ({"statistics"} if self.statistics == "rows" else set()))
 
 
 # Of the paper: its released code multiplies the text encoder's activation scores by |W|, and no other scores.

@@ -1,6 +1,6 @@
 """Parquet schemas. Names are part of the interface; a change of meaning raises the version."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import cast
 
@@ -50,6 +50,34 @@ def activation_stats_schema(width: int) -> pa.Schema:
             pa.field("n_tokens", pa.int32(), nullable=False),  # valid tokens
             _vector("norm", width),  # [in], L2 over valid tokens, activation units
             _vector("std", width),  # [in], over valid tokens, ddof = 1, activation units
+        ],
+    )
+
+
+def sums_schema(width: int, types: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Sums of one layer over samples, a row an output and a column a sum; `types` are their floats'."""
+    sums = [
+        pa.field(name, pa.list_(pa.field("element", kind, nullable=False), width), nullable=False)
+        for name, kind in types.items()
+    ]
+    return _schema("sums", [pa.field("output", pa.int32(), nullable=False), *sums])
+
+
+def channels_schema(width: int) -> pa.Schema:
+    """How one layer's statistics are spread over samples, a row a side and tag; `width` is the layer's input size."""
+    wide = pa.list_(pa.field("element", pa.float64(), nullable=False), width)
+    return _schema(
+        "channels",
+        [
+            pa.field("content", pa.string(), nullable=False),
+            pa.field("tag", pa.string(), nullable=True),  # null: samples without one
+            pa.field("n", pa.int64(), nullable=False),  # samples
+            # [in], activation units and their squares; variances over samples, ddof = 0.
+            *(
+                pa.field(f"{of}_{what}", wide, nullable=False)
+                for of in ("norm", "std")
+                for what in ("mean", "variance")
+            ),
         ],
     )
 

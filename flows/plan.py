@@ -102,8 +102,7 @@ def _plan(store: PlannedStore, sessions: Sequence[PlanSession]) -> RunPlan:
 
 
 def _row(ref: ArtifactRef, item: Planned, role: str, work: Work, seconds: float | None) -> PlannedArtifact:
-    parts = item.recipe.inputs.get("parts")
-    n_parts = len(parts) if isinstance(parts, list) else None
+    n_parts = item.n_parts
     return PlannedArtifact(
         role=role,
         kind=ref.kind,

@@ -14,8 +14,9 @@ from data_specs.run_config import (
     RunConfig,
 )
 from flows.session import Session
-from tasks.activations.task import extract_activations
+from tasks.activations.task import extract_activations, statistics_of
 from tasks.embeddings.task import embed_shards
+from tasks.scoring.folded.task import fold_activations, score_by_sums
 from tasks.scoring.gradients.calibration import EmbeddedCalibration
 from tasks.scoring.gradients.task import score_by_gradients
 from tasks.scoring.slopes.task import measure_slopes, require_common_pairs, summarise_signed_scores
@@ -93,7 +94,13 @@ def labelled(what: str, name: str | None) -> str:
 def _layer_scores(
     session: Session, config: RunConfig, encoder: Encoder, chosen: EncoderConfig, name: str | None
 ) -> ArtifactRef:
-    if chosen.scorer in ACTIVATION_SCORERS:
+    if chosen.scorer in ACTIVATION_SCORERS and chosen.statistics == "folded":
+        activations = _folded(session, config, encoder, chosen, name)
+        with session.timed("scores"):
+            made = score_by_sums(
+                encoder, chosen, activations, session.original(), config, session.store, session.context
+            )
+    elif chosen.scorer in ACTIVATION_SCORERS:
         activations = _activations(session, encoder, chosen, name)
         rows = CalibrationRows(activations, config.calibration.tags, _first(session, config, encoder))
         with session.timed("scores"):
@@ -143,6 +150,17 @@ def _activations(session: Session, encoder: Encoder, chosen: EncoderConfig, name
         made = extract_activations(
             encoder, chosen.layers, plans, session.original(), config, session.store, session.context
         )
+    return session.keep(labelled(f"activations.{encoder}", name), made)
+
+
+def _folded(
+    session: Session, config: RunConfig, encoder: Encoder, chosen: EncoderConfig, name: str | None
+) -> ArtifactRef:
+    # Of a smaller limit they are sums of their own: none can be taken out of a larger one.
+    plans = plan_reading(session.calibration_shards(), encoder, config.calibration.limit)
+    rows = statistics_of(encoder, chosen.layers, session.original())
+    with session.timed(f"activations.{encoder}"):
+        made = fold_activations(rows, chosen, plans, session.original(), config, session.store, session.context)
     return session.keep(labelled(f"activations.{encoder}", name), made)
 
 

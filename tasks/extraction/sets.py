@@ -63,7 +63,7 @@ def extract_set(
 
     made = store.materialise(_set_recipe(what.kind, plans, parts), write, context)
     if store.holds(made.ref):  # in a plan it may not be
-        _report_skipped(made, what.label, n_planned, config.max_bad_fraction)
+        report_skipped(made, what.label, n_planned, config.max_bad_fraction)
     return made
 
 
@@ -139,7 +139,12 @@ def gather_parts(build: Build, parts: Iterable[Made], plans: Sequence[ShardPlan]
     build.counts.update(tally.counts())
 
 
-def _report_skipped(made: Made, label: str, n_planned: int, max_bad_fraction: float) -> None:
+def report_skipped(made: Made, label: str, n_planned: int, max_bad_fraction: float) -> None:
+    """Tell how many samples a set was made without.
+
+    Raises:
+        DataError: more are bad than is allowed now.
+    """
     skipped = made.manifest.counts["skipped"]
     if skipped:
         tally = Tally(n_planned, 1.0, skipped=skipped)

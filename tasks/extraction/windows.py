@@ -93,8 +93,6 @@ def windows_of(tree: Tree) -> Iterator[Window]:
 
 def _windows(first: int, n_rows: Sequence[int], size: int) -> tuple[Window, ...]:
     if len(n_rows) == 1:
-        return tuple(
-            (Piece(first, start, min(start + size, n_rows[0])),) for start in range(0, n_rows[0], size)
-        )
+        return tuple((Piece(first, start, min(start + size, n_rows[0])),) for start in range(0, n_rows[0], size))
     together = tuple(Piece(first + place, 0, n) for place, n in enumerate(n_rows) if n)
     return (together,) if together else ()

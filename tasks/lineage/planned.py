@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_specs.manifest import ArtifactRef, Manifest, Recipe
@@ -16,13 +16,14 @@ class Planned:
     """An artifact that a run would use or make.
 
     `certain` is False where something that is not made yet decides its version; `missing` are the
-    places, among the parts that its recipe names, of those that are not there.
+    places, among its `n_parts` parts, of those that are not there; `n_parts` is None where it has none.
     """
 
     recipe: Recipe
     there: bool
     certain: bool
     missing: list[int] = field(default_factory=list)
+    n_parts: int | None = None
 
 
 class PlannedStore(Store):
@@ -44,9 +45,9 @@ class PlannedStore(Store):
         if ref not in self.planned:
             used = [item for given in recipe.inputs.values() for item in _listed(given)]
             certain = not (self._guessing or any(item in self._open for item in used))
-            parts = recipe.inputs.get("parts", [])
-            missing = [place for place, part in enumerate(_listed(parts)) if not there and not self._has(part)]
-            self.planned[ref] = Planned(recipe, there, certain, missing)
+            parts = _listed(recipe.inputs["parts"]) if "parts" in recipe.inputs else []
+            missing = [place for place, part in enumerate(parts) if not there and not self._has(part)]
+            self.planned[ref] = Planned(recipe, there, certain, missing, len(parts) if parts else None)
             if not certain:
                 self._open.add(ref)
         nothing = Manifest.model_construct(version=ref.version, recipe=recipe, files=[], sources=[], counts={})
@@ -60,6 +61,10 @@ class PlannedStore(Store):
             yield
         finally:
             self._guessing = False
+
+    def note_parts(self, ref: ArtifactRef, missing: list[int], n_parts: int) -> None:
+        """Say what is missing of an artifact whose recipe does not name its parts."""
+        self.planned[ref] = replace(self.planned[ref], missing=missing, n_parts=n_parts)
 
     def _has(self, part: ArtifactRef | str) -> bool:
         return isinstance(part, ArtifactRef) and self.holds(part)

@@ -54,7 +54,7 @@ def score_by_activations(
         "samples": None if rows.first is None else [len(plan.keys) for plan in rows.first],
     }
     code = coded(score_by_activations, source_of(scorer), without=(REGISTRY,))
-    recipe = _recipe(encoder, chosen, loaded, settings, {"activations": rows.activations}, code)
+    recipe = layer_scores_recipe(encoder, chosen, loaded, settings, {"activations": rows.activations}, code)
 
     def write(build: Build) -> None:
         n_rows = None if rows.first is None else first_rows(store.manifest(rows.activations), rows.first)
@@ -63,7 +63,7 @@ def score_by_activations(
             folder = store.path(rows.activations) / layer_folder(encoder, layer)
             return aggregate_layer(LayerStatistics(folder, rows.tags, n_rows), scorer.start(weight, chosen))
 
-        _write(build, encoder, chosen, weights, score, context)
+        write_scored(build, encoder, chosen, weights, score, context)
 
     return store.materialise(recipe, write, context)
 
@@ -81,15 +81,17 @@ def score_by_weights(
     scorer = find_scorer(chosen.scorer, WeightScorer)
     weights = loaded.target_weights(encoder, chosen.layers)
     code = coded(score_by_weights, source_of(scorer), without=(REGISTRY,))
-    recipe = _recipe(encoder, chosen, loaded, {"seed": seed if scorer.seeded else None}, {}, code)
+    recipe = layer_scores_recipe(encoder, chosen, loaded, {"seed": seed if scorer.seeded else None}, {}, code)
 
     def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
         return scorer.scores(weight, layer, seed), {"n_pairs": 0}
 
-    return store.materialise(recipe, lambda build: _write(build, encoder, chosen, weights, score, context), context)
+    return store.materialise(
+        recipe, lambda build: write_scored(build, encoder, chosen, weights, score, context), context
+    )
 
 
-def _recipe(
+def layer_scores_recipe(
     encoder: Encoder,
     chosen: EncoderConfig,
     loaded: LoadedModel,
@@ -97,6 +99,7 @@ def _recipe(
     inputs: Mapping[str, ArtifactRef],
     code: Mapping[str, Any],
 ) -> Recipe:
+    """The recipe of scores of one encoder's layers, of whatever they are made."""
     return Recipe(
         kind=f"layer_scores.{encoder}",
         settings={
@@ -110,7 +113,7 @@ def _recipe(
     )
 
 
-def _write(
+def write_scored(
     build: Build,
     encoder: Encoder,
     chosen: EncoderConfig,
@@ -118,6 +121,7 @@ def _write(
     score: LayerScorer,
     context: RunContext,
 ) -> None:
+    """Score one encoder's layers as settings say; see `write_layer_scores`."""
     write_layer_scores(
         build,
         weights,

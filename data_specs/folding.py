@@ -1,0 +1,18 @@
+"""Statistics as they are kept: a row a sample, or folded into sums while the shard is read."""
+
+from typing import Literal
+
+Statistics = Literal["rows", "folded"]
+
+STATISTICS_FIELD = (
+    "what activation scorers keep of each shard: rows (norm and std of every sample) or folded (the scorer's own sums, for sets"
+    " that are too large for rows); scores are equal to the last bit"
+)
+SAMPLE_FIELD = "pairs of a folded set whose rows are kept to look at, drawn by the hash of their ids"
+
+
+def sum_names(scorer: str, aggregation: str | None) -> tuple[str, ...]:
+    """The sums [out, in] of a layer that an activation scorer needs."""
+    if scorer == "unsafe_only":
+        return ("unsafe",)
+    return ("pairs",) if scorer == "uwm" and aggregation == "mean_of_ratios" else ("safe", "unsafe")

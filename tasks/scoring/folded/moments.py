@@ -1,0 +1,103 @@
+"""How norm and std are spread over samples, by channel, side and tag."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from data_specs.schemas import channels_schema
+from tasks.extraction.columns import vectors
+
+_OF = ("norm", "std")
+_Group = tuple[str, str | None]  # side and tag
+
+
+@dataclass
+class Spread:
+    """Samples so far, their mean and the sum of their squared deviations from it, each [2, in] float64: norm and std."""
+
+    n: int
+    mean: Tensor
+    squares: Tensor
+
+    def join(self, later: "Spread") -> None:
+        """Take in other samples.
+
+        Source: Chan, Golub and LeVeque 1979, updating formulae for sample variances.
+        """
+        n = self.n + later.n
+        apart = later.mean - self.mean
+        self.squares += later.squares + apart.square() * (self.n * later.n / n)
+        self.mean += apart * (later.n / n)
+        self.n = n
+
+
+class Moments:
+    """Means and variances of one layer's statistics over the samples of each side and tag."""
+
+    def __init__(self, width: int) -> None:
+        """Begin with no sample of a layer of `width` channels."""
+        self._width = width
+        self._groups: dict[_Group, Spread] = {}
+
+    @classmethod
+    def of_rows(cls, rows: pa.Table) -> Self:
+        """Those of rows of statistics."""
+        found = cls(rows.schema.field("norm").type.list_size)
+        groups: dict[_Group, list[int]] = {}
+        for place, group in enumerate(
+            zip(*(rows.column(name).to_pylist() for name in ("content", "tag")), strict=True)
+        ):
+            groups.setdefault(group, []).append(place)
+        values = [vectors(rows.column(name), name) for name in _OF]
+        for group, places in groups.items():
+            of_group = [torch.var_mean(each[places].double(), dim=0, correction=0) for each in values]
+            variance, mean = (torch.stack(both) for both in zip(*of_group, strict=True))
+            found._groups[group] = Spread(len(places), mean, variance * len(places))
+        return found
+
+    @classmethod
+    def of_table(cls, table: pa.Table) -> Self:
+        """Those that `table` wrote."""
+        found = cls(table.schema.field("norm_mean").type.list_size)
+        columns = {name: _matrix(table, name) for name in table.column_names if name.startswith(_OF)}
+        groups = zip(*(table.column(name).to_pylist() for name in ("content", "tag", "n")), strict=True)
+        for place, (content, tag, n) in enumerate(groups):
+            mean, variance = (torch.stack([columns[f"{of}_{what}"][place] for of in _OF]) for what in _WHAT)
+            found._groups[content, tag] = Spread(n, mean, variance * n)
+        return found
+
+    def join(self, later: "Moments") -> None:
+        """Take in other samples of the same layer, which are not to be used again."""
+        for group, spread in later._groups.items():
+            if group in self._groups:
+                self._groups[group].join(spread)
+            else:
+                self._groups[group] = spread
+
+    def table(self) -> pa.Table:
+        """A row a side and tag, in the order of their names."""
+        ordered = sorted(self._groups.items(), key=lambda item: (item[0][0], item[0][1] is not None, item[0][1] or ""))
+        schema = channels_schema(self._width)
+        columns: list[pa.Array] = [
+            pa.array([group[0] for group, _ in ordered], pa.string()),
+            pa.array([group[1] for group, _ in ordered], pa.string()),
+            pa.array([spread.n for _, spread in ordered], pa.int64()),
+        ]
+        for place in range(len(_OF)):
+            for values in ([one.mean for _, one in ordered], [one.squares / one.n for _, one in ordered]):
+                flat = np.concatenate([each[place].numpy() for each in values]) if values else np.empty(0)
+                columns.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), self._width))
+        columns = [column.cast(kind) for column, kind in zip(columns, schema.types, strict=True)]
+        return pa.Table.from_arrays(columns, schema=schema)
+
+
+_WHAT = ("mean", "variance")
+
+
+def _matrix(table: pa.Table, name: str) -> Tensor:
+    values: np.ndarray = table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return torch.from_numpy(values.copy()).view(table.num_rows, -1)

@@ -1,0 +1,252 @@
+"""Folded statistics: scores equal to the last bit with those of rows, and only what a growing set needs is kept."""
+
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from data_specs.errors import DataError
+from data_specs.folding import sum_names
+from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.run_config import EncoderConfig
+from data_specs.schemas import activation_stats_schema
+from tasks.extraction import windows
+from tasks.extraction.shard_pass import ShardPass
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.finished_parts import Parts
+from tasks.lineage.store import Build
+from tasks.lineage.trace import verify_lineage
+from tasks.scoring.folded.layer import Folding, LayerFolding
+from tasks.scoring.folded.parts import FoldedPartMaker, ShardWindows
+from tasks.scoring.folded.sample import drawn
+from tests.cases.folded_bench import WINDOW_BYTES, FoldedBench, kept_parts, write_sized_shards
+from tests.cases.statistics import Pairs, random_weight
+
+WAYS = [
+    {"scorer": "uwm", "aggregation": "mean_of_ratios"},
+    {"scorer": "uwm", "aggregation": "ratio_of_means"},
+    {"scorer": "unsafe_only"},
+    {"scorer": "difference"},
+]
+SIZES = (1, 5, 2, 9, 3, 1, 4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_windows():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "_WINDOW_BYTES", WINDOW_BYTES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return FoldedBench(tmp_path_factory.mktemp("folded"))
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return write_sized_shards(tmp_path_factory.mktemp("shards"), SIZES)
+
+
+def require_equal(found, expected):
+    assert found.keys() == expected.keys() != set()
+    for layer, values in expected.items():
+        assert np.isfinite(values).all()
+        assert np.array_equal(found[layer], values), layer
+
+
+@pytest.fixture(scope="module")
+def rows_store(bench):
+    return bench.store("rows")
+
+
+CUT = {"tags": ["war", "hate"], "limit": 8}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
+@pytest.mark.parametrize("cut", [{}, CUT], ids=["all", "tags-and-limit"])
+def test_scores_of_folded_statistics_are_those_of_rows_to_the_last_bit(tmp_path, bench, rows_store, shards, way, cut):
+    rows, folded = (bench.config(tags=cut.get("tags"), statistics=kept, **way) for kept in ("rows", "folded"))
+    expected = bench.scores(shards, rows, rows_store, limit=cut.get("limit"))
+    store = bench.store(str(tmp_path))
+    require_equal(bench.scores(shards, folded, store, limit=cut.get("limit")), expected)
+    assert not list(store.root.glob("activations.vision*/*/**/000*.parquet"))
+
+
+def naive(store, made, weights):
+    """Mean over pairs of the unsafe/safe ratio of each weight's score, entry by entry in float64, from kept rows."""
+    found = {}
+    for layer, weight in weights.items():
+        table = pq.ParquetDataset(sorted((made.path / f"encoder=vision/layer={layer}").glob("*.parquet"))).read()
+        rows = table.to_pandas()
+        magnitude = weight.double().abs().numpy()
+        scores = {}
+        for row in rows.itertuples():
+            norm, std = row.norm.astype(np.float64), row.std.astype(np.float64)
+            over_inputs, over_outputs = (magnitude * norm).mean(axis=1), (magnitude * norm).mean(axis=0)
+            scores[row.pair_id, row.content] = np.outer(over_inputs, over_outputs) / (std + 1e-8)
+        ids = [pair_id for pair_id, content in scores if content == "safe"]
+        found[layer] = np.mean([scores[each, "unsafe"] / scores[each, "safe"] for each in ids], axis=0)
+    return found
+
+
+def test_scores_of_folded_statistics_are_the_equations_written_out(bench, rows_store, shards):
+    rows, folded = (bench.config(statistics=kept) for kept in ("rows", "folded"))
+    made = bench.activations(shards, rows, rows_store)
+    expected = naive(rows_store, made, bench.loaded.target_weights("vision", "mlp_output"))
+    found = bench.scores(shards, folded, bench.store("oracle"))
+    for layer, values in expected.items():
+        np.testing.assert_allclose(found[layer], values, rtol=3e-6)
+
+
+@pytest.fixture
+def read_shards(monkeypatch):
+    """The shards that went through the model, in order."""
+    read = []
+    run_shard = ShardPass.run_shard
+
+    def counting(self, index, build):
+        read.append(self._plans[index].shard.location)
+        return run_shard(self, index, build)
+
+    monkeypatch.setattr(ShardPass, "run_shard", counting)
+    return read
+
+
+def test_a_set_that_grows_reads_only_what_is_new_and_keeps_a_node_for_each_binary_digit(
+    tmp_path, bench, shards, read_shards
+):
+    config, store = bench.config(statistics="folded"), bench.store(str(tmp_path / "grown"))
+    for n, kept in ((3, 2), (4, 1), (7, 3)):
+        read_shards.clear()
+        grown = bench.activations(shards[:n], config, store)
+        assert read_shards == [shard.location for shard in shards[{3: 0, 4: 3, 7: 4}[n] : n]]
+        assert len(kept_parts(store)) == kept
+    at_once = bench.activations(shards, config, bench.store(str(tmp_path / "at-once")))
+    assert at_once.ref == grown.ref
+    assert at_once.manifest.files == grown.manifest.files
+    # What is gone is no one's input: the record leads back to the shards.
+    for artifact in (path for path in store.root.glob("activations.vision/*")):
+        ref = ArtifactRef(kind="activations.vision", version=artifact.name)
+        assert [item for item, _ in verify_lineage(store, ref)] == [ref]
+    read_shards.clear()
+    assert bench.activations(shards[:3], config, store).reused
+    assert bench.activations(shards, config, store).reused
+    assert read_shards == []
+
+
+def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_path, bench, shards, monkeypatch):
+    config = bench.config(statistics="folded")
+    whole = bench.activations(shards[:6], config, bench.store(str(tmp_path / "whole")))
+    kept = kept_parts(bench.store(str(tmp_path / "whole")))
+    store, calls = bench.store(str(tmp_path / "killed")), [0]
+
+    class Killed(BaseException):
+        pass
+
+    def killing(function, when):
+        def call(*arguments):
+            calls[0] += 1
+            if calls[0] % 3 == 0 and when == "before":
+                raise Killed
+            result = function(*arguments)
+            if calls[0] % 3 == 0:
+                raise Killed
+            return result
+
+        return call
+
+    deaths = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rename", killing(os.rename, "after"))
+        patch.setattr(shutil, "rmtree", killing(shutil.rmtree, "before"))
+        while True:
+            try:
+                made = bench.activations(shards[:6], config, store)
+                break
+            except Killed:
+                deaths += 1
+                assert deaths < 50
+    assert deaths > 5
+    assert (made.ref, made.manifest.files) == (whole.ref, whole.manifest.files)
+    assert kept_parts(store) == kept
+
+
+def rows_of(made, layer="visual.transformer.resblocks.0.mlp.c_proj"):
+    return pq.ParquetDataset(sorted((made.path / f"encoder=vision/layer={layer}").glob("*.parquet"))).read()
+
+
+def test_beside_the_sums_lie_moments_of_every_channel_and_a_sample_of_pairs(bench, rows_store, shards):
+    rows = rows_of(bench.activations(shards, bench.config(), rows_store)).to_pandas()
+    made = bench.activations(shards, bench.config(statistics="folded", sample_pairs=5), bench.store("beside"))
+    folder = made.path / "encoder=vision/layer=visual.transformer.resblocks.0.mlp.c_proj"
+    channels = pq.read_table(folder / "channels.parquet").to_pylist()
+    groups = {key: group for key, group in rows.groupby(["content", "tag"], dropna=False)}
+    assert len(channels) == len(groups) == 6
+    for (content, tag), group in groups.items():
+        (row,) = (row for row in channels if (row["content"], row["tag"]) == (content, None if tag != tag else tag))
+        assert row["n"] == len(group)
+        for name in ("norm", "std"):
+            values = np.stack(group[name].to_numpy()).astype(np.float64)
+            np.testing.assert_allclose(row[f"{name}_mean"], values.mean(axis=0), rtol=1e-12)
+            np.testing.assert_allclose(row[f"{name}_variance"], values.var(axis=0), rtol=1e-9, atol=1e-14)
+    sample = pq.read_table(folder / "sample.parquet")
+    assert sample.schema.equals(activation_stats_schema(128), check_metadata=True)
+    ids = set(sample.column("pair_id").to_pylist())
+    assert (len(ids), sample.num_rows) == (5, 10)
+    # The same pairs whatever they are split into, and their rows as they were taken.
+    assert ids == drawn(rows["pair_id"], 5)
+    kept = rows[rows["pair_id"].isin(ids)]
+    assert np.array_equal(np.stack(kept["norm"].to_numpy()), np.stack(sample.column("norm").to_numpy()))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
+def test_how_rows_are_batched_changes_no_bit(tmp_path, way):
+    chosen = EncoderConfig(layers="x", weight_by_magnitude=False, statistics="folded", **way)
+    rows, written = Pairs(11, 128, 0, tags=["a", "b"] * 5 + [None]).rows(), []
+    for batch in (1, 2, 7, 22):
+        layer = LayerFolding(random_weight(16, 128), Folding(chosen, None), "x")
+        shard = ShardWindows(layer, rows.schema, drawn(rows.column("pair_id").to_pylist(), 4))
+        for start in range(0, rows.num_rows, batch):
+            shard.take(rows.slice(start, batch))
+        folder = tmp_path / str(batch)
+        build = Build(Recipe(kind="x", code="x"), folder, Parts(folder))
+        assert set(shard.end(build, "layer")) == set(sum_names(chosen.scorer, chosen.aggregation))
+        written.append({path.name: path.read_bytes() for path in (folder / "layer").iterdir()})
+    assert {*written[0]} == {"sums.parquet", "channels.parquet", "sample.parquet"}
+    assert all(one == written[0] for one in written)
+
+
+def test_a_pair_without_a_ratio_is_refused_with_its_layer_as_soon_as_it_is_read():
+    pairs = Pairs(11, 128, 0)
+    pairs.safe.norm[7, 2] = 0
+    rows = pairs.rows()
+    chosen = EncoderConfig(layers="x", weight_by_magnitude=False, statistics="folded")
+    shard = ShardWindows(
+        LayerFolding(random_weight(16, 128), Folding(chosen, None), "blocks.3.out"), rows.schema, frozenset()
+    )
+    with pytest.raises(
+        DataError, match=r"^layer blocks\.3\.out: pair a/0007: the unsafe/safe ratio of input channel 2 is NaN"
+    ):
+        shard.take(rows)
+
+
+def test_the_part_maker_of_a_folded_set_is_a_small_value(bench, shards, tmp_path, monkeypatch):
+    sent = []
+    make = FoldedPartMaker.make
+
+    def caught(self, parts, *rest):
+        sent.append(pickle.dumps((self, parts[0])))
+        return make(self, parts, *rest)
+
+    monkeypatch.setattr(FoldedPartMaker, "make", caught)
+    config = bench.config(statistics="folded")
+    bench.activations(shards[:1], config, bench.store(str(tmp_path / "here")))
+    monkeypatch.undo()
+    maker, part = pickle.loads(sent[0])
+    assert len(sent[0]) < 10_000
+    there = bench.store(str(tmp_path / "there"))
+    assert maker(part, there, RunContext()).manifest.files == bench.store(str(tmp_path / "here")).check(part.ref).files
