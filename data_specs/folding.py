@@ -3,6 +3,8 @@
 from typing import Literal
 
 Statistics = Literal["rows", "folded"]
+SAMPLE_PAIRS = 256
+SAMPLES_READ = "samples_read"  # of a folded set's record: images or texts that went through the model for it
 
 STATISTICS_FIELD = (
     "what activation scorers keep of each shard: rows (norm and std of every sample) or folded (the scorer's own sums, for sets"

@@ -18,6 +18,12 @@ class PlannedArtifact(Spec):
     texts: int = Field(description="that go forward through the text encoder for it")
     gradients: int = Field(description="samples that go forward and backward for it")
     size_bytes: int = Field(description="about what will be written")
+    rows_bytes: int | None = Field(
+        default=None, description="about what the statistics of all its shards take as rows; null for other kinds"
+    )
+    folded_bytes: int | None = Field(
+        default=None, description="about what they take folded, for all scorers that read them"
+    )
     seconds: float | None = Field(description="by what the last ones like it took; null where the store holds none")
 
 

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validat
 
 from data_specs.data_sets import CalibrationConfig, EvaluationConfig, SelectionConfig
 from data_specs.fields import NAME_PATTERN, Location, only_numbers
-from data_specs.folding import SAMPLE_FIELD, STATISTICS_FIELD, Statistics
+from data_specs.folding import SAMPLE_FIELD, SAMPLE_PAIRS, STATISTICS_FIELD, Statistics
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
 from data_specs.spec import Spec
 from data_specs.wording import shown
@@ -82,7 +82,7 @@ class EncoderConfig(Spec):
 
     sign: Sign = Field(default="none", description=SIGN_FIELD)
     statistics: Statistics = Field(default="rows", description=STATISTICS_FIELD)
-    sample_pairs: int = Field(default=256, ge=0, le=65_536, description=SAMPLE_FIELD)
+    sample_pairs: int = Field(default=SAMPLE_PAIRS, ge=0, le=65_536, description=SAMPLE_FIELD)
 
     _numbers = field_validator("tau", "alpha", "batch_pairs", "sample_pairs", mode="before")(only_numbers)
 

@@ -16,6 +16,7 @@ from tasks.encoders.loading import LoadedModel
 from tasks.lineage.planned import Planned, PlannedStore
 from tasks.lineage.store import Made
 from tasks.planning.pace import Paces
+from tasks.planning.statistics import statistics_bytes
 from tasks.planning.work import Work, work_of
 
 
@@ -91,7 +92,11 @@ def _plan(store: PlannedStore, sessions: Sequence[PlanSession]) -> RunPlan:
         owner, role = next(((one, one.roles()[ref]) for one in sessions if ref in one.roles()), (first, ref.kind))
         behind = "" if owner is first else f"{owner.config.name}."
         work = work_of(item, store.planned, owner.original())
-        rows.append(_row(ref, item, behind + role, work, None if item.there else paces.seconds(item.recipe, work)))
+        row = _row(ref, item, behind + role, work, None if item.there else paces.seconds(item.recipe, work))
+        kept = statistics_bytes(item, store.planned, owner.original().model.state_dict())
+        if kept is not None:
+            row = row.model_copy(update={"rows_bytes": kept.rows, "folded_bytes": kept.folded})
+        rows.append(row)
     return RunPlan(
         name=name,
         store=str(store.root),

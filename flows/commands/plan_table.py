@@ -45,6 +45,11 @@ def plan_lines(plan: RunPlan) -> list[str]:
         if len(known) < len(to_make):
             kinds = sorted({item.kind for item in to_make if item.seconds is None})
             lines.append(f"this store has no record of how long these take on {plan.device}: {', '.join(kinds)}")
+    lines += [
+        f"{item.role}: about {decimal(item.rows_bytes)} with statistics: rows, {decimal(item.folded_bytes)} with folded"
+        for item in to_make
+        if item.rows_bytes is not None and item.folded_bytes is not None
+    ]
     if any(item.version is None for item in to_make):
         lines.append("Some versions follow from weights that are not selected yet; those may turn out to be there.")
     last = plan.last_run

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 
 from data_specs.manifest import ArtifactRef
 from tasks.lineage.store import Store
@@ -10,12 +11,13 @@ from tasks.lineage.store import Store
 def discard(store: Store, ref: ArtifactRef) -> None:
     """Remove an artifact that nothing names as its input; one that is not there stays so.
 
-    A process that dies meanwhile leaves it as it was, or in the store's scratch folder.
+    A process that dies meanwhile leaves it as it was, or what is left of it in the store's scratch folder, where the next
+    call finds it.
     """
-    removed = store.temporary_folder(f"{ref.kind}-{ref.version}-{os.getpid()}.removed")
-    removed.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.rename(store.path(ref), removed)
-    except FileNotFoundError:
-        return
+    removed = store.temporary_folder(f"{ref.kind}-{ref.version}.removed")
     shutil.rmtree(removed, ignore_errors=True)
+    if store.holds(ref):
+        removed.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another process was faster
+            os.rename(store.path(ref), removed)
+        shutil.rmtree(removed, ignore_errors=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from data_specs.errors import ArtifactError
+from data_specs.folding import SAMPLES_READ
 from data_specs.manifest import PART, ArtifactRef, Manifest, Recipe
 from tasks.lineage.contents import read_manifest
 from tasks.lineage.store import Store
@@ -11,7 +12,7 @@ from tasks.planning.work import Work
 
 _NEWEST = 20
 # What an artifact of another model or of other layers took says nothing.
-_ALIKE = ("architecture", "model_cfg", "layers", "precision", "scorer")
+_ALIKE = ("architecture", "model_cfg", "layers", "precision", "scorer", "statistics")
 
 
 class Paces:
@@ -28,6 +29,7 @@ class Paces:
         Returns:
             None where the store holds none.
         """
+        # The parts of a folded set are gone; it knows itself how much was read for it.
         kind = recipe.kind + PART if "parts" in recipe.inputs else recipe.kind
         alike = [item for item in self._of(kind) if _is_alike(item.recipe, recipe)]
         if not alike:
@@ -75,4 +77,6 @@ def _samples(manifest: Manifest) -> int:
         n_samples = sum(of_shards[encoder].values()) if isinstance(of_shards, dict) else 0  # type: ignore[union-attr, arg-type]
         # Both members of each pair have a slope.
         return n_samples * (2 if stage == "slopes" else 1)
+    if SAMPLES_READ in manifest.counts:
+        return int(manifest.counts[SAMPLES_READ])
     return int(str(settings["samples"])) * (2 if settings["content"] is None else 1)

@@ -9,14 +9,11 @@ from torch import Tensor
 from data_specs.manifest import ArtifactRef
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.planned import Planned
+from tasks.planning.statistics import FILE, FLOAT, ROW, rows_by_shard, rows_bytes, statistics_bytes
 
-_FLOAT = 4
-# Beside the vectors of a row: pair id, content, tag and counts, compressed.
-_ROW = 24
 _EVALUATED_PAIR = 110
 _SELECTED_WEIGHT = 12  # its place and its value
 # Sizes that hardly depend on the run, as they are in the tests' small one.
-_FILE = 900  # schema and statistics of a Parquet file
 _MANIFEST = 4_000
 _SIZES = {
     "overlap": 500,
@@ -70,42 +67,42 @@ def _without_manifest(planned: Planned, known: Mapping[ArtifactRef, Planned], lo
     kind, settings = planned.recipe.kind, planned.recipe.settings
     stage, _, encoder = kind.partition(".")
     state = loaded.model.state_dict()
-    if "parts" in planned.recipe.inputs:
-        return _extraction(stage, encoder, settings, planned.missing, loaded, state)
+    if planned.n_parts is not None:
+        return _extraction(planned, known, loaded, state)
     if stage == "class_embeddings":
         n_classes = len(_list(settings["class_names"]))
         texts = n_classes * len(_list(settings["templates"]))
-        return Work(texts=texts, size_bytes=_FILE + n_classes * (_width(loaded) * _FLOAT + _ROW))
+        return Work(texts=texts, size_bytes=FILE + n_classes * (_width(loaded) * FLOAT + ROW))
     if stage == "layer_scores":
         layers = [str(name) for name in _list(settings["layers"])]
-        size = sum(_FILE + _weight(state, name).numel() * _FLOAT for name in layers)
+        size = sum(FILE + _weight(state, name).numel() * FLOAT for name in layers)
         of_shards = settings["samples"] if "batch_pairs" in settings else None
         n_samples = sum(of_shards[encoder].values()) if isinstance(of_shards, dict) else 0  # type: ignore[union-attr, arg-type]
         return Work(gradients=int(n_samples), size_bytes=size)
     if stage == "slopes":
         layers = [str(name) for name in _list(settings["layers"])]
-        size = sum(_FILE + _weight(state, name).numel() * _FLOAT for name in layers)
+        size = sum(FILE + _weight(state, name).numel() * FLOAT for name in layers)
         # Both members of each pair.
         return Work(gradients=2 * sum(settings["samples"][encoder].values()), size_bytes=size)  # type: ignore[index, call-overload, union-attr, arg-type]
     return Work(size_bytes=_size(stage, planned, known, state))
 
 
 def _extraction(
-    stage: str,
-    encoder: str,
-    settings: Mapping[str, Any],
-    missing: list[int],
-    loaded: LoadedModel,
-    state: Mapping[str, Tensor],
+    planned: Planned, known: Mapping[ArtifactRef, Planned], loaded: LoadedModel, state: Mapping[str, Tensor]
 ) -> Work:
-    # A pair has two members for each encoder.
-    rows = [settings["samples"][place] * (2 if settings["contents"][place] is None else 1) for place in missing]
+    settings = planned.recipe.settings
+    stage, _, encoder = planned.recipe.kind.partition(".")
+    of_shards = rows_by_shard(settings)
+    rows = [of_shards[place] for place in planned.missing]
     n_rows = sum(rows)
-    widths = [_width(loaded)]
-    if stage == "activations":
-        # The norm and the deviation of each channel.
-        widths = [2 * _weight(state, str(name)).shape[1] for name in settings["layers"]]
-    size = len(rows) * _MANIFEST + sum(n_rows * (width * _FLOAT + _ROW) + len(rows) * _FILE for width in widths)
+    if stage != "activations":
+        size = len(rows) * _MANIFEST + n_rows * (_width(loaded) * FLOAT + ROW) + len(rows) * FILE
+    elif settings.get("statistics") == "folded":
+        # What is joined again where a set grows is of no less size.
+        compared = statistics_bytes(planned, known, state)
+        size = compared.folded if compared is not None else 0
+    else:
+        size = rows_bytes(settings, rows, state)
     return Work(images=n_rows if encoder == "vision" else 0, texts=n_rows if encoder == "text" else 0, size_bytes=size)
 
 

@@ -40,6 +40,8 @@ SCORED = {encoder: {f"layer_scores.{encoder}", *SELECTED[encoder]} for encoder i
 SHOWN = {"gallery", *MEASURED, *in_parts("embeddings.text", "embeddings.vision")}
 READ = in_parts("activations.vision") | SCORED["vision"]
 CALIBRATED = READ | SCORED["text"]
+# The same scores to the last bit, and so the same edited model with the same embeddings.
+FOLDED = READ - in_parts("embeddings.vision") - {"class_embeddings"}
 
 # The settings that all but the unpaired and the random run start from: a scorer of gradients, and one of activations.
 PAIRED: dict[str, Any] = {
@@ -102,6 +104,10 @@ RENEWS: list[Case] = [
     (PAIRED, "vision.sign", "loss", {"slopes.vision", *SELECTED["vision"]}),
     (PAIRED, "vision.alpha", 0.5, EDITED["vision"]),
     (PAIRED, "vision.batch_pairs", 2, set()),
+    (PAIRED, "text.statistics", "folded", set()),
+    (PAIRED, "text.sample_pairs", 7, set()),
+    (PAIRED, "vision.statistics", "folded", FOLDED),
+    (PAIRED, "vision.sample_pairs", 7, set()),
     (PAIRED, "methods", {"other": {"text": None}}, set()),
     (PAIRED, "precision", "bf16", CALIBRATED | SHOWN),
     # A shard here is one batch with either size, so that the edited model is the same to the last bit.

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from data_specs.errors import DataError
+from data_specs.folding import SAMPLES_READ
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import Encoder, EncoderConfig, RunConfig
+from data_specs.samples import needed_contents
 from data_specs.schemas import layer_folder
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.sets import Extraction, part_maker, part_of, report_skipped
@@ -73,6 +75,8 @@ def fold_activations(
         with stage(what.label, planned_samples(plans), "samples"):
             made = maker.make([parts[i] for i in lacking], [plans[i] for i in lacking], loaded, store, context)
             Joining(folded, made, layers, store, what.label).fill(build, config.max_bad_fraction, context)
+        sides = [len(needed_contents(plans[i].shard.content)) for i in lacking]
+        build.counts[SAMPLES_READ] = sum(len(plans[i].keys) * n for i, n in zip(lacking, sides, strict=True))
 
     made = read_shards(partial(store.materialise, recipe, write, context), what.label)
     if isinstance(store, PlannedStore):

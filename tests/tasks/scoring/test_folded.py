@@ -2,9 +2,10 @@
 
 import os
 import pickle
-import shutil
+from itertools import count
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -76,27 +77,30 @@ def test_scores_of_folded_statistics_are_those_of_rows_to_the_last_bit(tmp_path,
     assert not list(store.root.glob("activations.vision*/*/**/000*.parquet"))
 
 
-def naive(store, made, weights):
-    """Mean over pairs of the unsafe/safe ratio of each weight's score, entry by entry in float64, from kept rows."""
+def naive(made, weights):
+    """Mean over pairs of the unsafe/safe ratio of each weight's score, in float64 and without any product, from kept rows."""
     found = {}
     for layer, weight in weights.items():
-        table = pq.ParquetDataset(sorted((made.path / f"encoder=vision/layer={layer}").glob("*.parquet"))).read()
-        rows = table.to_pandas()
         magnitude = weight.double().abs().numpy()
         scores = {}
-        for row in rows.itertuples():
-            norm, std = row.norm.astype(np.float64), row.std.astype(np.float64)
+        for row in rows_of(made, layer).to_pylist():
+            norm, std = np.array(row["norm"]), np.array(row["std"])
             over_inputs, over_outputs = (magnitude * norm).mean(axis=1), (magnitude * norm).mean(axis=0)
-            scores[row.pair_id, row.content] = np.outer(over_inputs, over_outputs) / (std + 1e-8)
+            scores[row["pair_id"], row["content"]] = np.outer(over_inputs, over_outputs) / (std + 1e-8)
         ids = [pair_id for pair_id, content in scores if content == "safe"]
         found[layer] = np.mean([scores[each, "unsafe"] / scores[each, "safe"] for each in ids], axis=0)
     return found
 
 
+def rows_of(made, layer):
+    files = sorted((made.path / f"encoder=vision/layer={layer}").glob("*.parquet"))
+    return pa.concat_tables([pq.ParquetFile(path).read() for path in files])
+
+
 def test_scores_of_folded_statistics_are_the_equations_written_out(bench, rows_store, shards):
     rows, folded = (bench.config(statistics=kept) for kept in ("rows", "folded"))
     made = bench.activations(shards, rows, rows_store)
-    expected = naive(rows_store, made, bench.loaded.target_weights("vision", "mlp_output"))
+    expected = naive(made, bench.loaded.target_weights("vision", "mlp_output"))
     found = bench.scores(shards, folded, bench.store("oracle"))
     for layer, values in expected.items():
         np.testing.assert_allclose(found[layer], values, rtol=3e-6)
@@ -142,65 +146,58 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_p
     config = bench.config(statistics="folded")
     whole = bench.activations(shards[:6], config, bench.store(str(tmp_path / "whole")))
     kept = kept_parts(bench.store(str(tmp_path / "whole")))
-    store, calls = bench.store(str(tmp_path / "killed")), [0]
+    store, rename, calls, deaths = bench.store(str(tmp_path / "killed")), os.rename, count(1), 0
 
     class Killed(BaseException):
         pass
 
-    def killing(function, when):
-        def call(*arguments):
-            calls[0] += 1
-            if calls[0] % 3 == 0 and when == "before":
-                raise Killed
-            result = function(*arguments)
-            if calls[0] % 3 == 0:
-                raise Killed
-            return result
+    def deadly(source, target):
+        # What is published and what is removed is renamed: one time in three the process dies before or after.
+        number = next(calls)
+        if number % 6 == 3:
+            raise Killed
+        rename(source, target)
+        if number % 6 == 0:
+            raise Killed
 
-        return call
-
-    deaths = 0
+    made = None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "rename", killing(os.rename, "after"))
-        patch.setattr(shutil, "rmtree", killing(shutil.rmtree, "before"))
-        while True:
+        patch.setattr(os, "rename", deadly)
+        while made is None:
             try:
                 made = bench.activations(shards[:6], config, store)
-                break
             except Killed:
                 deaths += 1
                 assert deaths < 50
     assert deaths > 5
     assert (made.ref, made.manifest.files) == (whole.ref, whole.manifest.files)
     assert kept_parts(store) == kept
+    assert not list((store.root / ".scratch").glob("*"))
 
 
-def rows_of(made, layer="visual.transformer.resblocks.0.mlp.c_proj"):
-    return pq.ParquetDataset(sorted((made.path / f"encoder=vision/layer={layer}").glob("*.parquet"))).read()
+FIRST_LAYER = "visual.transformer.resblocks.0.mlp.c_proj"
 
 
 def test_beside_the_sums_lie_moments_of_every_channel_and_a_sample_of_pairs(bench, rows_store, shards):
-    rows = rows_of(bench.activations(shards, bench.config(), rows_store)).to_pandas()
+    rows = rows_of(bench.activations(shards, bench.config(), rows_store), FIRST_LAYER).to_pylist()
     made = bench.activations(shards, bench.config(statistics="folded", sample_pairs=5), bench.store("beside"))
-    folder = made.path / "encoder=vision/layer=visual.transformer.resblocks.0.mlp.c_proj"
+    folder = made.path / f"encoder=vision/layer={FIRST_LAYER}"
     channels = pq.read_table(folder / "channels.parquet").to_pylist()
-    groups = {key: group for key, group in rows.groupby(["content", "tag"], dropna=False)}
-    assert len(channels) == len(groups) == 6
-    for (content, tag), group in groups.items():
-        (row,) = (row for row in channels if (row["content"], row["tag"]) == (content, None if tag != tag else tag))
+    assert {(row["content"], row["tag"]) for row in channels} == {(row["content"], row["tag"]) for row in rows}
+    assert len(channels) == 6
+    for row in channels:
+        group = [one for one in rows if (one["content"], one["tag"]) == (row["content"], row["tag"])]
         assert row["n"] == len(group)
         for name in ("norm", "std"):
-            values = np.stack(group[name].to_numpy()).astype(np.float64)
+            values = np.array([one[name] for one in group])
             np.testing.assert_allclose(row[f"{name}_mean"], values.mean(axis=0), rtol=1e-12)
             np.testing.assert_allclose(row[f"{name}_variance"], values.var(axis=0), rtol=1e-9, atol=1e-14)
     sample = pq.read_table(folder / "sample.parquet")
     assert sample.schema.equals(activation_stats_schema(128), check_metadata=True)
-    ids = set(sample.column("pair_id").to_pylist())
-    assert (len(ids), sample.num_rows) == (5, 10)
-    # The same pairs whatever they are split into, and their rows as they were taken.
-    assert ids == drawn(rows["pair_id"], 5)
-    kept = rows[rows["pair_id"].isin(ids)]
-    assert np.array_equal(np.stack(kept["norm"].to_numpy()), np.stack(sample.column("norm").to_numpy()))
+    # The same pairs whatever shards they lie in, and their rows as they were taken.
+    chosen = drawn([row["pair_id"] for row in rows], 5)
+    assert len(chosen) == 5
+    assert sample.to_pylist() == [row for row in rows if row["pair_id"] in chosen]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
