@@ -12,10 +12,10 @@ from tasks.extraction.windows import complete_nodes, window_rows
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.planned import Planned
 
-FLOAT = 4
+FLOAT_BYTES = 4
 # Beside the vectors of a row: pair id, content, tag and counts, compressed.
-ROW = 24
-FILE = 900  # schema and statistics of a Parquet file
+ROW_BYTES = 24
+FILE_BYTES = 900  # schema and statistics of a Parquet file
 _DOUBLE = 8
 _MOMENTS = 4  # mean and variance of norm and std
 _SIDES = 2
@@ -64,7 +64,7 @@ def rows_by_shard(settings: Mapping[str, Any]) -> list[int]:
 def rows_bytes(settings: Mapping[str, Any], n_rows: list[int], state: Mapping[str, Tensor]) -> int:
     """Shards of so many rows each, with the norm and the deviation of each channel."""
     widths = [2 * state[f"{layer}.weight"].shape[1] for layer in settings["layers"]]
-    of_rows = sum(sum(n_rows) * (width * FLOAT + ROW) + len(n_rows) * FILE for width in widths)
+    of_rows = sum(sum(n_rows) * (width * FLOAT_BYTES + ROW_BYTES) + len(n_rows) * FILE_BYTES for width in widths)
     return of_rows + len(n_rows) * _MANIFEST
 
 
@@ -89,8 +89,8 @@ def _folded_bytes(
     size = len(artifacts) * _MANIFEST
     for layer in settings["layers"]:
         n_out, n_in = state[f"{layer}.weight"].shape
-        row = 2 * n_in * FLOAT + ROW
-        size += len(artifacts) * (_SIDES * _MOMENTS * n_in * _DOUBLE + _FILES * FILE)
+        row = 2 * n_in * FLOAT_BYTES + ROW_BYTES
+        size += len(artifacts) * (_SIDES * _MOMENTS * n_in * _DOUBLE + _FILES * FILE_BYTES)
         for n in artifacts:
             sums = n_sums * n_out * n_in * _DOUBLE + min(n, n_sampled) * row
             size += n * row if n <= window_rows(n_in) else sums

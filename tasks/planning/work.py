@@ -9,7 +9,7 @@ from torch import Tensor
 from data_specs.manifest import ArtifactRef
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.planned import Planned
-from tasks.planning.statistics import FILE, FLOAT, ROW, rows_by_shard, rows_bytes, statistics_bytes
+from tasks.planning.statistics import FILE_BYTES, FLOAT_BYTES, ROW_BYTES, rows_by_shard, rows_bytes, statistics_bytes
 
 _EVALUATED_PAIR = 110
 _SELECTED_WEIGHT = 12  # its place and its value
@@ -72,16 +72,16 @@ def _without_manifest(planned: Planned, known: Mapping[ArtifactRef, Planned], lo
     if stage == "class_embeddings":
         n_classes = len(_list(settings["class_names"]))
         texts = n_classes * len(_list(settings["templates"]))
-        return Work(texts=texts, size_bytes=FILE + n_classes * (_width(loaded) * FLOAT + ROW))
+        return Work(texts=texts, size_bytes=FILE_BYTES + n_classes * (_width(loaded) * FLOAT_BYTES + ROW_BYTES))
     if stage == "layer_scores":
         layers = [str(name) for name in _list(settings["layers"])]
-        size = sum(FILE + _weight(state, name).numel() * FLOAT for name in layers)
+        size = sum(FILE_BYTES + _weight(state, name).numel() * FLOAT_BYTES for name in layers)
         of_shards = settings["samples"] if "batch_pairs" in settings else None
         n_samples = sum(of_shards[encoder].values()) if isinstance(of_shards, dict) else 0  # type: ignore[union-attr, arg-type]
         return Work(gradients=int(n_samples), size_bytes=size)
     if stage == "slopes":
         layers = [str(name) for name in _list(settings["layers"])]
-        size = sum(FILE + _weight(state, name).numel() * FLOAT for name in layers)
+        size = sum(FILE_BYTES + _weight(state, name).numel() * FLOAT_BYTES for name in layers)
         # Both members of each pair.
         return Work(gradients=2 * sum(settings["samples"][encoder].values()), size_bytes=size)  # type: ignore[index, call-overload, union-attr, arg-type]
     return Work(size_bytes=_size(stage, planned, known, state))
@@ -96,7 +96,7 @@ def _extraction(
     rows = [of_shards[place] for place in planned.missing]
     n_rows = sum(rows)
     if stage != "activations":
-        size = len(rows) * _MANIFEST + n_rows * (_width(loaded) * FLOAT + ROW) + len(rows) * FILE
+        size = len(rows) * _MANIFEST + n_rows * (_width(loaded) * FLOAT_BYTES + ROW_BYTES) + len(rows) * FILE_BYTES
     elif settings.get("statistics") == "folded":
         # What is joined again where a set grows is of no less size.
         compared = statistics_bytes(planned, known, state)

@@ -18,7 +18,7 @@ from tasks.extraction.windows import Window, window_rows, window_tree, windows_o
 from tasks.scoring.saliency import ChannelStats
 from tasks.shards.plan import ShardPlan
 
-COLUMNS = ("pair_id", "content", "norm", "std")
+_COLUMNS = ("pair_id", "content", "norm", "std")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class WindowRows:
     def __init__(self, tags: Sequence[str] | None) -> None:
         """Keep only rows with one of these tags; None for all."""
         self._tags = None if tags is None else list(tags)
-        self.columns = COLUMNS if tags is None else ("tag", *COLUMNS)
+        self.columns = _COLUMNS if tags is None else ("tag", *_COLUMNS)
         self.n_unmatched = 0
         self._connection = connect(memory_limit="1GB", threads=2)
 

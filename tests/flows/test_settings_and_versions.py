@@ -41,7 +41,7 @@ SHOWN = {"gallery", *MEASURED, *in_parts("embeddings.text", "embeddings.vision")
 READ = in_parts("activations.vision") | SCORED["vision"]
 CALIBRATED = READ | SCORED["text"]
 # The same scores to the last bit, and so the same edited model with the same embeddings.
-FOLDED = READ - in_parts("embeddings.vision") - {"class_embeddings"}
+FOLDED = READ - {*in_parts("embeddings.vision"), "gallery"}
 
 # The settings that all but the unpaired and the random run start from: a scorer of gradients, and one of activations.
 PAIRED: dict[str, Any] = {

@@ -75,8 +75,7 @@ def fold_activations(
         with stage(what.label, planned_samples(plans), "samples"):
             made = maker.make([parts[i] for i in lacking], [plans[i] for i in lacking], loaded, store, context)
             Joining(folded, made, layers, store, what.label).fill(build, config.max_bad_fraction, context)
-        sides = [len(needed_contents(plans[i].shard.content)) for i in lacking]
-        build.counts[SAMPLES_READ] = sum(len(plans[i].keys) * n for i, n in zip(lacking, sides, strict=True))
+        build.counts[SAMPLES_READ] = sum(_n_inputs(plans[i]) for i in lacking)
 
     made = read_shards(partial(store.materialise, recipe, write, context), what.label)
     if isinstance(store, PlannedStore):
@@ -84,6 +83,10 @@ def fold_activations(
     if store.holds(made.ref):
         report_skipped(made, what.label, planned_samples(plans), config.max_bad_fraction)
     return made
+
+
+def _n_inputs(plan: ShardPlan) -> int:
+    return len(plan.keys) * len(needed_contents(plan.shard.content))
 
 
 def _folding(chosen: EncoderConfig, config: RunConfig) -> Folding:
