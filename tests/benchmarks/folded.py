@@ -16,7 +16,6 @@ from torch import Tensor
 from data_specs.manifest import Recipe
 from data_specs.run_config import EncoderConfig
 from tasks.extraction.table_writer import TableWriter
-from tasks.extraction.windows import complete_nodes
 from tasks.lineage.digest import describe_files
 from tasks.lineage.finished_parts import Parts
 from tasks.lineage.store import Build
@@ -86,11 +85,8 @@ def keep_folded(shards: Iterator[list[pa.RecordBatch]], layer: LayerFolding, fol
             state = layer.join(*(read(half) for half in halves))
             keep((n_shards - 2 * span, 2 * span), lambda place, state=state: _written(layer, state, place))
             span *= 2
-    states = [read(node) for node in complete_nodes(n_shards)]
-    while len(states) > 1:
-        states[-2:] = [layer.join(*states[-2:])]
-    _written(layer, states[0], folder / "set")
-    return states[0]
+    # The numbers of shards here are powers of two: the last node is the set.
+    return layer.read(folder / f"0-{n_shards}" / "layer", counts[0, n_shards])
 
 
 _RECIPE = Recipe(kind="x", code="x")

@@ -54,9 +54,10 @@ class Moments:
             groups.setdefault(group, []).append(place)
         values = [vectors(rows.column(name), name) for name in _OF]
         for group, places in groups.items():
-            of_group = [torch.var_mean(each[places].double(), dim=0, correction=0) for each in values]
-            variance, mean = (torch.stack(both) for both in zip(*of_group, strict=True))
-            found._groups[group] = Spread(len(places), mean, variance * len(places))
+            mean, squares = (
+                torch.stack(both) for both in zip(*(_moments(each[places]) for each in values), strict=True)
+            )
+            found._groups[group] = Spread(len(places), mean, squares)
         return found
 
     @classmethod
@@ -96,6 +97,13 @@ class Moments:
 
 
 _WHAT = ("mean", "variance")
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and sum of squared deviations over rows, [in] float64, from deviations in float32: about six digits of a variance."""
+    rough = values.mean(dim=0)
+    apart = values - rough
+    return rough.double() + apart.mean(dim=0).double(), apart.square_().sum(dim=0).double()
 
 
 def _matrix(table: pa.Table, name: str) -> Tensor:

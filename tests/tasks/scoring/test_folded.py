@@ -190,8 +190,8 @@ def test_beside_the_sums_lie_moments_of_every_channel_and_a_sample_of_pairs(benc
         assert row["n"] == len(group)
         for name in ("norm", "std"):
             values = np.array([one[name] for one in group])
-            np.testing.assert_allclose(row[f"{name}_mean"], values.mean(axis=0), rtol=1e-12)
-            np.testing.assert_allclose(row[f"{name}_variance"], values.var(axis=0), rtol=1e-9, atol=1e-14)
+            np.testing.assert_allclose(row[f"{name}_mean"], values.mean(axis=0), rtol=1e-8)
+            np.testing.assert_allclose(row[f"{name}_variance"], values.var(axis=0), rtol=1e-5, atol=1e-12)
     sample = pq.read_table(folder / "sample.parquet")
     assert sample.schema.equals(activation_stats_schema(128), check_metadata=True)
     # The same pairs whatever shards they lie in, and their rows as they were taken.
