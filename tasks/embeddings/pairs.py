@@ -1,19 +1,26 @@
 """The four embeddings of each pair side by side."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from data_specs.choosing import ALL, Span, too_few, within
 from data_specs.errors import DataError
 from tasks.embeddings.observer import FOLDER
 from tasks.extraction.columns import vectors
 from tasks.extraction.table_reader import connect, open_rows, query, stream_rows
 
-_COLUMNS = ("pair_id", "content", "tag", "embedding")
+_IDENTITY = ("pair_id", "content", "tag")
 _MEMBERS = ("text_safe", "text_unsafe", "vision_safe", "vision_unsafe")
+_ROWS_AT_ONCE = 4096
+
+Places = NDArray[np.int64]  # of rows, counted through all files of one encoder
 
 
 @dataclass(frozen=True)
@@ -28,25 +35,31 @@ class EmbeddedPairs:
     vision_unsafe: Tensor
 
 
-def read_pairs(text: Path, vision: Path) -> EmbeddedPairs:
-    """Join the embeddings of both encoders by pair.
+def read_pairs(text: Path, vision: Path, span: Span = ALL) -> EmbeddedPairs:
+    """Join the embeddings of both encoders by pair, in the memory of the result and little more.
 
     Args:
         text: folder of the text encoder's embeddings artifact.
         vision: folder of the vision encoder's.
+        span: of the pairs' ids that are read.
 
     Returns:
         Every pair of which all four members were embedded.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or none in the span.
     """
-    pairs = _join(_files(text), _files(vision))
-    if not pairs.pair_ids:
+    files = {"text": _files(text), "vision": _files(vision)}
+    found = _join(files)
+    if found.num_rows == 0:
         raise DataError(
             "no pair has all four members (safe and unsafe text, safe and unsafe image); look at the shards"
         )
-    return pairs
+    if span != ALL:
+        found = found.filter(pa.array(within(found.column("pair_id").to_pylist(), span)))
+        if found.num_rows == 0:
+            raise DataError(f"evaluation pairs: {too_few(span)}")
+    return _embedded(found, files)
 
 
 def pairs_by_shard(text: Path, vision: Path) -> Iterator[EmbeddedPairs]:
@@ -54,28 +67,79 @@ def pairs_by_shard(text: Path, vision: Path) -> Iterator[EmbeddedPairs]:
     images = {_shard_of(path): path for path in _files(vision)}
     for captions in _files(text):
         if _shard_of(captions) in images:
-            yield _join([captions], [images[_shard_of(captions)]])
+            files = {"text": [captions], "vision": [images[_shard_of(captions)]]}
+            yield _embedded(_join(files), files)
 
 
-def _join(text: list[Path], vision: list[Path]) -> EmbeddedPairs:
-    sources = {"text": text, "vision": vision}
-    with open_rows(text[0]) as file:
-        width = file.schema_arrow.field("embedding").type.list_size
+def _join(files: dict[str, list[Path]]) -> pa.Table:
+    """Pairs by id and tag, and for each member the file and row of its embedding; embeddings stay on disk."""
     joined = " ".join(f"JOIN {_side(name)} AS {name} USING (pair_id)" for name in _MEMBERS[1:])
-    columns = ", ".join(f"{name}.embedding AS {name}" for name in _MEMBERS)
+    places = ", ".join(f"{name}.file_number AS {name}_file, {name}.row_number AS {name}_row" for name in _MEMBERS)
     sql = f"""
-        SELECT pair_id, text_safe.tag AS tag, {columns} FROM {_side(_MEMBERS[0])} AS text_safe {joined}
+        SELECT pair_id, text_safe.tag AS tag, {places} FROM {_side(_MEMBERS[0])} AS text_safe {joined}
         ORDER BY text_safe.file_number, text_safe.row_number
     """
-    rows = {f"{name}_rows": stream_rows(sources[name.split("_")[0]], _COLUMNS) for name in _MEMBERS}
-    table = query(sql, rows, connection=connect(threads=2))
-    if table.num_rows == 0:
-        return EmbeddedPairs([], [], **{name: torch.empty(0, width) for name in _MEMBERS})
-    return EmbeddedPairs(
-        table.column("pair_id").to_pylist(),
-        table.column("tag").to_pylist(),
-        **{name: vectors(table.column(name), name) for name in _MEMBERS},
-    )
+    rows = {f"{name}_rows": stream_rows(files[name.split("_")[0]], _IDENTITY) for name in _MEMBERS}
+    return query(sql, rows, connection=connect(threads=2))
+
+
+def _embedded(found: pa.Table, files: dict[str, list[Path]]) -> EmbeddedPairs:
+    members = {}
+    for encoder, paths in files.items():
+        first_rows = _first_rows(paths)
+        places = {
+            name: first_rows[found.column(f"{name}_file").to_numpy()] + found.column(f"{name}_row").to_numpy()
+            for name in _MEMBERS
+            if name.startswith(encoder)
+        }
+        members |= gathered(paths, places)
+    return EmbeddedPairs(found.column("pair_id").to_pylist(), found.column("tag").to_pylist(), **members)
+
+
+def gathered(files: Sequence[Path], places: dict[str, Places]) -> dict[str, Tensor]:
+    """Embeddings from Parquet files, which are read once, a few thousand rows at a time.
+
+    Args:
+        files: of one encoder, one or more, in their order.
+        places: by name, the wanted rows, counted through all files; in any order, each as often as it is wanted.
+
+    Returns:
+        By name, [places, embedding] float32.
+
+    Raises:
+        DataError: a file's embeddings are no float32 vectors, or hold nulls.
+    """
+    with open_rows(files[0]) as file:
+        width = file.schema_arrow.field("embedding").type.list_size
+    found = {name: torch.empty(len(own), width) for name, own in places.items()}
+    # Where a batch's rows go to: a stretch of the places in rising order.
+    rising = {name: np.argsort(own, kind="stable") for name, own in places.items()}
+    start = 0
+    for batch in _embeddings(files):
+        rows = vectors(pa.chunked_array([batch]), "embedding")
+        for name, own in places.items():
+            ordered = own[rising[name]]
+            low, high = np.searchsorted(ordered, (start, start + len(rows)))
+            into = torch.from_numpy(rising[name][low:high])
+            found[name][into] = rows[torch.from_numpy(ordered[low:high] - start)]
+        start += len(rows)
+    return found
+
+
+def _embeddings(files: Sequence[Path]) -> Iterator[pa.Array]:
+    for path in files:
+        with open_rows(path) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["embedding"]):
+                yield batch.column(0)
+
+
+def _first_rows(files: Sequence[Path]) -> Places:
+    """Where each file begins, its rows being counted through all of them."""
+    n_rows = []
+    for path in files:
+        with open_rows(path) as file:
+            n_rows.append(file.metadata.num_rows)
+    return np.cumsum([0, *n_rows[:-1]], dtype=np.int64)
 
 
 def _shard_of(path: Path) -> str:

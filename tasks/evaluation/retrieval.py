@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -10,9 +9,11 @@ from torch import Tensor
 
 from data_specs.errors import DataError
 from tasks.embeddings.pairs import EmbeddedPairs
+from tasks.encoders.forward import forward_precision
 
 _TILE = 1024
 _TILE_STEP = 64
+_ALIGNMENT = 64  # bytes, of torch's own memory
 
 
 class _Side:
@@ -24,15 +25,19 @@ class _Side:
     """
 
     def __init__(self, embeddings: Tensor, tile: int) -> None:
-        if not bool(torch.isfinite(embeddings).all()):
-            raise DataError("an embedding is NaN or infinite; its similarities cannot be ranked")
-        self._n, self._tile = len(embeddings), tile
-        self._padded = torch.nn.functional.pad(embeddings, (0, 0, 0, -self._n % tile))
+        # The last tile is new memory, which is aligned; so are the others then, and one kernel takes all.
+        aligned = embeddings.is_contiguous() and embeddings.data_ptr() % _ALIGNMENT == 0
+        self._rows = embeddings if aligned else embeddings.clone(memory_format=torch.contiguous_format)
+        self._tile = tile
+        for _, _, rows in self.tiles():
+            if not bool(torch.isfinite(rows).all()):
+                raise DataError("an embedding is NaN or infinite; its similarities cannot be ranked")
 
     def tiles(self) -> Iterator[tuple[int, int, Tensor]]:
         """First row, how many rows count, and the tile."""
-        for start in range(0, self._n, self._tile):
-            yield start, min(self._tile, self._n - start), self._padded[start : start + self._tile]
+        for start in range(0, len(self._rows), self._tile):
+            rows = self._rows[start : start + self._tile]
+            yield start, len(rows), torch.nn.functional.pad(rows, (0, 0, 0, self._tile - len(rows)))
 
 
 def _tile_rows(n: int) -> int:
@@ -57,15 +62,25 @@ class _Ranking:
         """Count in a tile [queries, candidates] that starts at these positions."""
         queries = slice(first_query, first_query + tile.shape[0])
         own = self.own[queries, None]
-        self.better[queries] += _count_rows(tile > own) if tile.is_cuda else _count_rows_fast(tile, own)
+        self.better[queries] += row_counts(tile > own)
         if not self.right or first_candidate >= first_query + tile.shape[0]:
             return
         equal = tile == own
+        # Most tiles hold no equal one; asking a GPU would make it wait.
         if not tile.is_cuda and not np.any(equal.numpy()):
             return
         candidates = torch.arange(first_candidate, first_candidate + tile.shape[1], device=tile.device)
         earlier = candidates < torch.arange(queries.start, queries.stop, device=tile.device)[:, None]
-        self.better[queries] += _count_rows(equal & earlier)
+        self.better[queries] += row_counts(equal & earlier)
+
+
+def row_counts(mask: Tensor) -> Tensor:
+    """How many entries of each row are true, [rows] int64, from [rows, columns] bool; at most 65,535 columns."""
+    if mask.is_cuda:
+        return mask.sum(dim=1)
+    # numpy adds bytes with vector instructions, torch's reductions of bool do not.
+    values = mask.numpy().view(np.uint8)
+    return torch.from_numpy(np.add.reduce(values, axis=1, dtype=np.uint16).astype(np.int64))
 
 
 def target_ranks(queries: Tensor, candidates: Tensor) -> Tensor:
@@ -98,11 +113,17 @@ def retrieval_ranks(pairs: EmbeddedPairs, device: torch.device) -> dict[str, Ten
 
     Args:
         pairs: unit-norm embeddings.
-        device: where similarities are computed.
+        device: where similarities are computed, in full float32.
 
     Returns:
         [pairs] int64 by retrieval, 0 is first.
     """
+    with forward_precision("fp32", device):
+        rankings = _retrieval_rankings(pairs, device)
+    return {name: ranking.better.cpu() for name, ranking in rankings.items()}
+
+
+def _retrieval_rankings(pairs: EmbeddedPairs, device: torch.device) -> dict[str, _Ranking]:
     members = (pairs.text_safe, pairs.text_unsafe, pairs.vision_safe, pairs.vision_unsafe)
     ts, tu, vs, vu = (_Side(member.to(device), _tile_rows(len(member))) for member in members)
     safe = _own(ts, vs)
@@ -114,8 +135,7 @@ def retrieval_ranks(pairs: EmbeddedPairs, device: torch.device) -> dict[str, Ten
     # The unsafe candidates stand behind the safe ones, so equal similarities do not beat the right answer.
     unsafe_text.right = unsafe_image.right = False
     _count(tu, vu, rows=unsafe_text, columns=unsafe_image)
-    rankings = {"Ts-Vs": text, "Vs-Ts": image, "Tu-Vus": unsafe_text, "Vu-Tus": unsafe_image}
-    return {name: ranking.better.cpu() for name, ranking in rankings.items()}
+    return {"Ts-Vs": text, "Vs-Ts": image, "Tu-Vus": unsafe_text, "Vu-Tus": unsafe_image}
 
 
 def _ranking(own: Tensor, *, right: bool) -> _Ranking:
@@ -136,17 +156,3 @@ def _count(left: _Side, right: _Side, *, rows: _Ranking | None = None, columns: 
                 rows.count(tile, i, j)
             if columns is not None:
                 columns.count(tile.T, j, i)
-
-
-def _count_rows(mask: Tensor) -> Tensor:
-    return mask.sum(dim=1)
-
-
-def _count_rows_fast(tile: Tensor, own: Tensor) -> Tensor:
-    # numpy compares and adds bytes with vector instructions, torch's reductions of bool do not.
-    values, limits = tile.numpy(), own.numpy()
-    axis: Literal[0, 1] = 1
-    if tile.stride(0) < tile.stride(1):
-        values, limits, axis = values.T, limits.T, 0
-    counts = np.add.reduce((values > limits).view(np.uint8), axis=axis, dtype=np.uint16)
-    return torch.from_numpy(counts.astype(np.int64))

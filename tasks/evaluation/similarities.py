@@ -2,10 +2,13 @@
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from data_specs.errors import DataError
 from data_specs.schemas import SIMILARITIES
 from tasks.embeddings.pairs import EmbeddedPairs
+
+_ROWS_AT_ONCE = 4096
 
 
 def similarities(pairs: EmbeddedPairs) -> pa.Table:
@@ -20,9 +23,8 @@ def similarities(pairs: EmbeddedPairs) -> pa.Table:
     Raises:
         DataError: a similarity is NaN or infinite; its pair is named.
     """
-    texts = {"s": pairs.text_safe.double(), "u": pairs.text_unsafe.double()}
-    images = {"s": pairs.vision_safe.double(), "u": pairs.vision_unsafe.double()}
-    found = {t + v: (texts[t] * images[v]).sum(dim=1).float() for t in "su" for v in "su"}
+    texts, images = {"s": pairs.text_safe, "u": pairs.text_unsafe}, {"s": pairs.vision_safe, "u": pairs.vision_unsafe}
+    found = {t + v: _cosines(texts[t], images[v]) for t in "su" for v in "su"}
     for name, values in found.items():
         # SQL takes NaN for the greatest number, so it would count as a preference.
         if not bool(torch.isfinite(values).all()):
@@ -34,3 +36,8 @@ def similarities(pairs: EmbeddedPairs) -> pa.Table:
     return pa.table(
         {"pair_id": pairs.pair_ids, "tag": pa.array(pairs.tags, pa.string()), **cosines}, schema=SIMILARITIES
     )
+
+
+def _cosines(texts: Tensor, images: Tensor) -> Tensor:
+    blocks = zip(texts.split(_ROWS_AT_ONCE), images.split(_ROWS_AT_ONCE), strict=True)
+    return torch.cat([(text.double() * image.double()).sum(dim=1).float() for text, image in blocks])

@@ -26,7 +26,6 @@ from tasks.embeddings.pairs import EmbeddedPairs, read_pairs
 from tasks.encoders.architecture import build_model
 from tasks.encoders.forward import forward_precision
 from tasks.encoders.loading import LoadedModel
-from tasks.evaluation.counted import pairs_within
 from tasks.evaluation.differences import differences
 from tasks.evaluation.flips import changes_by_certainty, changes_by_tag, flipped, margins, pair_changes
 from tasks.evaluation.intervals import LEVEL, N_RESAMPLES
@@ -121,8 +120,8 @@ def evaluate_model(
     )
 
     def write(build: Build) -> None:
-        pairs = read_pairs(store.path(embeddings["text"]), store.path(embeddings["vision"]))
-        _write_pair_outcomes(pairs_within(pairs, counted.pairs), build.folder, torch.device(context.device))
+        pairs = read_pairs(store.path(embeddings["text"]), store.path(embeddings["vision"]), counted.pairs)
+        _write_pair_outcomes(pairs, build.folder, torch.device(context.device))
         _write_labelled_outcomes(zero_shot, counted.images, build.folder, store)
         write_measures(build.folder, {item.data_set.name: len(item.data_set.class_names) for item in zero_shot}, seed)
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -15,9 +16,9 @@ from data_specs.errors import DataError, SpecError
 from data_specs.wording import shown
 from data_specs.zero_shot_presets import CLASS_PLACE, find_preset, zero_shot_presets
 from tasks.embeddings.observer import FOLDER
+from tasks.embeddings.pairs import Places, gathered
 from tasks.encoders.forward import encode
 from tasks.encoders.tokenizer import Tokenizer
-from tasks.extraction.columns import vectors
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
@@ -195,12 +196,15 @@ def read_labelled(artifact: Path, n_classes: int, name: str, counted: Span = ALL
     Raises:
         DataError: there is no image, or an image's class is missing or not below `n_classes`.
     """
-    tables = [pq.read_table(path) for path in sorted((artifact / FOLDER).glob("*.parquet"))]
+    files = sorted((artifact / FOLDER).glob("*.parquet"))
+    tables = [pq.read_table(path, columns=["pair_id", "tag"]) for path in files]
     if not any(table.num_rows for table in tables):
         raise DataError(f"zero-shot data set {name}: no image could be read; look at the shards")
     table = pa.concat_tables(tables)
+    rows: Places = np.arange(table.num_rows)
     if counted != ALL:
-        table = table.filter(pa.array(within(table.column("pair_id").to_pylist(), counted)))
+        kept = np.array(within(table.column("pair_id").to_pylist(), counted))
+        table, rows = table.filter(pa.array(kept)), rows[kept]
         if not table.num_rows:
             raise DataError(f"zero-shot data set {name}: {too_few(counted)}")
     sample_ids: list[str] = table.column("pair_id").to_pylist()
@@ -211,7 +215,7 @@ def read_labelled(artifact: Path, n_classes: int, name: str, counted: Span = ALL
                 f"zero-shot data set {name}: sample {sample_id} has class {shown(label)}, expected KEY.cls with 0 to {n_classes - 1}"
             )
         labels.append(int(label))
-    return sample_ids, vectors(table.column("embedding"), "embedding"), torch.tensor(labels)
+    return sample_ids, gathered(files, {name: rows})[name], torch.tensor(labels)
 
 
 def classification_ranks(images: Tensor, labels: Tensor, classes: Tensor) -> Tensor:

@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -5,7 +6,7 @@ import torch
 from data_specs.errors import DataError
 from data_specs.schemas import embeddings_schema
 from tasks.embeddings.observer import FOLDER, EmbeddingObserver
-from tasks.embeddings.pairs import read_pairs
+from tasks.embeddings.pairs import gathered, read_pairs
 from tasks.extraction.columns import vector_column
 from tasks.extraction.shard_pass import NotFinite
 from tests.cases.statistics import write_statistics
@@ -54,3 +55,31 @@ def test_embeddings_without_a_common_pair_are_refused(tmp_path):
     write_embeddings(tmp_path / "vision", ["b/1", "b/2"], 1)
     with pytest.raises(DataError, match="no pair has all four members"):
         read_pairs(tmp_path / "text", tmp_path / "vision")
+
+
+def test_pairs_of_a_span_are_those_of_all_in_their_order(tmp_path):
+    ids = [f"a/{i}" for i in range(40)]
+    for seed, name in enumerate(("text", "vision")):
+        write_embeddings(tmp_path / name, ids, seed)
+    every = read_pairs(tmp_path / "text", tmp_path / "vision")
+    parts = [read_pairs(tmp_path / "text", tmp_path / "vision", span) for span in ((0.0, 0.4), (0.4, 1.0))]
+    assert sorted(pair for part in parts for pair in part.pair_ids) == sorted(ids)
+    for part in parts:
+        rows = [every.pair_ids.index(pair) for pair in part.pair_ids]
+        assert rows == sorted(rows)
+        assert part.tags == [every.tags[row] for row in rows]
+        for member in ("text_safe", "text_unsafe", "vision_safe", "vision_unsafe"):
+            assert getattr(part, member).equal(getattr(every, member)[rows])
+    with pytest.raises(DataError, match="evaluation pairs: none of its samples lies in the part from 0 to 1e-09"):
+        read_pairs(tmp_path / "text", tmp_path / "vision", (0.0, 1e-9))
+
+
+def test_embeddings_are_found_at_any_places_through_several_files(tmp_path):
+    values = write_embeddings(tmp_path, [f"a/{i}" for i in range(50)], 3)
+    rows = torch.stack(list(values.values()))
+    files = sorted((tmp_path / FOLDER).glob("*.parquet"))
+    places = np.random.default_rng(0).integers(0, 100, 300)
+    found = gathered(files, {"some": places, "none": places[:0], "last": np.array([99])})
+    assert found["some"].equal(rows[torch.from_numpy(places)])
+    assert found["none"].shape == (0, 6)
+    assert found["last"].equal(rows[99:])
