@@ -18,7 +18,7 @@ from tasks.extraction.table_reader import connect, open_rows, query, stream_rows
 
 _IDENTITY = ("pair_id", "content", "tag")
 _MEMBERS = ("text_safe", "text_unsafe", "vision_safe", "vision_unsafe")
-_ROWS_AT_ONCE = 4096
+_NUMBERS_AT_ONCE = 1 << 20
 
 Places = NDArray[np.int64]  # of rows, counted through all files of one encoder
 
@@ -97,7 +97,7 @@ def _embedded(found: pa.Table, files: dict[str, list[Path]]) -> EmbeddedPairs:
 
 
 def gathered(files: Sequence[Path], places: dict[str, Places]) -> dict[str, Tensor]:
-    """Embeddings from Parquet files, which are read once, a few thousand rows at a time.
+    """Embeddings from Parquet files, which are read once, a few megabytes at a time.
 
     Args:
         files: of one encoder, one or more, in their order.
@@ -115,7 +115,7 @@ def gathered(files: Sequence[Path], places: dict[str, Places]) -> dict[str, Tens
     # Where a batch's rows go to: a stretch of the places in rising order.
     rising = {name: np.argsort(own, kind="stable") for name, own in places.items()}
     start = 0
-    for batch in _embeddings(files):
+    for batch in _embeddings(files, max(1, _NUMBERS_AT_ONCE // width)):
         rows = vectors(pa.chunked_array([batch]), "embedding")
         for name, own in places.items():
             ordered = own[rising[name]]
@@ -126,10 +126,10 @@ def gathered(files: Sequence[Path], places: dict[str, Places]) -> dict[str, Tens
     return found
 
 
-def _embeddings(files: Sequence[Path]) -> Iterator[pa.Array]:
+def _embeddings(files: Sequence[Path], n_rows: int) -> Iterator[pa.Array]:
     for path in files:
         with open_rows(path) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["embedding"]):
+            for batch in file.iter_batches(n_rows, columns=["embedding"]):
                 yield batch.column(0)
 
 

@@ -8,7 +8,7 @@ from data_specs.errors import DataError
 from data_specs.schemas import SIMILARITIES
 from tasks.embeddings.pairs import EmbeddedPairs
 
-_ROWS_AT_ONCE = 4096
+_NUMBERS_AT_ONCE = 1 << 19
 
 
 def similarities(pairs: EmbeddedPairs) -> pa.Table:
@@ -39,5 +39,9 @@ def similarities(pairs: EmbeddedPairs) -> pa.Table:
 
 
 def _cosines(texts: Tensor, images: Tensor) -> Tensor:
-    blocks = zip(texts.split(_ROWS_AT_ONCE), images.split(_ROWS_AT_ONCE), strict=True)
-    return torch.cat([(text.double() * image.double()).sum(dim=1).float() for text, image in blocks])
+    found = torch.empty(len(texts))
+    n_rows = max(1, _NUMBERS_AT_ONCE // texts.shape[1])
+    for start in range(0, len(texts), n_rows):
+        rows = slice(start, start + n_rows)
+        found[rows] = (texts[rows].double() * images[rows].double()).sum(dim=1).float()
+    return found

@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "selection_speedup_over_sort": selection.selection_speedup_over_sort,
     "metrics_speedup_over_matrices": metrics.metrics_speedup_over_matrices,
     "peak_memory_16x_over_1x_pairs": memory.peak_memory_16x_over_1x_pairs,
+    "evaluation_memory_over_inputs": memory.evaluation_memory_over_inputs,
     "sweep_point_over_evaluation": sweep.sweep_point_over_evaluation,
     "sweep_10_points_over_1": sweep.sweep_10_points_over_1,
     "grid_cost_over_passes": sweep.grid_cost_over_passes,

@@ -1,4 +1,4 @@
-"""Peak memory of scoring as the number of pairs grows; each size in a fresh child, so that peaks are its own."""
+"""Peak memory of scoring and of evaluation, each size in a fresh child, so that peaks are its own."""
 
 import json
 import subprocess
@@ -15,6 +15,7 @@ from data_specs.schemas import activation_stats_schema
 from tasks.extraction.columns import vector_column
 from tasks.extraction.table_writer import TableWriter
 from tests.benchmarks.timing import ratio
+from tests.cases.evaluation_memory import evaluation_memory, write_pairs
 
 _WIDTH, _OUT, _SHARD_PAIRS = 3072, 768, 1024
 
@@ -28,6 +29,17 @@ def peak_memory_16x_over_1x_pairs() -> dict[str, Any]:
             _write_statistics(place, n_pairs)
             peaks[n_pairs] = _peak_mb(place)
     return ratio(peaks[8_192] / peaks[512], "<= 1.15", peak_mb_512=peaks[512], peak_mb_8192=peaks[8_192])
+
+
+def evaluation_memory_over_inputs() -> dict[str, Any]:
+    """SafeGround and retrieval of 50,000 pairs of width 512, with intervals: megabytes over their embeddings."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for n_pairs in (5_000, 50_000):
+            write_pairs(Path(folder) / str(n_pairs), n_pairs, 512)
+            found[n_pairs] = evaluation_memory(Path(folder) / str(n_pairs), 512)["over_inputs_mb"]
+    value = {"value": round(found[50_000], 1), "unit": "MiB over inputs", "limit": "<= 477"}  # half a gigabyte
+    return value | {"mib_5000": round(found[5_000], 1), "inputs_mib_50000": round(4 * 50_000 * 512 * 4 / 2**20, 1)}
 
 
 def _write_statistics(folder: Path, n_pairs: int) -> None:

@@ -8,8 +8,9 @@ from torch.nn.functional import normalize
 from data_specs.errors import DataError
 from data_specs.metrics import RETRIEVALS, recall_name
 from tasks.embeddings.pairs import EmbeddedPairs
-from tasks.evaluation.retrieval import retrieval_ranks, target_ranks
+from tasks.evaluation.retrieval import retrieval_ranks, row_counts, target_ranks
 from tasks.evaluation.similarities import similarities
+from tests.cases.devices import with_cuda
 from tests.cases.evaluations import pair_figures, retrieval
 
 CPU = torch.device("cpu")
@@ -59,6 +60,40 @@ def naive_metrics(pairs):
         for k in (1, 5, 10, 20):
             found[recall_name(name, k)] = 100 * sum(rank < k for rank in ranks) / len(ranks)
     return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 1024), st.booleans(), st.integers(0, 2**31))
+def test_rows_are_counted_as_a_gpu_counts_them(n, m, turned, seed):
+    mask = torch.rand(m, n, generator=torch.Generator().manual_seed(seed)) > 0.3
+    mask = mask.T if turned else mask.T.contiguous()
+    found = row_counts(mask)
+    assert found.dtype == torch.int64
+    assert found.equal(mask.sum(dim=1))
+
+
+@with_cuda
+@pytest.mark.parametrize(("n", "width"), [(60, 3), (1500, 24), (2500, 512)])
+def test_a_gpu_gives_the_same_ranks_with_many_ties(n, width):
+    pairs = pairs_of(*(whole_numbers(n, width, seed) for seed in range(4)))
+    gpu, cpu = retrieval_ranks(pairs, torch.device("cuda")), retrieval_ranks(pairs, CPU)
+    assert all(gpu[name].equal(cpu[name]) for name in RETRIEVALS)
+
+
+@with_cuda
+def test_a_constant_encoder_is_right_only_by_its_place_on_a_gpu():
+    one = normalize(torch.randn(1, 33, generator=torch.Generator().manual_seed(0)), dim=1).repeat(1030, 1)
+    found = retrieval_ranks(pairs_of(one, one, one, one), torch.device("cuda"))
+    assert all(ranks.tolist() == list(range(1030)) for ranks in found.values())
+
+
+@pytest.mark.parametrize("offset", [1, 3])
+def test_embeddings_that_lie_anywhere_in_memory_are_ranked_as_aligned_ones(offset):
+    one = normalize(torch.randn(1, 17, generator=torch.Generator().manual_seed(1)), dim=1)
+    shifted = torch.empty(1030 * 17 + offset)[offset:].view(1030, 17)
+    shifted[:] = one
+    assert target_ranks(shifted, shifted).tolist() == list(range(1030))
+    assert target_ranks(one.T.contiguous().repeat(1, 1030).T, shifted).tolist() == list(range(1030))
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,0 +1,21 @@
+"""An evaluation takes the memory of its inputs, the embeddings of the pairs that it counts, and little more."""
+
+import pytest
+
+from tests.cases.evaluation_memory import evaluation_memory, write_pairs
+
+WIDTH = 4096
+INPUTS_MB = 4 * 2000 * WIDTH * 4 / 2**20  # of the 2,000 pairs more
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_memory_over_the_inputs_hardly_grows_with_the_number_of_pairs(tmp_path, share):
+    over = {}
+    for n_pairs in (500, 2500):
+        write_pairs(tmp_path / str(n_pairs), n_pairs, WIDTH)
+        found = evaluation_memory(tmp_path / str(n_pairs), WIDTH, share=share)
+        assert abs(found["n_pairs"] / (n_pairs * share) - 1) < 0.2
+        over[n_pairs] = found["over_inputs_mb"]
+    assert over[2500] < 500
+    assert over[2500] - over[500] < INPUTS_MB  # not one copy more
