@@ -1,8 +1,5 @@
 """Decoded batches from shards, in order, by worker processes that share the work batch by batch."""
 
-import shutil
-import signal
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -24,10 +21,10 @@ from tasks.shards.inspection import Shard
 from tasks.shards.plan import BadSample, ShardPlan
 from tasks.shards.tar import FILE, UNREADABLE, Tar, split_name
 from tasks.shards.tar_headers import ReadError
+from tasks.shards.worker_processes import SHARED_MEMORY, free_shared_memory, prepare_worker
 
 Transform = Callable[[Any], Tensor]
 
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108  (where the kernel keeps it)
 _AHEAD = 2
 _LOCKS_BYTES = 256 << 10  # of one worker: a page each
 # A batch takes a second. A file system that hangs must not hold a run for ever.
@@ -188,22 +185,6 @@ def _changed(plan: ShardPlan, detail: str) -> DataError:
     )
 
 
-def _prepare_worker(_worker: int) -> None:
-    # Who presses Ctrl-C sends it to all processes of the terminal; the parent ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    # A forked worker inherits the exit hooks of the parent's threads, which do not live in it: Prefect's
-    # event worker fails there on an assertion, and the loader reports a worker that died.
-    getattr(threading, "_threading_atexits", []).clear()
-
-
-def _free_shared_memory() -> int:
-    try:
-        return shutil.disk_usage(_SHARED_MEMORY).free
-    except OSError:
-        return 0
-
-
 class BatchStream:
     """One pass over planned shards, handed out shard by shard.
 
@@ -273,10 +254,10 @@ class BatchStream:
         )
         if self._workers:
             # Workers write batches into shared memory, of which containers have 64 MB; where it is full, they die.
-            in_flight, free = self._workers * (_AHEAD + 1) * self._reader.batch_bytes(), _free_shared_memory()
+            in_flight, free = self._workers * (_AHEAD + 1) * self._reader.batch_bytes(), free_shared_memory()
             self._reader.by_pipe = free < in_flight
             if free < self._workers * _LOCKS_BYTES:
-                notice(f"samples are decoded by one process: {_SHARED_MEMORY} has {free} bytes left, too few for more")
+                notice(f"samples are decoded by one process: {SHARED_MEMORY} has {free} bytes left, too few for more")
                 self._workers = 0
         self._loading.append(iter(self._loader()))
 
@@ -288,5 +269,5 @@ class BatchStream:
             prefetch_factor=_AHEAD if self._workers else None,
             pin_memory=self._pin_memory and not self._reader.by_pipe,
             timeout=_LONGEST_WAIT_SECONDS if self._workers else 0,
-            worker_init_fn=_prepare_worker,
+            worker_init_fn=prepare_worker,
         )
