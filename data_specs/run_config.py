@@ -16,6 +16,7 @@ Content = Literal["safe", "unsafe"]
 Aggregation = Literal["mean_of_ratios", "ratio_of_means"]
 Rule = Literal["score_mass", "top_share"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Decoder = Literal["pillow", "torchvision"]
 ScorerName = Literal["uwm", "unsafe_only", "difference", "gradient_unsafe", "gradient_safe_clip", "magnitude", "random"]
 
 ENCODERS: tuple[Encoder, ...] = ("text", "vision")
@@ -173,6 +174,10 @@ class RunConfig(MethodConfig):
     )
     precision: Precision = Field(default="fp32", description="of the forward pass; statistics are float32")
     batch_size: int = Field(default=32, ge=1, le=4096, description="samples in one forward pass; changes last digits")
+    decoder: Decoder = Field(
+        default="pillow",
+        description="of pictures: torchvision takes half the time for a JPEG, and rounds otherwise than pillow",
+    )
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
 
     _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(only_numbers)
@@ -194,6 +199,11 @@ class RunConfig(MethodConfig):
                 _require_calibration(f"{where}{encoder}", config, self.calibration.paired, self.precision)
                 _require_safe_side(f"{where}{encoder}", config, self.calibration)
         return self
+
+    def reading(self, encoder: Encoder) -> dict[str, JsonValue]:
+        """How inputs become an encoder's outputs, as recipes hold it: a decoder that was always there is left out."""
+        decoder = {} if encoder == "text" or self.decoder == "pillow" else {"decoder": self.decoder}
+        return {"precision": self.precision, "batch_size": self.batch_size, **decoder}
 
     def with_method(self, method: MethodConfig) -> "RunConfig":
         """The same run with another way to edit."""

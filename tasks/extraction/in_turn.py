@@ -54,7 +54,9 @@ def make_parts_in_turn(
     if not wanted:
         return
     read = [plans[index] for index in wanted]
-    stream = input_stream(models[0].loaded, what.encoder, read, batch_size=config.batch_size, context=context)
+    stream = input_stream(
+        models[0].loaded, what.encoder, read, batch_size=config.batch_size, context=context, decoder=config.decoder
+    )
     copies = Copies(store.temporary_folder(f"{Copies.name(os.getpid())}-{what.label}"))
     copies.hold()
     shared = SharedReading(stream, read, copies.folder)

@@ -12,7 +12,7 @@ from torch import nn
 
 from data_specs.errors import DataError
 from data_specs.manifest import ArtifactRef, Recipe, Source
-from data_specs.run_config import Content, Encoder, Precision
+from data_specs.run_config import Content, Decoder, Encoder, Precision
 from tasks.encoders.loading import LoadedModel, ModelRef
 from tasks.extraction.rows import Observer, RowFold
 from tasks.extraction.shard_pass import Batches, ShardPass, input_stream
@@ -82,6 +82,7 @@ class PartMaker:
     max_bad_fraction: float
     n_planned: int  # samples of the whole set
     stage: str
+    decoder: Decoder = "pillow"
 
     def __call__(self, part: Part, store: Store, context: RunContext) -> Made:
         """Make one part, in whatever process this is.
@@ -110,7 +111,9 @@ class PartMaker:
         chosen = [plans[index] for index in missing]
         fold = RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, torch.device(context.device))
         stream: Batches = (
-            input_stream(loaded, self.encoder, chosen, batch_size=self.batch_size, context=context)
+            input_stream(
+                loaded, self.encoder, chosen, batch_size=self.batch_size, context=context, decoder=self.decoder
+            )
             if decoded is None
             else decoded.of(chosen)
         )

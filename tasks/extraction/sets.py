@@ -95,6 +95,7 @@ def part_maker(what: Extraction, plans: Sequence[ShardPlan], loaded: LoadedModel
         config.max_bad_fraction,
         planned_samples(plans),
         what.label,
+        config.decoder,
     )
 
 
@@ -105,8 +106,7 @@ def part_of(what: Extraction, plan: ShardPlan, loaded: LoadedModel, config: RunC
         kind=what.kind + PART,
         settings={
             **loaded.architecture.of(what.encoder),
-            "precision": config.precision,
-            "batch_size": config.batch_size,
+            **config.reading(what.encoder),
             "samples": len(plan.keys),
             "content": shard.content,
             **what.settings,

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from data_specs.run_config import Content, Encoder
+from data_specs.run_config import Content, Decoder, Encoder
 from tasks.encoders.loading import LoadedModel
+from tasks.encoders.pixels import PixelTransform
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance
 from tasks.lineage.store import Build
@@ -112,6 +113,7 @@ def input_stream(
     batch_size: int,
     context: RunContext,
     side: Content | None = None,
+    decoder: Decoder = "pillow",
 ) -> BatchStream:
     """What an encoder reads of planned shards, decoded and transformed as the model needs it.
 
@@ -122,14 +124,25 @@ def input_stream(
         batch_size: inputs in a batch.
         context: how many processes decode, and for which device.
         side: read this side of pairs only; None for both.
+        decoder: of pictures.
 
     Returns:
         Batches by shard.
+
+    Raises:
+        SpecError: the decoder cannot follow the model's preprocessing.
     """
-    transform = loaded.preprocess if encoder == "vision" else CaptionTransform(loaded.tokenizer)
-    on_gpu = torch.device(context.device).type == "cuda"
+    pictures = loaded.preprocess if decoder == "pillow" else PixelTransform(loaded.preprocess)
+    transform = pictures if encoder == "vision" else CaptionTransform(loaded.tokenizer)
     return BatchStream(
-        plans, encoder, transform, batch_size=batch_size, workers=context.workers, pin_memory=on_gpu, side=side
+        plans,
+        encoder,
+        transform,
+        batch_size=batch_size,
+        workers=context.workers,
+        pin_memory=torch.device(context.device).type == "cuda",
+        side=side,
+        decoder=decoder,
     )
 
 

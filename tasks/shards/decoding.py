@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
+from data_specs.run_config import Decoder
 from data_specs.samples import CLASS_SUFFIX, LONGEST_CAPTION, LONGEST_TAG, LONGEST_WORD, TAG_SUFFIX
-from tasks.shards.images import BadImage, decode_rgb
+from tasks.shards.images import BadImage, decode_jpeg_pixels, decode_rgb
 from tasks.shards.plan import BadSample
 
 _TOO_LONG_WORD = re.compile(rf"[A-Za-z]{{{LONGEST_WORD + 1}}}")
@@ -30,6 +32,14 @@ def decode_image(data: bytes, *, key: str, name: str) -> Image.Image:
         raise Undecodable(BadSample(key, "undecodable image", f"{name}: {error}")) from error
 
 
+def decode_pixels(data: bytes, *, key: str, name: str) -> Tensor | Image.Image:
+    """As `decode_image`, a JPEG as [3, height, width] uint8; bad for the same reasons."""
+    try:
+        return decode_jpeg_pixels(data)
+    except BadImage as error:
+        raise Undecodable(BadSample(key, "undecodable image", f"{name}: {error}")) from error
+
+
 def decode_caption(data: bytes, *, key: str, name: str) -> str:
     """A caption from its file's bytes, without surrounding white space."""
     try:
@@ -45,6 +55,9 @@ def decode_caption(data: bytes, *, key: str, name: str) -> str:
         detail = f"{name} has a word of over {LONGEST_WORD} letters"
         raise Undecodable(BadSample(key, "member too large", detail))
     return caption
+
+
+DECODERS: Mapping[Decoder, Callable[..., Any]] = {"pillow": decode_image, "torchvision": decode_pixels}
 
 
 def sample_tag(sample: Mapping[str, Any]) -> str | None:

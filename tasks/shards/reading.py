@@ -11,12 +11,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import group_by_keys
 
 from data_specs.errors import DataError, MachineError, PipelineError
-from data_specs.run_config import Content, Encoder
+from data_specs.run_config import Content, Decoder, Encoder
 from data_specs.samples import CLASS_SUFFIX, TAG_SUFFIX, BadReason, member_names, needed_contents
 from data_specs.wording import first_line, shown
 from tasks.lineage.progress import notice
 from tasks.shards.batch import Batch
-from tasks.shards.decoding import Undecodable, decode_caption, decode_image, sample_tag
+from tasks.shards.decoding import DECODERS, Undecodable, decode_caption, sample_tag
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import BadSample, ShardPlan
 from tasks.shards.tar import FILE, UNREADABLE, Tar, split_name
@@ -45,8 +45,10 @@ class BatchReader(IterableDataset[Batch]):
         transform: Transform,
         batch_size: int,
         side: Content | None = None,
+        decoder: Decoder = "pillow",
     ) -> None:
         """Read `plans` for `encoder`; `batch_size` counts inputs, so a pair counts as two, with `side` as one."""
+        self._decode_input = DECODERS[decoder] if encoder == "vision" else decode_caption
         self.by_pipe = False  # workers then send batches without shared memory
         self._plans = list(plans)
         self._side: Content | None = side
@@ -156,8 +158,7 @@ class BatchReader(IterableDataset[Batch]):
     def _input(self, sample: dict[str, Any], content: Content, paired: bool) -> Tensor:
         names = member_names(self._encoder, content, paired=paired)
         name = next(name for name in names if name in sample)
-        decode = decode_image if self._encoder == "vision" else decode_caption
-        return self._transform(decode(sample[name], key=sample["__key__"], name=name))
+        return self._transform(self._decode_input(sample[name], key=sample["__key__"], name=name))
 
 
 def _next_sample(stream: Iterator[dict[str, Any]], key: str, plan: ShardPlan) -> dict[str, Any]:
@@ -202,9 +203,14 @@ class BatchStream:
         workers: int,
         pin_memory: bool = False,
         side: Content | None = None,
+        decoder: Decoder = "pillow",
     ) -> None:
-        """Read `plans` with `workers` processes; 0 decodes in this one. `side` reads one side of paired shards."""
+        """Read `plans` with `workers` processes; 0 decodes in this one. `side` reads one side of paired shards.
+
+        Pictures come to `transform` as Pillow's, with the decoder torchvision most of them as [3, height, width] uint8.
+        """
         self._side: Content | None = side
+        self._decoder: Decoder = decoder
         self._plans, self._encoder, self._transform = list(plans), encoder, transform
         self._batch_size, self._workers, self._pin_memory = batch_size, workers, pin_memory
         self._next, self._number = -1, 0
@@ -250,7 +256,7 @@ class BatchStream:
         self._start, self._number = plan_index, 0
         self._loading.clear()
         self._reader = BatchReader(
-            self._plans[plan_index:], self._encoder, self._transform, self._batch_size, self._side
+            self._plans[plan_index:], self._encoder, self._transform, self._batch_size, self._side, self._decoder
         )
         if self._workers:
             # Workers write batches into shared memory, of which containers have 64 MB; where it is full, they die.

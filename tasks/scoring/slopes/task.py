@@ -64,7 +64,9 @@ def measure_slopes(
                 " and at the shards"
             )
         fold = SlopeFold(loaded, encoder, layers, gradients, precision=config.precision, device=device)
-        stream = input_stream(loaded, encoder, plans, batch_size=config.batch_size, context=context)
+        stream = input_stream(
+            loaded, encoder, plans, batch_size=config.batch_size, context=context, decoder=config.decoder
+        )
         with gradients_summed(build, fold, stream, plans, label):
             _write_slopes(build, fold, encoder, [*layers])
 
