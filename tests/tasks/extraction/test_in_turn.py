@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 
-import tasks.shards.reading as reading
 from data_specs.run_config import RunConfig
 from tasks.embeddings.task import embed_in_turn, embed_shards
 from tasks.encoders.loading import load_model
@@ -17,6 +16,7 @@ from tasks.lineage.store import Store
 from tasks.manipulation.edit import Edit, positions
 from tasks.manipulation.edit_file import write_edit
 from tasks.manipulation.in_place import edited_in_place
+from tasks.shards.decoding import DECODERS, decode_caption
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
 from tests.cases.models import write_tiny_model, write_toy_tokenizer
@@ -97,15 +97,18 @@ def alone(store, loaded, edits, model, shards, encoder, number):
 
 
 @contextmanager
-def counting(monkeypatch, name):
-    calls, decode = [], getattr(reading, name)
+def counting(monkeypatch, encoder):
+    calls, decode = [], DECODERS["pillow"] if encoder == "vision" else decode_caption
 
     def counted(data, *, key, name):
         calls.append((key, name))
         return decode(data, key=key, name=name)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reading, name, counted)
+        if encoder == "vision":
+            patched.setitem(DECODERS, "pillow", counted)
+        else:
+            patched.setattr("tasks.shards.reading.decode_caption", counted)
         yield calls
 
 
@@ -118,11 +121,10 @@ def test_bytes_are_those_of_a_pass_alone_and_each_sample_is_decoded_once(
         small = partial(SharedReading, held_bytes=held_bytes)
         monkeypatch.setattr("tasks.extraction.in_turn.SharedReading", small)
     together, apart = Store(tmp_path / "together"), Store(tmp_path / "apart")
-    decoded = f"decode_{'image' if encoder == 'vision' else 'caption'}"
-    with counting(monkeypatch, decoded) as calls:
+    with counting(monkeypatch, encoder) as calls:
         in_turn(together, encoder)
     assert len(calls) == len(set(calls)) == 28
-    with counting(monkeypatch, decoded) as calls:
+    with counting(monkeypatch, encoder) as calls:
         found = [alone(together, loaded, edits, model, shards, encoder, number) for number in range(N_MODELS)]
     assert calls == []
     expected = [alone(apart, loaded, edits, model, shards, encoder, number) for number in range(N_MODELS)]
@@ -150,7 +152,7 @@ def test_what_one_model_has_already_is_not_made_again(in_turn, loaded, edits, mo
     alone(store, loaded, edits, model, shards[1:], "vision", 0)
     before = {path: path.stat().st_mtime_ns for path in store.root.glob("embeddings.vision.part/*/manifest.json")}
     assert len(before) == 3
-    with counting(monkeypatch, "decode_image") as calls:
+    with counting(monkeypatch, "vision") as calls:
         in_turn(store, "vision")
     after = {path: path.stat().st_mtime_ns for path in store.root.glob("embeddings.vision.part/*/manifest.json")}
     assert len(after) == 4 * N_MODELS
@@ -158,7 +160,7 @@ def test_what_one_model_has_already_is_not_made_again(in_turn, loaded, edits, mo
     assert {key for key, _ in calls} == {
         f"s{number}k{i}" for number, n in enumerate((4, 3, 5, 1)) for i in range(n)
     } | {"bad"}
-    with counting(monkeypatch, "decode_image") as calls:
+    with counting(monkeypatch, "vision") as calls:
         in_turn(store, "vision")
     assert calls == []
 

@@ -24,9 +24,9 @@ from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients
 from tasks.scoring.scorer import BatchMembers
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
 from tasks.scoring.scorers.gradient_unsafe import preference_loss
+from tasks.shards.decoding import decode_caption, decode_image
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
-from tasks.shards.reading import decode_caption, decode_image
 from tests.cases.folds import dying_at
 from tests.cases.models import write_tiny_model
 from tests.cases.shard_files import pair, write_tar
