@@ -37,7 +37,8 @@ class _Side:
         """First row, how many rows count, and the tile."""
         for start in range(0, len(self._rows), self._tile):
             rows = self._rows[start : start + self._tile]
-            yield start, len(rows), torch.nn.functional.pad(rows, (0, 0, 0, self._tile - len(rows)))
+            missing = self._tile - len(rows)
+            yield start, len(rows), torch.nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
 def _tile_rows(n: int) -> int:
@@ -145,7 +146,9 @@ def _ranking(own: Tensor, *, right: bool) -> _Ranking:
 def _own(left: _Side, right: _Side) -> Tensor:
     # From the tiles that are counted in, not row by row: that would round differently, too.
     both = zip(left.tiles(), right.tiles(), strict=False)
-    return torch.cat([(queries @ candidates.T).diagonal()[:n] for (_, n, queries), (_, _, candidates) in both])
+    # Copied, as a diagonal would hold its whole tile.
+    own = [(queries @ candidates.T).diagonal()[:n].clone() for (_, n, queries), (_, _, candidates) in both]
+    return torch.cat(own)
 
 
 def _count(left: _Side, right: _Side, *, rows: _Ranking | None = None, columns: _Ranking | None = None) -> None:
