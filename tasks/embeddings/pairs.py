@@ -84,7 +84,7 @@ def _join(files: dict[str, list[Path]]) -> pa.Table:
 
 
 def _embedded(found: pa.Table, files: dict[str, list[Path]]) -> EmbeddedPairs:
-    members = {}
+    members: dict[str, Tensor] = {}
     for encoder, paths in files.items():
         first_rows = _first_rows(paths)
         places = {

@@ -33,10 +33,12 @@ class PixelTransform:
     def __call__(self, picture: Any) -> Tensor:
         """The model's input [3, height, width] float32 of an RGB image, or of [3, rows, columns] uint8."""
         if not isinstance(picture, Tensor):
-            return self._of_pictures(picture)
+            made: Tensor = self._of_pictures(picture)
+            return made
+        pixels = picture
         for step in self._steps:
-            picture = step(picture)
-        return picture
+            pixels = step(pixels)
+        return pixels
 
 
 def _of_pixels(step: Any) -> _Step:

@@ -82,7 +82,7 @@ class PartMaker:
     max_bad_fraction: float
     n_planned: int  # samples of the whole set
     stage: str
-    decoder: Decoder = "pillow"
+    decoder: Decoder
 
     def __call__(self, part: Part, store: Store, context: RunContext) -> Made:
         """Make one part, in whatever process this is.
