@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+# Before torch is imported, and for every child: threads of several tests at once wait for each other longer than they
+# compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_configure() -> None:
     # A script starts its background jobs with SIGINT ignored, which every child that a test interrupts would inherit.

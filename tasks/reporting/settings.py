@@ -12,7 +12,7 @@ from data_specs.run_config import ENCODERS
 from data_specs.sign_filter import signs_of
 from tasks.lineage.store import Store
 from tasks.lineage.trace import manifests_behind
-from tasks.tables.experiment_verdict import encoders_of
+from tasks.tables.experiment_verdict import encoders_of, point_in_words
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 # Said elsewhere, or a number a shard.
@@ -64,7 +64,7 @@ def experiment_line(experiment: Experiment) -> str:
         return f"comparison of {roles.count('method')} methods and {roles.count('control')} controls"
     axes = {
         name: [value for value in dict.fromkeys(row.axes.get(name) for row in experiment.points) if value is not None]
-        for name in _axes(experiment)
+        for name in experiment.axes
     }
     varied = "; ".join(f"{name} {_values(values)}" for name, values in axes.items() if len(values) > 1)
     fixed = ", ".join(f"{name} {_values(values)}" for name, values in axes.items() if len(values) == 1)
@@ -75,17 +75,18 @@ def experiment_line(experiment: Experiment) -> str:
         line += f"; {encoders_of(experiment)}"
         if experiment.limits:
             line += f"; limits {', '.join(experiment.limits)}"
-        line += (
-            "; no point chosen"
-            if experiment.chosen is None
-            else f"; chosen: {experiment.points[experiment.chosen].name}"
-        )
+        line += f"; {_chosen(experiment)}"
     left_out = len(experiment.left_out)
     return f"{line}; {left_out} left out" if left_out else line
 
 
-def _axes(experiment: Experiment) -> list[str]:
-    return [*dict.fromkeys(name for row in experiment.points for name in row.axes)]
+def _chosen(sweep: Experiment) -> str:
+    if sweep.chosen is None:
+        return "no point chosen"
+    told, choice = f"chosen: {point_in_words(sweep.points[sweep.chosen])}", sweep.choice
+    if choice is None or not choice.on_others:
+        return told
+    return f"{told}, on {sweep.n_pairs:,} pairs; figures of {choice.n_reported or 0:,} others"
 
 
 def _values(values: Iterable[Any]) -> str:
