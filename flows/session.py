@@ -14,7 +14,6 @@ from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
-from data_specs.shard_patterns import glob_marks
 from flows.record import recorded
 from flows.shown_result import ShownResult
 from tasks.encoders.forward import resolve_device
@@ -26,6 +25,7 @@ from tasks.manipulation.edit_file import EDIT_FILE
 from tasks.manipulation.in_place import edited_in_place
 from tasks.manipulation.stored_edit import stored_edit
 from tasks.shards.copies import Copies
+from tasks.shards.existing_files import stands_for_files
 from tasks.shards.inspection import Shard, open_shards
 from tasks.shards.location import expand_locations, is_elsewhere
 from tasks.shards.sides import unsafe_side_alone
@@ -80,7 +80,7 @@ class Session:
         if key not in self._shards:
             with self.timed("check shards"), stage("check shards", None, "shards"):
                 locations = expand_locations(patterns)
-                if any(map(glob_marks, patterns)):
+                if any(map(stands_for_files, patterns)):
                     self.expanded[" ".join(patterns)] = locations
                 if self._copies is None:
                     self._copies = Copies(self.store.temporary_folder(Copies.name(os.getpid())))

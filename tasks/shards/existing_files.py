@@ -18,17 +18,24 @@ _MOST_ALIKE = 10_000
 def matching_files(name: str) -> list[str]:
     """The files that a name stands for, sorted; the name itself where it is there, or where nothing is.
 
-    A part of the path that is there by that very name, such as a folder `[x]`, is no pattern.
+    A folder stands for the files in it that end in `.tar`. A part of the path that is there by that very name, such as a folder `[x]`, is no pattern.
 
     Raises:
         SpecError: there are too many.
     """
-    if not glob_marks(name) or os.path.lexists(name):
+    if os.path.isdir(name):  # noqa: PTH112  (never raises)
+        name = os.path.join(name, "*.tar")  # noqa: PTH118
+    elif not glob_marks(name) or os.path.lexists(name):
         return [name]
     found = sorted(path for path in _paths(name) if os.path.isfile(path))  # noqa: PTH113  (never raises)
     if len(found) > MOST_NAMES:
         raise SpecError(f"shard pattern {name!r} matches {len(found):,} files; expected at most {MOST_NAMES:,}")
     return found or [name]
+
+
+def stands_for_files(name: str) -> bool:
+    """Whether what a name stands for may be another list of files tomorrow: a pattern, or a folder."""
+    return bool(glob_marks(name)) or os.path.isdir(name)  # noqa: PTH112  (never raises)
 
 
 def what_is_there(missing: str) -> str:

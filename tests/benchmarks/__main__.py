@@ -7,7 +7,18 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks import extraction, gradients, memory, metrics, scoring, selection, small_shards, start_up, sweep
+from tests.benchmarks import (
+    extraction,
+    folded,
+    gradients,
+    memory,
+    metrics,
+    scoring,
+    selection,
+    small_shards,
+    start_up,
+    sweep,
+)
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "extract_over_forward": extraction.extract_over_forward,
@@ -19,6 +30,11 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "sweep_point_over_evaluation": sweep.sweep_point_over_evaluation,
     "sweep_10_points_over_1": sweep.sweep_10_points_over_1,
     "grid_cost_over_passes": sweep.grid_cost_over_passes,
+    "summary_and_selection_over_sorts": selection.summary_and_selection_over_sorts,
+    "small_files_over_large": memory.small_files_over_large,
+    "folded_bytes_over_rows": folded.folded_bytes_over_rows,
+    "folded_time_over_rows": folded.folded_time_over_rows,
+    "folded_memory_16x_over_1x_pairs": folded.folded_memory_16x_over_1x_pairs,
     "small_shards_over_large": small_shards.small_shards_over_large,
     "start_up_over_imports": start_up.start_up_over_imports,
     "gradient_scorer_memory_4x_over_1x_pairs": gradients.gradient_scorer_memory_4x_over_1x_pairs,

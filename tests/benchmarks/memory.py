@@ -14,7 +14,10 @@ import torch
 from data_specs.schemas import activation_stats_schema
 from tasks.extraction.columns import vector_column
 from tasks.extraction.table_writer import TableWriter
-from tests.benchmarks.timing import ratio
+from tasks.scoring.aggregate import LayerStatistics
+from tasks.scoring.layer_scores import aggregate_layer
+from tasks.scoring.scorers.uwm import MeanOfRatios
+from tests.benchmarks.timing import by_turns, one_thread, ratio
 from tests.cases.evaluation_memory import evaluation_memory, write_pairs
 
 _WIDTH, _OUT, _SHARD_PAIRS = 3072, 768, 1024
@@ -42,20 +45,36 @@ def evaluation_memory_over_inputs() -> dict[str, Any]:
     return value | {"mib_5000": round(found[5_000], 1), "inputs_mib_50000": round(4 * 50_000 * 512 * 4 / 2**20, 1)}
 
 
-def _write_statistics(folder: Path, n_pairs: int) -> None:
+def small_files_over_large() -> dict[str, Any]:
+    """Scores of one ViT-B layer from 512 files of 16 pairs, over those from 8 files of 1,024, one thread."""
+    weight = torch.randn(_OUT, _WIDTH)
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        places = {n: Path(folder) / str(n) for n in (16, 1_024)}
+        for per_file, place in places.items():
+            _write_statistics(place, 8_192, per_file)
+
+        def score(place: Path) -> None:
+            aggregate_layer(LayerStatistics(place, None), MeanOfRatios(weight))
+
+        small, large = by_turns(lambda: score(places[16]), lambda: score(places[1_024]), repeats=5)
+    return ratio(small / large, "<= 1.2", small_seconds=small, large_seconds=large)
+
+
+def _write_statistics(folder: Path, n_pairs: int, per_file: int = _SHARD_PAIRS) -> None:
     schema = activation_stats_schema(_WIDTH)
     generator = np.random.default_rng(0)
-    for start in range(0, n_pairs, _SHARD_PAIRS):
+    n_rows = min(256, 2 * per_file)
+    for start in range(0, n_pairs, per_file):
         path = folder / f"{start:06d}.parquet"
         with TableWriter({path: schema}) as writer:
-            for first in range(start, min(start + _SHARD_PAIRS, n_pairs), 128):
-                ids = [f"digest/{first + i // 2}" for i in range(256)]
-                values = torch.from_numpy(generator.random((2, 256, _WIDTH), dtype=np.float32) + 0.5)
+            for first in range(start, min(start + per_file, n_pairs), n_rows // 2):
+                ids = [f"digest/{first + i // 2}" for i in range(n_rows)]
+                values = torch.from_numpy(generator.random((2, n_rows, _WIDTH), dtype=np.float32) + 0.5)
                 columns = [
                     pa.array(ids),
-                    pa.array(["safe", "unsafe"] * 128),
-                    pa.array([None] * 256, pa.string()),
-                    pa.array([50] * 256, pa.int32()),
+                    pa.array(["safe", "unsafe"] * (n_rows // 2)),
+                    pa.array([None] * n_rows, pa.string()),
+                    pa.array([50] * n_rows, pa.int32()),
                     vector_column(values[0]),
                     vector_column(values[1]),
                 ]

@@ -1,12 +1,20 @@
-"""Selection by sorted float32 values, over a sort of float64 scores with their indices in torch."""
+"""Selection, over a sort of float64 scores with their indices in torch; with the summary, over plain sorts."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
+from data_specs.run_config import Encoder, Rule
+from data_specs.schemas import layer_folder, scores_schema
+from tasks.scoring.layer_scores import write_layer
+from tasks.scoring.summary import write_summary
 from tasks.selection.rules import select
-from tests.benchmarks.timing import by_turns, ratio
+from tasks.selection.scores_table import SCORES_FILE
+from tests.benchmarks.timing import by_turns, one_thread, ratio
 
 _SHAPE = (1024, 4096)
 _TAU = 0.98
@@ -24,3 +32,26 @@ def selection_speedup_over_sort() -> dict[str, Any]:
     np.testing.assert_array_equal(select(scores, "score_mass", _TAU).index, by_sort().numpy())
     slow, fast = by_turns(by_sort, lambda: select(scores, "score_mass", _TAU), repeats=7)
     return ratio(slow / fast, ">= 4", sort_seconds=slow, select_seconds=fast)
+
+
+def summary_and_selection_over_sorts() -> dict[str, Any]:
+    """Summary of 12 layers of ViT-B-32's vision tower from their files and selection from them, over numpy sorts, one core."""
+    generator = np.random.default_rng(0)
+    layers = {f"blocks.{number}.out": generator.lognormal(size=(768, 3072)).astype(np.float32) for number in range(12)}
+    asked: dict[Encoder, list[tuple[Rule, float]]] = {"vision": [("score_mass", _TAU)]}
+    before = pa.cpu_count()
+    with tempfile.TemporaryDirectory() as name, one_thread():
+        pa.set_cpu_count(1)
+        for layer, values in layers.items():
+            path = Path(name) / layer_folder("vision", layer) / SCORES_FILE
+            path.parent.mkdir(parents=True)
+            write_layer(torch.from_numpy(values), path, scores_schema)
+
+        def ours() -> None:
+            write_summary(Path(name), dict.fromkeys(layers, 16), asked, Path(name) / "layer_summary.parquet")
+            for values in layers.values():
+                select(values, "score_mass", _TAU)
+
+        sorts, both = by_turns(lambda: [np.sort(values, axis=None) for values in layers.values()], ours, repeats=5)
+    pa.set_cpu_count(before)
+    return ratio(both / sorts, "<= 1", sort_seconds=sorts, summary_and_selection_seconds=both)
