@@ -68,6 +68,12 @@ def test_a_plan_names_what_the_run_makes_and_makes_nothing_itself(here, place):
         *("embeddings.text.edited", "embeddings.vision.edited", "evaluation.edited"),
         *("differences.edited", "flips.edited", "gallery", "gallery.flips", "report"),
     }
+    # Statistics as rows, which is what the run keeps, beside what they would take folded.
+    compared = {role: item["rows_bytes"] for role, item in by_role(first).items() if item["folded_bytes"] is not None}
+    assert compared == {
+        role: pytest.approx(by_role(first)[role]["size_bytes"], rel=0.2)
+        for role in ("activations.text", "activations.vision")
+    }
     second = planned(here, config, store)
     assert {item["there"] for item in second["artifacts"]} == {True}
     assert {role: item["version"] for role, item in by_role(second).items()} == {

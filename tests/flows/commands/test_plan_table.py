@@ -1,0 +1,21 @@
+"""What a plan says to a person."""
+
+from data_specs.plan import PlannedArtifact, RunPlan
+from flows.commands.plan_table import plan_lines
+
+
+def planned(role: str, *, there: bool = False, rows: int | None = None, folded: int | None = None) -> PlannedArtifact:
+    nothing = {"parts": None, "parts_there": None, "images": 0, "texts": 0, "gradients": 0, "seconds": None}
+    both = {"size_bytes": 1, "rows_bytes": rows, "folded_bytes": folded}
+    return PlannedArtifact(role=role, kind=role, version=None, there=there, **nothing, **both)
+
+
+def test_statistics_that_are_to_be_made_are_told_in_bytes_either_way() -> None:
+    artifacts = [
+        planned("activations.text", there=True, rows=5, folded=5),
+        planned("activations.vision", rows=10_400_000_000, folded=1_100_000_000),
+        planned("scores"),
+    ]
+    plan = RunPlan(name="x", store="store", device="cpu", artifacts=artifacts, last_run=None)
+    told = [line for line in plan_lines(plan) if "folded" in line]
+    assert told == ["activations.vision: about 10.4 GB with statistics: rows, 1.1 GB with folded"]
