@@ -19,6 +19,7 @@ from flows.shown_result import ShownResult
 from tasks.encoders.forward import resolve_device
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
+from tasks.lineage.cores import usual_workers
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Made, Store
 from tasks.manipulation.edit_file import EDIT_FILE
@@ -35,11 +36,12 @@ class Session:
     """One run in one process."""
 
     def __init__(self, config: RunConfig, store: Store, device: str, workers: int | None) -> None:
-        """Work in `store`; `workers` None means as many as there are cores, at most 4."""
+        """Work in `store`; `workers` None means as many as the device keeps busy."""
         self.config, self.store = config, store
+        on = resolve_device(device)
         self._context = RunContext(
-            device=str(resolve_device(device)),
-            workers=min(4, os.cpu_count() or 1) if workers is None else workers,
+            device=str(on),
+            workers=usual_workers(on.type) if workers is None else workers,
             precision=config.precision,
             seed=config.seed,
         )

@@ -32,7 +32,12 @@ StoreOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", min=0, max=256, help="Processes that decode samples; default: one a core, at most 4."),
+    typer.Option(
+        "--workers",
+        min=0,
+        max=256,
+        help="Processes that decode samples; default: one a core, at most 4, with a GPU 16.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run's settings.")]

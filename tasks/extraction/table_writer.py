@@ -1,4 +1,4 @@
-"""Parquet files written by one background thread while the next batch is computed."""
+"""Parquet files written by background threads while the next batch is computed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,8 @@ from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from tasks.lineage.cores import available_cores
 
 _ROW_GROUP_BYTES = 8 << 20
 _QUEUED_BATCHES = 2
@@ -42,30 +44,31 @@ class TableWriter:
     """Several Parquet files that grow batch by batch.
 
     Rows are gathered into row groups of a fixed size, so the bytes do not depend on how the
-    rows were batched. A thread writes them; a few batches wait for `close`, whichever thread
-    that is called in, and never see one. An error in the thread is raised again at the next
-    `write` or by `close`.
+    rows were batched, nor on how many threads write, each some of the files. A few batches wait for
+    `close`, whichever thread that is called in, and never see one. An error in a thread is raised
+    again at the next `write` or by `close`.
     """
 
-    def __init__(self, files: Mapping[Path, pa.Schema]) -> None:
-        """Write to `files`, each with its schema."""
-        self._schemas = dict(files)
-        self._queue: Queue[dict[Path, pa.RecordBatch] | None] = Queue(maxsize=_QUEUED_BATCHES + 1)
-        self._error: BaseException | None = None
-        self._thread: Thread | None = None
+    def __init__(self, files: Mapping[Path, pa.Schema], *, threads: int | None = None) -> None:
+        """Write to `files`, each with its schema; `threads` None means one for every two cores."""
+        # Compressing takes a core for 0.2 GB/s, and a GPU gives more than that.
+        wanted = max(1, available_cores() // 2) if threads is None else threads
+        paths = list(files)
+        shares = [paths[start::wanted] for start in range(min(wanted, max(1, len(paths))))]
+        self._lanes = [_Lane({path: files[path] for path in share}) for share in shares]
 
     def write(self, rows: Mapping[Path, pa.RecordBatch]) -> None:
         """Append rows to some of the files; waits while two batches are still to be written."""
-        self._raise_error()
-        if self._thread is None and self._queue.qsize() == _QUEUED_BATCHES:
-            self._thread = Thread(target=self._run, name="parquet-writer", daemon=True)
-            self._thread.start()
-        self._queue.put(dict(rows))
+        for lane in self._lanes:
+            own = {path: batch for path, batch in rows.items() if path in lane.schemas}
+            if own:
+                lane.write(own)
 
     def close(self) -> None:
         """Write what is left; the files are complete then."""
         self.abandon()
-        self._raise_error()
+        for lane in self._lanes:
+            lane.raise_error()
 
     def __enter__(self) -> "TableWriter":
         return self
@@ -80,13 +83,38 @@ class TableWriter:
 
     def abandon(self) -> None:
         """End without a word of errors, whatever the files hold."""
+        for lane in self._lanes:
+            lane.end()
+        for lane in self._lanes:
+            lane.join()
+
+
+class _Lane:
+    """The files of one thread."""
+
+    def __init__(self, schemas: Mapping[Path, pa.Schema]) -> None:
+        self.schemas = dict(schemas)
+        self._queue: Queue[dict[Path, pa.RecordBatch] | None] = Queue(maxsize=_QUEUED_BATCHES + 1)
+        self._error: BaseException | None = None
+        self._thread: Thread | None = None
+
+    def write(self, rows: dict[Path, pa.RecordBatch]) -> None:
+        self.raise_error()
+        if self._thread is None and self._queue.qsize() == _QUEUED_BATCHES:
+            self._thread = Thread(target=self._run, name="parquet-writer", daemon=True)
+            self._thread.start()
+        self._queue.put(rows)
+
+    def end(self) -> None:
         self._queue.put(None)
+
+    def join(self) -> None:
         if self._thread is None:
             self._run()
         else:
             self._thread.join()
 
-    def _raise_error(self) -> None:
+    def raise_error(self) -> None:
         if self._error is not None:
             raise self._error
 
@@ -99,7 +127,7 @@ class TableWriter:
                 continue
 
     def _write_all(self) -> None:
-        writers = {path: open_parquet(path, schema) for path, schema in self._schemas.items()}
+        writers = {path: open_parquet(path, schema) for path, schema in self.schemas.items()}
         waiting: dict[Path, list[pa.RecordBatch]] = {path: [] for path in writers}
         try:
             while (rows := self._queue.get()) is not None:

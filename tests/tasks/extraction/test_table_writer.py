@@ -51,14 +51,30 @@ def test_several_files_grow_side_by_side(tmp_path, rows):
     assert pq.read_table(second).num_rows == 4
 
 
-def test_an_error_of_the_writing_thread_reaches_the_caller(tmp_path, rows):
+@pytest.mark.parametrize("n_batches", [1, 20])
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_the_bytes_do_not_depend_on_how_many_threads_write(tmp_path, rows, n_batches, threads):
+    found = {}
+    for n in (1, threads):
+        files = [tmp_path / str(n) / f"{i}.parquet" for i in range(5)]
+        with TableWriter(dict.fromkeys(files, rows.schema), threads=n) as writer:
+            for start in range(n_batches):
+                writer.write({path: rows.slice(50 * start, 40 + i) for i, path in enumerate(files)})
+        found[n] = [path.read_bytes() for path in files]
+        assert [pq.read_table(path).num_rows for path in files] == [n_batches * (40 + i) for i in range(5)]
+    assert found[1] == found[threads]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_error_of_a_writing_thread_reaches_the_caller(tmp_path, rows, threads):
     wrong = rows.schema.remove(0)
     path = tmp_path / "a.parquet"
+    right = [tmp_path / f"{i}.parquet" for i in range(3)]
 
     def write_many():
-        with TableWriter({path: wrong}) as writer:
+        with TableWriter({**dict.fromkeys(right, rows.schema), path: wrong}, threads=threads) as writer:
             for _ in range(200):
-                writer.write({path: rows})
+                writer.write({path: rows, **dict.fromkeys(right, rows.slice(0, 2))})
 
     with pytest.raises(ValueError, match="Table schema does not match schema used to create file"):
         write_many()
