@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks import (
+    decoding,
     extraction,
     folded,
     gradients,
@@ -22,6 +23,7 @@ from tests.benchmarks import (
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "extract_over_forward": extraction.extract_over_forward,
+    "decoder_speedup": decoding.decoder_speedup,
     "scoring_speedup_over_materialised": scoring.scoring_speedup_over_materialised,
     "selection_speedup_over_sort": selection.selection_speedup_over_sort,
     "metrics_speedup_over_matrices": metrics.metrics_speedup_over_matrices,
