@@ -14,7 +14,8 @@ from data_specs.schemas import activation_stats_schema, layer_folder
 from tasks.activations.statistics import channel_statistics
 from tasks.encoders.layers import target_layers
 from tasks.extraction.columns import vector_column
-from tasks.extraction.shard_pass import require_finite
+from tasks.extraction.host_copy import on_host
+from tasks.extraction.shard_pass import require_rows
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,21 @@ class StatisticsObserver:
             SpecError: a layer was not called, or more than once.
             NotFinite: a statistic is NaN or infinite.
         """
+        calls = [self._only_call(name, len(embeddings)) for name in self._targets]
+        # Looked at on the device, which has all of it at hand; the host gets one flag a row and layer.
+        finite = [torch.isfinite(call.norm + call.std).all(dim=1) for call in calls]
+        columns = on_host(
+            [*(call.norm for call in calls), *(call.std for call in calls), *finite, *(call.n_tokens for call in calls)]
+        )
+        norms, stds, flags, n_tokens = (
+            columns[start : start + len(calls)] for start in range(0, len(columns), len(calls))
+        )
         made = {}
-        for name, (folder, schema) in zip(self._targets, self._schemas.items(), strict=True):
-            found = self._only_call(name, len(embeddings))
-            norm, std = found.norm.cpu(), found.std.cpu()
-            require_finite(norm + std, f"the statistics of layer {name}")
-            columns = [
-                *identity.values(),
-                pa.array(found.n_tokens.cpu().numpy(), pa.int32()),
-                vector_column(norm),
-                vector_column(std),
-            ]
-            made[folder] = pa.RecordBatch.from_arrays(columns, schema=schema)
+        for number, (name, (folder, schema)) in enumerate(zip(self._targets, self._schemas.items(), strict=True)):
+            require_rows(flags[number], f"the statistics of layer {name}")
+            vectors = [vector_column(norms[number]), vector_column(stds[number])]
+            counted = pa.array(n_tokens[number].numpy(), pa.int32())
+            made[folder] = pa.RecordBatch.from_arrays([*identity.values(), counted, *vectors], schema=schema)
         return made
 
     def _only_call(self, name: str, n_rows: int) -> CallStatistics:
@@ -99,7 +103,11 @@ class StatisticsObserver:
         def take(_layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             inputs = arguments[0]
             norm, std = channel_statistics(inputs, self._mask)
-            n_tokens = torch.full((len(inputs),), inputs.shape[1]) if self._mask is None else self._mask.sum(dim=1)
+            n_tokens = _n_tokens(inputs, self._mask)
             self._seen[name].append(CallStatistics(norm, std, n_tokens))
 
         return take
+
+
+def _n_tokens(inputs: Tensor, mask: Tensor | None) -> Tensor:
+    return torch.full((len(inputs),), inputs.shape[1], device=inputs.device) if mask is None else mask.sum(dim=1)

@@ -161,6 +161,14 @@ def require_finite(values: Tensor, what: str) -> None:
     Raises:
         NotFinite: names the first such row.
     """
-    finite = torch.isfinite(values)
+    require_rows(torch.isfinite(values).flatten(1).all(dim=1), what)
+
+
+def require_rows(finite: Tensor, what: str) -> None:
+    """Refuse rows of which `finite` [rows] bool says that they are not.
+
+    Raises:
+        NotFinite: names the first such row.
+    """
     if not bool(finite.all()):
         raise NotFinite(what, int((~finite).nonzero()[0, 0]))
