@@ -1,30 +1,27 @@
 """Everything made, under `STORE/KIND/VERSION/`: a folder that exists is complete."""
 
-import errno
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from data_specs.errors import ArtifactError, MachineError, PipelineError
 from data_specs.manifest import ArtifactRef, FileEntry, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
 from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown_name
 from tasks.lineage.digest import describe_files, recipe_ref
-from tasks.lineage.disk import disk_of, is_full, refusal
+from tasks.lineage.disk import disk_of, is_full
 from tasks.lineage.finished_parts import PARTS_FOLDER, Parts
+from tasks.lineage.leases import Leases
 from tasks.lineage.listing import Survey, survey
 from tasks.lineage.place import open_root
 
 _SCRATCH = ".scratch"
-_LOCKS = ".locks"
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,7 @@ class Store:
             ArtifactError: something else than a folder is there.
         """
         self.root = open_root(root)
+        self.leases = Leases(self.root)
         self._hash_once = hash_once
         self._sound: set[ArtifactRef] = set()
         self.published: set[ArtifactRef] = set()
@@ -113,10 +111,24 @@ class Store:
         """
         ref = recipe_ref(recipe)
         # Before the lock: a store that nobody may write to can still be read.
+        return self._found(ref) or self._begin(recipe, write, context, self.leases.wait(ref))
+
+    def begin_unless_taken(
+        self, recipe: Recipe, write: Callable[[Build], None], context: RunContext
+    ) -> Callable[[], Made] | None:
+        """As `begin`; None where another process or thread is making the artifact."""
+        ref = recipe_ref(recipe)
         if (found := self._found(ref)) is not None:
             return found
+        release = self.leases.take(ref)
+        return None if release is None else self._begin(recipe, write, context, release)
+
+    def _begin(
+        self, recipe: Recipe, write: Callable[[Build], None], context: RunContext, release: Callable[[], None]
+    ) -> Callable[[], Made]:
+        ref = recipe_ref(recipe)
         with ExitStack() as held:
-            held.enter_context(self._lock(ref))
+            held.callback(release)
             if (found := self._found(ref)) is not None:
                 return found
             started = now()
@@ -184,22 +196,6 @@ class Store:
 
     def _disk(self, ref: ArtifactRef) -> AbstractContextManager[None]:
         return disk_of(self.root, [self.root / name for name in (_SCRATCH, ref.kind)], label_of(ref))
-
-    @contextmanager
-    def _lock(self, ref: ArtifactRef) -> Iterator[None]:
-        folder = self.root / _LOCKS
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f"{ref.version}.lock", thread_local=False)
-            lock.acquire()
-        except OSError as error:
-            raise ArtifactError(refusal(self.root, error.errno or errno.EIO, label_of(ref))) from error
-        except NotImplementedError as error:
-            raise ArtifactError(f"cannot lock {folder}: its disk has no file locks; choose another --store") from error
-        try:
-            yield
-        finally:
-            lock.release()
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
         """The manifest of an artifact.

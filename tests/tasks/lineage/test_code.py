@@ -127,7 +127,7 @@ CHANGES = {
         "values = alpha * wide + 0.0",
         {"model"},
     ),
-    "the store": ("tasks/lineage/store.py", '_LOCKS = ".locks"', '_LOCKS = ".lock"', set()),
+    "the store": ("tasks/lineage/leases.py", '_LOCKS = ".locks"', '_LOCKS = ".lock"', set()),
     "how shards are fetched": ("tasks/shards/location.py", ".part", ".partial", set()),
     "the export": ("tasks/exporting/folder.py", 'CARD = "README.md"', 'CARD = "CARD.md"', set()),
     "what a sign filter leaves": ("tasks/selection/sign.py", "direction > 0 if", "direction >= 0 if", set()),
