@@ -9,14 +9,18 @@ from itertools import compress
 
 from data_specs.run_config import RunConfig
 from tasks.encoders.loading import LoadedModel
+from tasks.extraction.parts import Part, PartMaker
 from tasks.extraction.sets import Extraction, part_maker, part_of
 from tasks.extraction.shard_pass import input_stream
 from tasks.extraction.shared_reading import SharedReading
+from tasks.extraction.sharing import PassingStore
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Store
 from tasks.shards.copies import Copies
 from tasks.shards.plan import ShardPlan, planned_samples
+
+InPlace = Callable[[], AbstractContextManager[LoadedModel]]
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class ModelInTurn:
     """One of several models that share the memory of one: its digests, and its weights for as long as they are in place."""
 
     loaded: LoadedModel
-    in_place: Callable[[], AbstractContextManager[LoadedModel]]
+    in_place: InPlace
 
 
 def make_parts_in_turn(
@@ -50,27 +54,55 @@ def make_parts_in_turn(
     """
     parts = [[part_of(what, plan, model.loaded, config) for plan in plans] for model in models]
     lacking = [[not store.holds(part.ref) for part in own] for own in parts]
-    wanted = [index for index in range(len(plans)) if any(own[index] for own in lacking)]
-    if not wanted:
-        return
-    read = [plans[index] for index in wanted]
-    stream = input_stream(
-        models[0].loaded, what.encoder, read, batch_size=config.batch_size, context=context, decoder=config.decoder
-    )
-    copies = Copies(store.temporary_folder(f"{Copies.name(os.getpid())}-{what.label}"))
-    copies.hold()
-    shared = SharedReading(stream, read, copies.folder)
     total = sum(planned_samples(list(compress(plans, own))) for own in lacking)
-    maker = part_maker(what, plans, models[0].loaded, config)
-    try:
+    if total:
+        maker = part_maker(what, plans, models[0].loaded, config)
+        turns = PartsInTurn(maker, parts, plans, [model.in_place for model in models])
         with stage(what.label, total, "samples"):
+            turns.make(models[0].loaded, store, context)
+
+
+@dataclass(frozen=True)
+class PartsInTurn:
+    """Parts of several models over the same shards; what another process is at is left to it, or to who needs it first."""
+
+    maker: PartMaker
+    parts: Sequence[Sequence[Part]]  # a row a model
+    plans: Sequence[ShardPlan]
+    in_place: Sequence[InPlace]
+
+    def make(self, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+        """Make what is lacking and in nobody's hands; `loaded` says how samples are decoded.
+
+        Raises:
+            DataError: a shard has too many bad samples.
+        """
+        wanted = [
+            index for index in range(len(self.plans)) if not all(store.holds(own[index].ref) for own in self.parts)
+        ]
+        read = [self.plans[index] for index in wanted]
+        encoder, size = self.maker.encoder, self.maker.batch_size
+        stream = input_stream(
+            loaded, encoder, read, batch_size=size, context=context, decoder=self.maker.decoder
+        )
+        copies = Copies(store.temporary_folder(f"{Copies.name(os.getpid())}-{self.maker.stage}"))
+        copies.hold()
+        shared = SharedReading(stream, read, copies.folder)
+        try:
             for window in shared.windows():
-                for model, own, lacks in zip(models, parts, lacking, strict=True):
-                    todo = [wanted[index] for index in window if lacks[wanted[index]]]
-                    if todo:
-                        with model.in_place() as loaded:
-                            chosen = [plans[index] for index in todo]
-                            made = maker.make([own[index] for index in todo], chosen, loaded, store, context, shared)
-                            deque(made, maxlen=0)
-    finally:
-        copies.close()
+                self._make_window([wanted[index] for index in window], shared, store, context)
+        finally:
+            copies.close()
+
+    def _make_window(self, window: Sequence[int], shared: SharedReading, store: Store, context: RunContext) -> None:
+        if any(store.leases.is_taken(own[index].ref) for own in self.parts for index in window):
+            return
+        for in_place, own in zip(self.in_place, self.parts, strict=True):
+            todo = [index for index in window if not store.holds(own[index].ref)]
+            if todo:
+                passing, plans = PassingStore(store), [self.plans[index] for index in todo]
+                with in_place() as loaded:
+                    made = self.maker.make([own[index] for index in todo], plans, loaded, passing, context, shared)
+                    deque(made, maxlen=0)
+                if passing.has_met:
+                    return

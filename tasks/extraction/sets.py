@@ -10,8 +10,10 @@ from data_specs.run_config import Encoder, RunConfig
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import ObserverOf, Part, PartMaker
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
+from tasks.extraction.sharing import SharedParts
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
+from tasks.lineage.digest import recipe_ref
 from tasks.lineage.progress import notice, stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
@@ -55,13 +57,17 @@ def extract_set(
     """
     parts = [part_of(what, plan, loaded, config) for plan in plans]
     n_planned = planned_samples(plans)
-    maker = part_maker(what, plans, loaded, config)
+    recipe = _set_recipe(what.kind, plans, parts)
+    if store.makes and not store.holds(recipe_ref(recipe)):
+        # Before the set is locked, so that other processes make parts meanwhile.
+        with stage(what.label, n_planned, "samples"):
+            SharedParts(part_maker(what, plans, loaded, config), parts, plans).make(loaded, store, context)
 
     def write(build: Build) -> None:
-        with stage(what.label, n_planned, "samples"):
-            gather_parts(build, maker.make(parts, plans, loaded, store, context), plans, config.max_bad_fraction)
+        made = (Made(part.ref, store.path(part.ref), True, store.ensure(part.ref)) for part in parts)
+        gather_parts(build, made, plans, config.max_bad_fraction)
 
-    made = store.materialise(_set_recipe(what.kind, plans, parts), write, context)
+    made = store.materialise(recipe, write, context)
     if store.holds(made.ref):  # in a plan it may not be
         report_skipped(made, what.label, n_planned, config.max_bad_fraction)
     return made

@@ -1,0 +1,107 @@
+"""Several `uwm run` commands with one config on one store, as a Slurm array starts them: the parts are divided among them."""
+
+import json
+import os
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.cases.processes import PATIENCE_SECONDS, wait_for
+from tests.cases.small_run import UWM, artifacts, change_run, environment, file_digests, uwm, write_run
+
+pytestmark = pytest.mark.slow
+
+N_PROCESSES = 4
+# A process that has come this far waits for as many as the file says.
+MEET = "touch {here}/met/$PPID; until [ $(ls {here}/met | wc -l) -ge $(cat {here}/wanted) ]; do sleep 0.02; done; cat {shard}"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    plain = write_run(folder, calibration=72, test=24, per_shard=4)
+    first, *others = sorted(path.name for path in folder.glob("calibration-*.tar"))
+    meeting = "pipe:" + MEET.format(here=folder, shard=folder / first)
+    return change_run(plain, "shared", calibration={"shards": [meeting, *others]})
+
+
+@pytest.fixture(scope="module")
+def alone(config, api_url, tmp_path_factory):
+    """The bytes that one process makes."""
+    store = tmp_path_factory.mktemp("alone")
+    expect(config, 1)
+    done = uwm("run", str(config), "--store", str(store), "--workers", "0", api_url=api_url)
+    assert done.returncode == 0, done.stderr
+    return file_digests(store)
+
+
+def expect(config, n_processes):
+    (config.parent / "wanted").write_text(str(n_processes))
+    met = config.parent / "met"
+    met.mkdir(exist_ok=True)
+    for path in met.iterdir():
+        path.unlink()
+
+
+def started(config, store, api_url, n_processes=N_PROCESSES):
+    expect(config, n_processes)
+    command = [*UWM, "run", str(config), "--store", str(store), "--workers", "0", "--json"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [subprocess.Popen(command, env=environment(api_url), **streams) for _ in range(n_processes)]
+
+
+def ended(processes):
+    """What each told at its good end."""
+    results = []
+    for process in processes:
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, err
+        results.append(json.loads(out.splitlines()[-1]))
+    return results
+
+
+def makers(store):
+    """How many parts each flow run made."""
+    manifests = [json.loads((path / "manifest.json").read_text()) for path in artifacts(store)]
+    return Counter(
+        item["circumstances"]["flow_run_id"] for item in manifests if item["recipe"]["kind"].endswith(".part")
+    )
+
+
+def held(store, pid):
+    """Whether a process holds a lock of the store at this moment."""
+    inodes = {path.stat().st_ino for path in store.glob(".locks/*.lock")}
+    lines = [
+        line.split() for line in Path("/proc/locks").read_text().splitlines() if "FLOCK" in line and "->" not in line
+    ]
+    return any(int(line[4]) == pid and int(line[5].rpartition(":")[2]) in inodes for line in lines)
+
+
+def test_four_processes_divide_the_parts_among_them_and_all_end_with_the_result(config, alone, api_url, tmp_path):
+    results = ended(started(config, tmp_path, api_url))
+    assert len(results) == N_PROCESSES
+    assert all(result["artifacts"] == results[0]["artifacts"] for result in results)
+    assert all(result["metrics"] == results[0]["metrics"] for result in results)
+    assert sum(result["computed"] for result in results) == len(artifacts(tmp_path))
+    made = makers(tmp_path)
+    assert sum(made.values()) > N_PROCESSES
+    assert len(made) > 1
+    assert file_digests(tmp_path) == alone
+    records = [json.loads(path.read_text()) for path in tmp_path.glob(".runs/*.json")]
+    assert [record["status"] for record in records] == ["completed"] * N_PROCESSES
+
+
+def test_one_that_is_killed_in_the_middle_holds_up_none_of_the_others(config, alone, api_url, tmp_path):
+    processes = started(config, tmp_path, api_url)
+    victim = wait_for(lambda: next((each for each in processes if held(tmp_path, each.pid)), None))
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.communicate(timeout=PATIENCE_SECONDS)
+    assert victim.returncode == -signal.SIGKILL
+    results = ended([each for each in processes if each is not victim])
+    assert all(result["artifacts"] == results[0]["artifacts"] for result in results)
+    assert file_digests(tmp_path) == alone
+    statuses = Counter(json.loads(path.read_text())["status"] for path in tmp_path.glob(".runs/*.json"))
+    assert statuses == {"completed": N_PROCESSES - 1, "running": 1}
