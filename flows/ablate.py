@@ -7,6 +7,7 @@ from data_specs.errors import NotSelectable
 from data_specs.experiment import ORIGINAL, LeftOut
 from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
+from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import EvaluationSets, embed_edits, measure_edit, measure_original, overlap_of, selected_edit
@@ -24,7 +25,7 @@ def ablate(
     config: Config,
     axes: dict[str, list[Any]],
     store: str = "store",
-    device: str = "auto",
+    device: Device = "auto",
     workers: Workers = None,
 ) -> RunResult:
     """Measure every combination of some settings.
@@ -33,7 +34,7 @@ def ablate(
         config: the run's settings, or the path of their file; what is no axis stays as it is there.
         axes: values of `scorer, aggregation, rule, weight_by_magnitude, layers, limit, seed, sign`.
         store: folder of the artifact store.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:

@@ -1,6 +1,7 @@
 """Calibration: shards -> activation statistics -> scores."""
 
 from data_specs.fields import Workers
+from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.parameters import Config
@@ -9,13 +10,13 @@ from flows.session import open_session
 
 
 @flow(name="calibrate")
-def calibrate(config: Config, store: str = "store", device: str = "auto", workers: Workers = None) -> RunResult:
+def calibrate(config: Config, store: str = "store", device: Device = "auto", workers: Workers = None) -> RunResult:
     """Score every weight of the target layers on the calibration set.
 
     Args:
         config: the run's settings, or the path of their file.
         store: folder of the artifact store.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:

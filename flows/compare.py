@@ -10,6 +10,7 @@ from data_specs.experiment import ORIGINAL, Row
 from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.paper import paper_row
+from data_specs.placement import Device
 from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.run_result import RunResult
 from flows.decorator import flow
@@ -73,7 +74,7 @@ def compare(
     configs: list[Config],
     controls: Controls = "each",
     store: str = "store",
-    device: str = "auto",
+    device: Device = "auto",
     workers: Workers = None,
 ) -> RunResult:
     """Measure the methods of one or several runs and set them side by side.
@@ -85,7 +86,7 @@ def compare(
             many weights of the same layers, drawn at random. A method with a sign filter has its own two
             whatever is asked: as many weights drawn from those that the filter leaves, and its opposite.
         store: folder of the artifact store.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:

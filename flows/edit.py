@@ -2,6 +2,7 @@
 
 from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
+from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import selected_edit
@@ -15,7 +16,7 @@ from tasks.manipulation.task import edit_model
 def edit(
     config: Config,
     store: str = "store",
-    device: str = "auto",
+    device: Device = "auto",
     workers: Workers = None,
     scores: ArtifactRef | None = None,
 ) -> RunResult:
@@ -24,7 +25,7 @@ def edit(
     Args:
         config: the run's settings, or the path of their file.
         store: folder of the artifact store.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples.
         scores: the `scores` artifact to use; None calibrates first, or finds it done.
 

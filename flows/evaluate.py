@@ -2,6 +2,7 @@
 
 from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
+from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import EvaluationSets, edit_of, measure_edit, measure_original
@@ -13,7 +14,7 @@ from flows.session import open_session
 def evaluate(
     config: Config,
     store: str = "store",
-    device: str = "auto",
+    device: Device = "auto",
     workers: Workers = None,
     model: ArtifactRef | None = None,
     name: str | None = None,
@@ -23,7 +24,7 @@ def evaluate(
     Args:
         config: the run's settings, or the path of their file.
         store: folder of the artifact store.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples.
         model: a `model` artifact; None measures the original model.
         name: under which the metrics appear; None for `original` or `edited`.

@@ -1,6 +1,7 @@
 """The whole pipeline: calibrate, edit, evaluate before and after."""
 
 from data_specs.fields import Workers
+from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model
@@ -12,13 +13,13 @@ from flows.session import Session, open_session
 
 
 @flow(name="make-safe")
-def make_safe(config: Config, store: str = "store", device: str = "auto", workers: Workers = None) -> RunResult:
+def make_safe(config: Config, store: str = "store", device: Device = "auto", workers: Workers = None) -> RunResult:
     """Edit a model with Unsafe Weights Manipulation and compare it with the original.
 
     Args:
         config: the run's settings, or the path of their file.
         store: folder of the artifact store.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:

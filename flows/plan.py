@@ -11,8 +11,10 @@ from data_specs.manifest import ArtifactRef
 from data_specs.plan import PlannedArtifact, RunPlan
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from flows.record import last_run
+from flows.runners import Placed
 from flows.session import Session
 from tasks.encoders.loading import LoadedModel
+from tasks.extraction.devices import resolve_devices
 from tasks.lineage.planned import Planned, PlannedStore
 from tasks.lineage.store import Made
 from tasks.planning.pace import Paces
@@ -75,7 +77,7 @@ def plan_of(
     sessions = []
     for config in configs:
         require_absolute(config)
-        sessions.append(PlanSession(config, planned, device, 0))
+        sessions.append(PlanSession(config, planned, Placed(resolve_devices(device)[0]), 0))
     try:
         steps(sessions)
         return _plan(planned, sessions)

@@ -12,11 +12,12 @@ from prefect.runtime import flow_run
 from data_specs.config_file import require_absolute
 from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
+from data_specs.placement import Device
 from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
 from flows.record import recorded
+from flows.runners import Placed, placed
 from flows.shown_result import ShownResult
-from tasks.encoders.forward import resolve_device
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.cores import usual_workers
@@ -35,15 +36,15 @@ from tasks.shards.sides import unsafe_side_alone
 class Session:
     """One run in one process."""
 
-    def __init__(self, config: RunConfig, store: Store, device: str, workers: int | None) -> None:
-        """Work in `store`; `workers` None means as many as the device keeps busy."""
+    def __init__(self, config: RunConfig, store: Store, place: Placed, workers: int | None) -> None:
+        """Work in `store`; `workers` None means as many as each process keeps busy."""
         self.config, self.store = config, store
-        on = resolve_device(device)
         self._context = RunContext(
-            device=str(on),
-            workers=usual_workers(on.type) if workers is None else workers,
+            device=place.device,
+            workers=usual_workers(place.device, place.n_processes) if workers is None else workers,
             precision=config.precision,
             seed=config.seed,
+            runner=place.runner,
         )
         self._loaded: dict[str, LoadedModel] = {}
         self._digests: dict[ArtifactRef, dict[str, str]] = {}  # of edited models
@@ -161,7 +162,7 @@ class Session:
 
 
 @contextmanager
-def open_session(config: RunConfig, store: Path | str, device: str, workers: int | None) -> Iterator[Session]:
+def open_session(config: RunConfig, store: Path | str, device: Device, workers: int | None) -> Iterator[Session]:
     """A run from its first to its last step; it leaves a record in its store, whatever its end.
 
     Raises:
@@ -173,13 +174,15 @@ def open_session(config: RunConfig, store: Path | str, device: str, workers: int
 
 @contextmanager
 def open_sessions(
-    configs: Sequence[RunConfig], store: Path | str, device: str, workers: int | None
+    configs: Sequence[RunConfig], store: Path | str, device: Device, workers: int | None
 ) -> Iterator[list[Session]]:
     """One run of several settings, a session each; see `open_session`."""
     for config in configs:
         require_absolute(config)
-    sessions = [Session(config, Store(store, hash_once=True), device, workers) for config in configs]
-    with recorded(sessions[0].store, [config.model_dump(mode="json") for config in configs]) as record:
+    stores = [Store(store, hash_once=True) for _ in configs]
+    settings = [config.model_dump(mode="json") for config in configs]
+    with placed(device) as place, recorded(stores[0], settings) as record:
+        sessions = [Session(config, own, place, workers) for config, own in zip(configs, stores, strict=True)]
         try:
             yield sessions
         finally:

@@ -11,6 +11,7 @@ from data_specs.experiment_files import read_experiment
 from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.metrics import ZERO_SHOT
+from data_specs.placement import Device
 from data_specs.run_config import ENCODERS, Encoder, Rule, RunConfig
 from data_specs.run_result import RunResult
 from data_specs.spec import Spec
@@ -52,7 +53,7 @@ def sweep(
     encoder: Literal["text", "vision", "both"] = "both",
     choose: Choose | str | None = None,
     store: str = "store",
-    device: str = "auto",
+    device: Device = "auto",
     workers: Workers = None,
 ) -> RunResult:
     """Measure every tau with every alpha; activations and scores are made once.
@@ -67,7 +68,7 @@ def sweep(
             highest GS that keeps them is starred, and its model is written. It is chosen on one part
             of the pairs and reported on the other; see `evaluation.choose_on` and `selection`.
         store: folder of the artifact store.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
+
+from data_specs.errors import SpecError
+from data_specs.placement import Placement
 
 
 def _local_store(store: str) -> str:
@@ -30,6 +33,25 @@ StoreOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        "--devices",
+        metavar="DEVICES",
+        help="auto, cpu, cuda, cuda:N, cuda:0,cuda:1 (a process each), all (every GPU) or cpu:N (N processes).",
+    ),
+]
+RunnerOption = Annotated[
+    Literal["local", "dask", "ray"],
+    typer.Option("--runner", help="Who starts the processes: this machine, or the workers of Dask or Ray."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runner-address", metavar="URL", help="Of a Dask scheduler or Ray cluster; default: start one here."
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
@@ -77,8 +99,10 @@ class RunOptions:
     """How a run is carried out."""
 
     store: StoreOption = DEFAULT_STORE
-    device: DeviceOption = "auto"
+    device: DevicesOption = "auto"
     workers: WorkersOption = None
+    runner: RunnerOption = "local"
+    runner_address: AddressOption = None
     json: JsonOption = False
     changes: SetOption = None
     allow_overlap: Annotated[
@@ -88,6 +112,17 @@ class RunOptions:
             help="Do not warn of pairs that calibration and evaluation share; the record still says it.",
         ),
     ] = False
+
+    @property
+    def placement(self) -> Placement:
+        """Where the parts of the run are made.
+
+        Raises:
+            SpecError: an address without a runner that has one.
+        """
+        if self.runner_address is not None and self.runner == "local":
+            raise SpecError("--runner-address is of a runner that has one; give --runner dask or ray, too")
+        return Placement(devices=self.device, runner=self.runner, address=self.runner_address)
 
 
 @dataclass(frozen=True)

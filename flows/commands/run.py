@@ -14,7 +14,7 @@ def run(config: ConfigArgument, options: RunOptions = RunOptions()) -> None:  # 
     def start() -> RunResult:
         from flows.make_safe import make_safe
 
-        result: RunResult = make_safe(settings, options.store, options.device, options.workers)
+        result: RunResult = make_safe(settings, options.store, options.placement, options.workers)
         return result
 
     finish(in_prefect(start, options.store, [settings]), options.json, allow_overlap=options.allow_overlap)

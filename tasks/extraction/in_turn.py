@@ -4,16 +4,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
 from data_specs.run_config import RunConfig
-from tasks.encoders.loading import LoadedModel
+from tasks.encoders.loading import LoadedModel, ModelRef
 from tasks.extraction.parts import Part, PartMaker
 from tasks.extraction.sets import Extraction, part_maker, part_of
 from tasks.extraction.shard_pass import input_stream
 from tasks.extraction.shared_reading import SharedReading
-from tasks.extraction.sharing import PassingStore
+from tasks.extraction.shared_work import runner_of
+from tasks.extraction.sharing import PassingStore, without_samples
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Store
@@ -57,9 +58,10 @@ def make_parts_in_turn(
     total = sum(planned_samples(list(compress(plans, own))) for own in lacking)
     if total:
         maker = part_maker(what, plans, models[0].loaded, config)
-        turns = PartsInTurn(maker, parts, plans, [model.in_place for model in models])
+        files = [model.loaded.files for model in models]
+        turns = PartsInTurn(maker, parts, plans, files, [model.in_place for model in models])
         with stage(what.label, total, "samples"):
-            turns.make(models[0].loaded, store, context)
+            runner_of(context).make(turns, models[0].loaded, store, context)
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,23 @@ class PartsInTurn:
     maker: PartMaker
     parts: Sequence[Sequence[Part]]  # a row a model
     plans: Sequence[ShardPlan]
+    files: Sequence[ModelRef]
     in_place: Sequence[InPlace]
 
-    def make(self, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+    def help(self, store: Store, context: RunContext) -> None:
+        """As `make`, in a process that opens the models by their files."""
+        with self.files[0].opened() as loaded:
+            pass
+        # Of this one, only how it decodes is needed: an edit is applied to the original, and not to another edit.
+        self.make(loaded, store, context)
+
+    def sendable(self) -> "PartsInTurn":
+        """The same for another process."""
+        return replace(self, plans=without_samples(self.plans), in_place=[each.opened for each in self.files])
+
+    def make(
+        self, loaded: LoadedModel, store: Store, context: RunContext, interrupted: Callable[[], None] = lambda: None
+    ) -> None:
         """Make what is lacking and in nobody's hands; `loaded` says how samples are decoded.
 
         Raises:
@@ -90,6 +106,7 @@ class PartsInTurn:
         shared = SharedReading(stream, read, copies.folder)
         try:
             for window in shared.windows():
+                interrupted()
                 self._make_window([wanted[index] for index in window], shared, store, context)
         finally:
             copies.close()

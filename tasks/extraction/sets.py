@@ -10,6 +10,7 @@ from data_specs.run_config import Encoder, RunConfig
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import ObserverOf, Part, PartMaker
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
+from tasks.extraction.shared_work import runner_of
 from tasks.extraction.sharing import SharedParts
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
@@ -61,7 +62,8 @@ def extract_set(
     if store.makes and not store.holds(recipe_ref(recipe)):
         # Before the set is locked, so that other processes make parts meanwhile.
         with stage(what.label, n_planned, "samples"):
-            SharedParts(part_maker(what, plans, loaded, config), parts, plans).make(loaded, store, context)
+            shared = SharedParts(part_maker(what, plans, loaded, config), parts, plans)
+            runner_of(context).make(shared, loaded, store, context)
 
     def write(build: Build) -> None:
         made = (Made(part.ref, store.path(part.ref), True, store.ensure(part.ref)) for part in parts)

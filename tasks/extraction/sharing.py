@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from data_specs.manifest import ArtifactRef, Manifest, Recipe
@@ -32,6 +32,15 @@ class SharedParts:
     maker: PartMaker
     parts: Sequence[Part]
     plans: Sequence[ShardPlan]
+
+    def help(self, store: Store, context: RunContext) -> None:
+        """Make parts until all are there, and tell of none that others make."""
+        with self.maker.model.opened() as loaded:
+            self.make(loaded, store, context, tells=False)
+
+    def sendable(self) -> "SharedParts":
+        """The same, without what only planning needs to know of shards."""
+        return replace(self, plans=without_samples(self.plans))
 
     def make(
         self,
@@ -96,6 +105,11 @@ class SharedParts:
         first = -first
         half = length // 2 if first and taken[first - 1] else 0
         return left[first + half : first + length]
+
+
+def without_samples(plans: Sequence[ShardPlan]) -> list[ShardPlan]:
+    """Plans that say what is read, but not what else their shards hold."""
+    return [replace(plan, shard=replace(plan.shard, samples=())) for plan in plans]
 
 
 class PassingStore(Store):

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 from data_specs.manifest import Circumstances
 
@@ -37,6 +38,7 @@ class RunContext:
     precision: str = "fp32"
     seed: int | None = None
     flow_run_id: str | None = None
+    runner: Any = field(default=None, compare=False, repr=False)  # who makes parts beside this process, if anybody
 
     def within(self, flow_run_id: str | None) -> "RunContext":
         """The same context, inside a flow run."""

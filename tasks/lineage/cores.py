@@ -10,11 +10,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def usual_workers(device_type: str) -> int:
+def usual_workers(device: str, n_processes: int = 1) -> int:
     """Processes that decode where none are asked for: with a GPU all cores but two, at most 16, else one a core, at most 4.
 
+    Several processes that run the model beside each other share the cores, with at least one decoder each.
     A GPU reads hundreds of pictures a second, of which one core decodes a hundred or two; on the CPU the model needs the
     cores itself.
     """
-    cores = available_cores()
-    return min(16, max(1, cores - 2)) if device_type == "cuda" else min(4, cores)
+    cores = max(1, available_cores() // n_processes)
+    return min(16, max(1, cores - 2)) if device.startswith("cuda") else min(4, cores)

@@ -29,3 +29,12 @@ def wait_for(condition: Callable[[], Any]) -> Any:
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.02)
     return found
+
+
+def locks_held(store: Path, pid: int) -> bool:
+    """Whether a process holds a lock of a store at this moment."""
+    inodes = {path.stat().st_ino for path in store.glob(".locks/*.lock")}
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line]
+    return any(
+        line[1] == "FLOCK" and int(line[4]) == pid and int(line[5].rpartition(":")[2]) in inodes for line in lines
+    )

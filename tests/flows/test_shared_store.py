@@ -5,11 +5,10 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from tests.cases.processes import PATIENCE_SECONDS, wait_for
+from tests.cases.processes import PATIENCE_SECONDS, locks_held, wait_for
 from tests.cases.small_run import UWM, artifacts, change_run, environment, file_digests, uwm, write_run
 
 pytestmark = pytest.mark.slow
@@ -71,15 +70,6 @@ def makers(store):
     )
 
 
-def held(store, pid):
-    """Whether a process holds a lock of the store at this moment."""
-    inodes = {path.stat().st_ino for path in store.glob(".locks/*.lock")}
-    lines = [
-        line.split() for line in Path("/proc/locks").read_text().splitlines() if "FLOCK" in line and "->" not in line
-    ]
-    return any(int(line[4]) == pid and int(line[5].rpartition(":")[2]) in inodes for line in lines)
-
-
 def test_four_processes_divide_the_parts_among_them_and_all_end_with_the_result(config, alone, api_url, tmp_path):
     results = ended(started(config, tmp_path, api_url))
     assert len(results) == N_PROCESSES
@@ -96,7 +86,7 @@ def test_four_processes_divide_the_parts_among_them_and_all_end_with_the_result(
 
 def test_one_that_is_killed_in_the_middle_holds_up_none_of_the_others(config, alone, api_url, tmp_path):
     processes = started(config, tmp_path, api_url)
-    victim = wait_for(lambda: next((each for each in processes if held(tmp_path, each.pid)), None))
+    victim = wait_for(lambda: next((each for each in processes if locks_held(tmp_path, each.pid)), None))
     os.kill(victim.pid, signal.SIGKILL)
     victim.communicate(timeout=PATIENCE_SECONDS)
     assert victim.returncode == -signal.SIGKILL

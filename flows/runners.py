@@ -1,0 +1,194 @@
+"""Where the parts of a run are made: in processes of this machine, or by the workers of Dask or Ray."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect.futures import as_completed
+from prefect.task_runners import TaskRunner
+
+from data_specs.errors import ArtifactError, PipelineError, SpecError
+from data_specs.placement import Device, Placement, placement_of
+from tasks.encoders.loading import LoadedModel
+from tasks.extraction.devices import resolve_devices
+from tasks.extraction.shared_work import Runner, SharedWork
+from tasks.extraction.sharing import SharedParts
+from tasks.extraction.task import make_part, source_digest
+from tasks.extraction.workers import LocalWorkers
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.progress import advance, notice
+from tasks.lineage.store import Store
+from tasks.shards.plan import planned_samples
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The device of a run's own process, how many processes compute on this machine, and who makes parts beside it."""
+
+    device: str
+    n_processes: int = 1
+    runner: Runner | None = field(default=None, repr=False)
+
+
+@contextmanager
+def placed(device: Device) -> Iterator[Placed]:
+    """Who makes a run's parts, for as long as the block lasts.
+
+    Raises:
+        SpecError: a device is not here, or the runner is not installed or cannot be reached.
+    """
+    placement = placement_of(device)
+    if placement.runner == "local":
+        own, *others = resolve_devices(placement.devices)
+        workers = LocalWorkers(others)
+        try:
+            yield Placed(own, 1 + len(others), workers if others else None)
+        finally:
+            workers.close()
+        return
+    wanted, n_workers = _of_engine(placement)
+    with _reached(placement), _engine(placement, n_workers) as runner:
+        own = resolve_devices(wanted)[0] if placement.address is None else "cpu"
+        yield Placed(own, 1 if placement.address else n_workers, EngineWorkers(runner, placement, wanted))
+
+
+class EngineWorkers:
+    """Hands one part after the other to whichever worker of an engine is free; the engine makes good for one that dies."""
+
+    def __init__(self, runner: TaskRunner[Any], placement: Placement, device: str) -> None:
+        """Use a runner that has been started; `device` is named as its workers see it."""
+        self._runner, self._engine, self._device = runner, placement.runner, device
+        # Of the flow. Within a task, Prefect would send all that the task was given along, the model too.
+        self._flow = copy_context()
+
+    def make(self, shared: SharedWork, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+        """Make all parts that are lacking.
+
+        Raises:
+            PipelineError: what a worker met.
+            ArtifactError: workers write to another store.
+        """
+        del loaded  # a worker loads its own
+        if not isinstance(shared, SharedParts):
+            return  # several models in turn: their parts are made when each is asked for
+        lacking = [index for index, part in enumerate(shared.parts) if not store.holds(part.ref)]
+        there = {*range(len(shared.parts))} - {*lacking}
+        advance(shared.maker.stage, planned_samples([shared.plans[index] for index in there]))
+        places = {self._flow.run(self._submit, shared, index, store, context): index for index in lacking}
+        for future in as_completed([*places]):
+            made, notices = future.result()
+            index = places[future]
+            if not store.holds(shared.parts[index].ref):
+                raise ArtifactError(
+                    f"a worker of {self._engine} made a part that is not in {store.root} here; give a --store that is the"
+                    " same folder, under the same path, for every worker"
+                )
+            if made:
+                store.published.add(shared.parts[index].ref)
+            advance(shared.maker.stage, planned_samples([shared.plans[index]]))
+            for text in notices:
+                notice(text)
+
+    def _submit(self, shared: SharedParts, index: int, store: Store, context: RunContext) -> Any:
+        own = RunContext(
+            device=self._device,
+            workers=context.workers,
+            precision=context.precision,
+            seed=context.seed,
+            flow_run_id=context.flow_run_id,
+        )
+        given = {
+            "maker": shared.maker,
+            "part": shared.parts[index],
+            "store": store.root,
+            "context": own,
+            "source": source_digest(),
+        }
+        with self._options():
+            return self._runner.submit(make_part, given)
+
+    def _options(self) -> AbstractContextManager[Any]:
+        if self._engine != "ray" or self._device == "cpu":
+            return nullcontext()
+        import ray
+        from prefect_ray.context import remote_options
+
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return remote_options(num_gpus=1) if resources.get("GPU") else nullcontext()
+
+
+def _of_engine(placement: Placement) -> tuple[str, int]:
+    """The device as a worker names it, and how many workers are started here where there is no address."""
+    devices = placement.devices
+    if placement.address is not None:
+        if "," in devices or devices == "all" or devices.startswith("cpu:"):
+            raise SpecError(
+                f"--devices {devices!r}: the workers of {placement.runner} at {placement.address} have a device each;"
+                " give auto, cpu, cuda or cuda:N as a worker sees it"
+            )
+        return devices, 1
+    found = resolve_devices(devices)
+    if len(found) > 1 and found[0] != "cpu":
+        raise SpecError(
+            f"--devices {devices!r}: use --runner local for the GPUs of this machine, or the --runner-address of a cluster"
+        )
+    return found[0], len(found)
+
+
+@contextmanager
+def _reached(placement: Placement) -> Iterator[None]:
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (OSError, TimeoutError, ConnectionError) as error:
+        if placement.address is None:
+            raise
+        raise SpecError(
+            f"--runner-address {placement.address!r}: {placement.runner} does not answer there ({error}); start it first"
+        ) from error
+
+
+def _engine(placement: Placement, n_workers: int) -> TaskRunner[Any]:
+    make = {"dask": _dask, "ray": _ray}[placement.runner]
+    try:
+        runner: TaskRunner[Any] = make(placement, n_workers)
+    except ImportError as error:
+        raise SpecError(
+            f"--runner {placement.runner} is not installed ({error}); add it with `uv sync --extra {placement.runner}`"
+        ) from error
+    return runner
+
+
+def _dask(placement: Placement, n_workers: int) -> Any:
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    if placement.address is not None:
+        return DaskTaskRunner(address=placement.address)
+    # Its workers tell at length how they end.
+    here = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+    return DaskTaskRunner(cluster_kwargs={"n_workers": n_workers, "threads_per_worker": 1, "processes": True, **here})
+
+
+def _ray(placement: Placement, n_workers: int) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if placement.address is None:
+        # Of a cluster that only this process reaches; else a key is written to the user's home.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    from prefect_ray.task_runners import RayTaskRunner
+
+    if placement.address is not None:
+        return RayTaskRunner(address=placement.address, init_kwargs={"log_to_driver": False})
+    here = {
+        "_node_ip_address": _LOOPBACK,
+        "include_dashboard": False,
+        "configure_logging": False,
+        "log_to_driver": False,
+    }
+    return RayTaskRunner(init_kwargs={"num_cpus": n_workers, **here})
