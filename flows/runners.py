@@ -1,6 +1,5 @@
 """Where the parts of a run are made: in processes of this machine, or by the workers of Dask or Ray."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -167,13 +166,23 @@ def _engine(placement: Placement, n_workers: int) -> TaskRunner[Any]:
 
 
 def _dask(placement: Placement, n_workers: int) -> Any:
+    import dask
+
+    # Dask tells at length how its workers come and go; asked once, when it is imported.
+    dask.config.set({"logging": {"distributed": "critical"}})
     from prefect_dask.task_runners import DaskTaskRunner
 
     if placement.address is not None:
         return DaskTaskRunner(address=placement.address)
-    # Its workers tell at length how they end.
-    here = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.CRITICAL}
-    return DaskTaskRunner(cluster_kwargs={"n_workers": n_workers, "threads_per_worker": 1, "processes": True, **here})
+    return DaskTaskRunner(
+        cluster_kwargs={
+            "n_workers": n_workers,
+            "threads_per_worker": 1,
+            "processes": True,
+            "host": _LOOPBACK,
+            "dashboard_address": f"{_LOOPBACK}:0",
+        }
+    )
 
 
 def _ray(placement: Placement, n_workers: int) -> Any:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from tests.benchmarks import (
     gradients,
     memory,
     metrics,
+    scaling,
     scoring,
     selection,
     small_shards,
@@ -39,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "folded_memory_16x_over_1x_pairs": folded.folded_memory_16x_over_1x_pairs,
     "small_shards_over_large": small_shards.small_shards_over_large,
     "start_up_over_imports": start_up.start_up_over_imports,
+    **{f"scaling_{n}_workers": partial(scaling.scaling, n) for n in (2, 4, 8)},
     "gradient_scorer_memory_4x_over_1x_pairs": gradients.gradient_scorer_memory_4x_over_1x_pairs,
 }
 

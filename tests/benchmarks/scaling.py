@@ -1,0 +1,86 @@
+"""How the time of an extraction falls with processes, where a forward pass waits as a GPU's would.
+
+There is no GPU for each process here, and two cores would only be divided among them. So every forward pass of a tiny
+model waits for a fixed time on top of what it computes: what is measured is leasing, decoding, writing and locking.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from data_specs.run_config import RunConfig
+from tasks.embeddings.observer import EmbeddingObserver
+from tasks.encoders.loading import LoadedModel, load_model
+from tasks.extraction.sets import Extraction, extract_set
+from tasks.extraction.workers import LocalWorkers
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.store import Store
+from tasks.shards.inspection import inspect_shard
+from tasks.shards.plan import ShardPlan, plan_reading
+from tests.benchmarks.timing import one_thread, ratio, seconds
+from tests.cases.models import write_tiny_model
+from tests.cases.shard_files import pair, write_tar
+
+_N_SHARDS, _BATCHES, _PAIRS_A_BATCH = 64, 4, 2
+_WAIT_SECONDS = 0.15
+
+
+class _WaitingObserver(EmbeddingObserver):
+    """Keeps embeddings, once the GPU that is not there would have made them."""
+
+    def prepare(self, valid: Tensor | None) -> None:
+        time.sleep(_WAIT_SECONDS)
+
+
+def waiting_observer(_model: nn.Module, width: int) -> _WaitingObserver:
+    """The observer of any model; named by value, so that workers make their own."""
+    return _WaitingObserver(width)
+
+
+def scaling(n_workers: int) -> dict[str, Any]:
+    """Time of one process over that of N, times N; 64 shards, 4 forward passes of 0.15 s each; start-up is not counted."""
+    with tempfile.TemporaryDirectory() as name, one_thread():
+        folder = Path(name)
+        run = _Run(folder)
+        workers = LocalWorkers(["cpu"] * (n_workers - 1))
+        try:
+            run.warm(workers, n_workers, folder / "warm")
+            one = seconds(lambda: run.extract(run.plans, folder / "one"))
+            several = seconds(lambda: run.extract(run.plans, folder / "several", workers))
+        finally:
+            workers.close()
+    return ratio(one / several / n_workers, ">= 0.9", one_seconds=one, seconds=several, workers=n_workers)
+
+
+class _Run:
+    def __init__(self, folder: Path) -> None:
+        model = write_tiny_model(folder)
+        self._loaded: LoadedModel = load_model(model)
+        named = {"shards": ["/nowhere.tar"]}
+        settings = {"name": "scaling", "model": model.model_dump(), "calibration": named, "evaluation": named}
+        self._config = RunConfig.model_validate({**settings, "batch_size": 2 * _PAIRS_A_BATCH})
+        shards = []
+        for number in range(_N_SHARDS):
+            members = [
+                member
+                for i in range(_BATCHES * _PAIRS_A_BATCH)
+                for member in pair(f"s{number}k{i}", seed=1000 * number + i)
+            ]
+            shards.append(inspect_shard(f"{number}.tar", None, write_tar(folder / f"{number}.tar", members)))
+        self.plans = plan_reading(shards, "vision", None)
+
+    def extract(self, plans: Sequence[ShardPlan], store: Path, workers: LocalWorkers | None = None) -> None:
+        width = int(self._loaded.architecture.model_cfg["embed_dim"])
+        observer = partial(waiting_observer, width=width)
+        what = Extraction("embeddings.vision", "vision", observer, settings={}, code={}, label="scaling")
+        context = RunContext(runner=workers)
+        extract_set(what, plans, self._loaded, self._config, Store(store, hash_once=True), context)
+
+    def warm(self, workers: LocalWorkers, n_workers: int, store: Path) -> None:
+        """Let every worker start and load its model: each sees at least that nothing is left."""
+        self.extract(self.plans[:n_workers], store, workers)
