@@ -95,3 +95,21 @@ def test_one_that_is_killed_in_the_middle_holds_up_none_of_the_others(config, al
     assert file_digests(tmp_path) == alone
     statuses = Counter(json.loads(path.read_text())["status"] for path in tmp_path.glob(".runs/*.json"))
     assert statuses == {"completed": N_PROCESSES - 1, "running": 1}
+
+
+def test_one_command_with_a_process_for_each_of_two_devices_makes_the_same(config, alone, api_url, tmp_path):
+    expect(config, 1)
+    done = uwm("run", str(config), "--store", str(tmp_path), "--workers", "0", "--devices", "cpu:2", api_url=api_url)
+    assert done.returncode == 0, done.stderr
+    assert file_digests(tmp_path) == alone
+
+
+def test_devices_and_runners_that_do_not_go_together_are_refused(config, here, tmp_path):
+    for options, said in (
+        (("--devices", "cpu:0"), "expected 1 to 256 processes"),
+        (("--runner-address", "tcp://127.0.0.1:9"), "give --runner dask or ray, too"),
+        (("--runner", "dask", "--devices", "cuda:0,cuda:1"), "cuda:0"),
+    ):
+        done = here("run", str(config), "--store", str(tmp_path), *options)
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr
