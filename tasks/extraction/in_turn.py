@@ -98,9 +98,7 @@ class PartsInTurn:
         ]
         read = [self.plans[index] for index in wanted]
         encoder, size = self.maker.encoder, self.maker.batch_size
-        stream = input_stream(
-            loaded, encoder, read, batch_size=size, context=context, decoder=self.maker.decoder
-        )
+        stream = input_stream(loaded, encoder, read, batch_size=size, context=context, decoder=self.maker.decoder)
         copies = Copies(store.temporary_folder(f"{Copies.name(os.getpid())}-{self.maker.stage}"))
         copies.hold()
         shared = SharedReading(stream, read, copies.folder)
