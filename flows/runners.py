@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
-from data_specs.errors import ArtifactError, PipelineError, SpecError
+from data_specs.errors import ArtifactError, SpecError
 from data_specs.placement import Device, Placement, placement_of
+from data_specs.wording import first_line
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.devices import resolve_devices
 from tasks.extraction.shared_work import Runner, SharedWork
@@ -24,6 +25,7 @@ from tasks.lineage.store import Store
 from tasks.shards.plan import planned_samples
 
 _LOOPBACK = "127.0.0.1"
+_ANSWER_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,14 @@ def placed(device: Device) -> Iterator[Placed]:
             workers.close()
         return
     wanted, n_workers = _of_engine(placement)
-    with _reached(placement), _engine(placement, n_workers) as runner:
-        own = resolve_devices(wanted)[0] if placement.address is None else "cpu"
-        yield Placed(own, 1 if placement.address else n_workers, EngineWorkers(runner, placement, wanted))
+    with ExitStack() as stack:
+        with _reached(placement):
+            runner = stack.enter_context(_engine(placement, n_workers))
+            if placement.address is not None:
+                getattr(runner, "client", None)  # Dask's is connected when it is first asked for
+        # Of the workers' devices, this process need have none.
+        [own, *_] = resolve_devices("auto" if placement.address is not None and wanted != "cpu" else wanted)
+        yield Placed(own, n_workers, EngineWorkers(runner, placement, wanted))
 
 
 class EngineWorkers:
@@ -144,13 +151,12 @@ def _of_engine(placement: Placement) -> tuple[str, int]:
 def _reached(placement: Placement) -> Iterator[None]:
     try:
         yield
-    except PipelineError:
-        raise
-    except (OSError, TimeoutError, ConnectionError) as error:
+    except OSError as error:
         if placement.address is None:
             raise
         raise SpecError(
-            f"--runner-address {placement.address!r}: {placement.runner} does not answer there ({error}); start it first"
+            f"--runner-address {placement.address!r}: {placement.runner} does not answer there ({first_line(error)}); start"
+            " it first"
         ) from error
 
 
@@ -173,7 +179,7 @@ def _dask(placement: Placement, n_workers: int) -> Any:
     from prefect_dask.task_runners import DaskTaskRunner
 
     if placement.address is not None:
-        return DaskTaskRunner(address=placement.address)
+        return DaskTaskRunner(address=placement.address, client_kwargs={"timeout": _ANSWER_SECONDS})
     return DaskTaskRunner(
         cluster_kwargs={
             "n_workers": n_workers,

@@ -31,10 +31,8 @@ def wait_for(condition: Callable[[], Any]) -> Any:
     return found
 
 
-def locks_held(store: Path, pid: int) -> bool:
-    """Whether a process holds a lock of a store at this moment."""
+def lock_holders(store: Path) -> set[int]:
+    """The processes that hold a lock of a store at this moment."""
     inodes = {path.stat().st_ino for path in store.glob(".locks/*.lock")}
     lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line]
-    return any(
-        line[1] == "FLOCK" and int(line[4]) == pid and int(line[5].rpartition(":")[2]) in inodes for line in lines
-    )
+    return {int(line[4]) for line in lines if line[1] == "FLOCK" and int(line[5].rpartition(":")[2]) in inodes}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,13 @@ from tasks.lineage.store import Store
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
 from tests.cases.models import write_tiny_model
-from tests.cases.processes import locks_held, wait_for
+from tests.cases.processes import PATIENCE_SECONDS, alive, lock_holders, wait_for
 from tests.cases.shard_files import pair, write_tar
 from tests.cases.small_run import file_digests, prefect_here
 
 pytestmark = pytest.mark.slow
 
-N_SHARDS, N_PAIRS = 6, 4
+N_SHARDS, N_PAIRS = 6, 40
 
 
 @pytest.fixture(scope="module")
@@ -65,24 +66,11 @@ def moved_away(shards):
     return [type(shard)(**{**vars(shard), "path": Path("/nowhere") / shard.path.name}) for shard in shards]
 
 
-def descendants(pid):
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
+def kill_one_at_work(store, killed):
+    """SIGKILL to the first worker that holds a part, as its lock tells."""
 
-
-def kill_one_at_work(store):
-    """SIGKILL to a worker that holds a part, told by its lock."""
-
-    def at_work():
-        pids = {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()} - {os.getpid()}
-        return next((pid for pid in pids if locks_held(store, pid)), None)
-
-    victim = wait_for(at_work)
-    os.kill(victim, signal.SIGKILL)
-    return victim
+    killed.append(wait_for(lambda: next(iter(lock_holders(store) - {os.getpid()}), None)))
+    os.kill(killed[0], signal.SIGKILL)
 
 
 @pytest.mark.parametrize("engine", ["dask", "ray"])
@@ -90,23 +78,30 @@ def test_workers_of_an_engine_make_the_bytes_of_one_process_and_what_they_meet_c
     engine, case, api_url, tmp_path
 ):
     pytest.importorskip(f"prefect_{engine}")
-    alone = extracted(case, tmp_path / "alone")
+    alone, killed = extracted(case, tmp_path / "alone"), []
 
     @flow
     def run():
         with placed(Placement(devices="cpu:2", runner=engine)) as place:
             made = extracted(case, tmp_path / "shared", place.runner)
-            with pytest.raises(DataError, match=r"1 of 5 samples are bad .*'bad' in 5.tar"):
+            with pytest.raises(DataError, match=r"1 of 41 samples are bad .*'bad' in 5.tar"):
                 extracted(case, tmp_path / "few", place.runner, shards=case[2][-1:], max_bad_fraction=0.01)
             with pytest.raises(DataError, match=r"is not at /nowhere/0.tar on this machine"):
                 extracted(case, tmp_path / "moved", place.runner, shards=moved_away(case[2][:1]))
+            killer = threading.Thread(target=kill_one_at_work, args=(tmp_path / "killed", killed))
+            killer.start()
+            extracted(case, tmp_path / "killed", place.runner)
+            killer.join(PATIENCE_SECONDS)
             return made.manifest.counts
 
     with prefect_here(api_url):
         counts = run()
     assert counts == alone.manifest.counts
     assert [item["key"] for item in counts["skipped"]] == ["bad"]
-    assert file_digests(tmp_path / "shared") == file_digests(tmp_path / "alone")
+    expected = file_digests(tmp_path / "alone")
+    assert file_digests(tmp_path / "shared") == expected
+    assert not alive(killed[0])
+    assert file_digests(tmp_path / "killed") == expected
 
 
 def test_an_engine_that_does_not_answer_is_an_error_of_the_settings():

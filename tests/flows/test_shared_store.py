@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tests.cases.processes import PATIENCE_SECONDS, locks_held, wait_for
+from tests.cases.processes import PATIENCE_SECONDS, lock_holders, wait_for
 from tests.cases.small_run import UWM, artifacts, change_run, environment, file_digests, uwm, write_run
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def test_four_processes_divide_the_parts_among_them_and_all_end_with_the_result(
 
 def test_one_that_is_killed_in_the_middle_holds_up_none_of_the_others(config, alone, api_url, tmp_path):
     processes = started(config, tmp_path, api_url)
-    victim = wait_for(lambda: next((each for each in processes if locks_held(tmp_path, each.pid)), None))
+    victim = wait_for(lambda: next((each for each in processes if each.pid in lock_holders(tmp_path)), None))
     os.kill(victim.pid, signal.SIGKILL)
     victim.communicate(timeout=PATIENCE_SECONDS)
     assert victim.returncode == -signal.SIGKILL

@@ -20,7 +20,7 @@ from tasks.lineage.store import Store
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
 from tests.cases.models import write_tiny_model
-from tests.cases.processes import alive, children, locks_held, wait_for
+from tests.cases.processes import alive, children, lock_holders, wait_for
 from tests.cases.shard_files import pair, write_tar
 from tests.cases.small_run import file_digests
 
@@ -152,7 +152,7 @@ def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(ex
 
     def kill():
         """The worker, once, as it holds a part."""
-        victims = [pid for pid in children(os.getpid()) if locks_held(store, pid)]
+        victims = [*lock_holders(store) - {os.getpid()}]
         if victims and not killed:
             os.kill(victims[0], signal.SIGKILL)
             killed.append(victims[0])
@@ -177,7 +177,7 @@ def test_workers_end_with_the_run_even_in_the_middle_of_a_part(extract, shards, 
         pass
 
     def cancel():
-        if [pid for pid in children(os.getpid()) if locks_held(store, pid)]:
+        if lock_holders(store) - {os.getpid()}:
             raise Cancelled
 
     before = set(children(os.getpid()))
