@@ -10,7 +10,7 @@ from typing import Any
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
-from data_specs.errors import ArtifactError, SpecError
+from data_specs.errors import ArtifactError, MachineError, PipelineError, SpecError
 from data_specs.placement import Device, Placement, placement_of
 from data_specs.wording import first_line
 from tasks.encoders.loading import LoadedModel
@@ -151,9 +151,14 @@ def _of_engine(placement: Placement) -> tuple[str, int]:
 def _reached(placement: Placement) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except PipelineError:
+        raise
+    except Exception as error:  # of the engine's own
         if placement.address is None:
-            raise
+            raise MachineError(
+                f"--runner {placement.runner}: its processes do not start here ({first_line(error)}); try again, or use"
+                " --runner local"
+            ) from error
         raise SpecError(
             f"--runner-address {placement.address!r}: {placement.runner} does not answer there ({first_line(error)}); start"
             " it first"
