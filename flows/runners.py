@@ -1,8 +1,7 @@
-"""Where the parts of a run are made: in processes of this machine, or by the workers of Dask or Ray."""
+"""Where the parts of a run are made: in processes of this machine, or by the workers of Dask."""
 
-import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,17 +115,7 @@ class EngineWorkers:
             "context": own,
             "source": source_digest(),
         }
-        with self._options():
-            return self._runner.submit(make_part, given)
-
-    def _options(self) -> AbstractContextManager[Any]:
-        if self._engine != "ray" or self._device == "cpu":
-            return nullcontext()
-        import ray
-        from prefect_ray.context import remote_options
-
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return remote_options(num_gpus=1) if resources.get("GPU") else nullcontext()
+        return self._runner.submit(make_part, given)
 
 
 def _of_engine(placement: Placement) -> tuple[str, int]:
@@ -166,9 +155,8 @@ def _reached(placement: Placement) -> Iterator[None]:
 
 
 def _engine(placement: Placement, n_workers: int) -> TaskRunner[Any]:
-    make = {"dask": _dask, "ray": _ray}[placement.runner]
     try:
-        runner: TaskRunner[Any] = make(placement, n_workers)
+        runner: TaskRunner[Any] = _dask(placement, n_workers)
     except ImportError as error:
         raise SpecError(
             f"--runner {placement.runner} is not installed ({error}); add it with `uv sync --extra {placement.runner}`"
@@ -194,21 +182,3 @@ def _dask(placement: Placement, n_workers: int) -> Any:
             "dashboard_address": f"{_LOOPBACK}:0",
         }
     )
-
-
-def _ray(placement: Placement, n_workers: int) -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if placement.address is None:
-        # Of a cluster that only this process reaches; else a key is written to the user's home.
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    from prefect_ray.task_runners import RayTaskRunner
-
-    if placement.address is not None:
-        return RayTaskRunner(address=placement.address, init_kwargs={"log_to_driver": False})
-    here = {
-        "_node_ip_address": _LOOPBACK,
-        "include_dashboard": False,
-        "configure_logging": False,
-        "log_to_driver": False,
-    }
-    return RayTaskRunner(init_kwargs={"num_cpus": n_workers, **here})

@@ -180,7 +180,7 @@ def test_a_sweeps_report_is_about_the_chosen_edit_and_folds_the_other_taus(finis
     assert f"tau {chosen['tau']:g}, alpha -1" in told["Edit"][0]
     assert told["Experiments"] == [
         "sweep of 3 edits over tau 0.8, 0.85, 0.95; with alpha -1; text encoder; limits PS>=-100; chosen: tau"
-        f" {chosen['tau']:g}, alpha -1"
+        f" {chosen['tau']:g}, alpha -1, on {sweep['n_pairs']} pairs; figures of {sweep['choice']['n_reported']} others"
     ]
     assert told["Command"][0].startswith("uwm sweep")
 

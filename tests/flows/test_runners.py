@@ -1,4 +1,4 @@
-"""Parts made by real workers of Dask and Ray on loopback: the bytes of one process, whoever dies, and errors that come home."""
+"""Parts made by real workers of Dask on loopback: the bytes of one process, whoever dies, and errors that come home."""
 
 import os
 import signal
@@ -73,7 +73,7 @@ def kill_one_at_work(store, killed):
     os.kill(killed[0], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("engine", ["dask", "ray"])
+@pytest.mark.parametrize("engine", ["dask"])
 def test_workers_of_an_engine_make_the_bytes_of_one_process_and_what_they_meet_comes_home(
     engine, case, api_url, tmp_path
 ):
