@@ -13,13 +13,22 @@ import pyarrow.parquet as pq
 
 # DuckDB's types are quoted in annotations: held by a function, they outlive the interpreter and complain on the screen.
 _BATCH_ROWS = 65_536
+# A file up to this size is read at once: its columns one by one take longer.
+_SMALL_BYTES = 1 << 20
 _Item = TypeVar("_Item")
 _PLACE = [pa.field("file_number", pa.int32()), pa.field("row_number", pa.int64())]
 
 
-def open_rows(path: Path) -> pq.ParquetFile:
-    """A Parquet file; its path is taken as it is, whatever characters are in it."""
-    return pq.ParquetFile(pa.OSFile(os.fsdecode(path)))
+def open_rows(path: Path, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """A Parquet file; its path is taken as it is, whatever characters are in it.
+
+    Args:
+        path: the file.
+        footer: what was read of its end before, which then is not read again.
+    """
+    small = path.stat().st_size <= _SMALL_BYTES
+    source = pa.BufferReader(path.read_bytes()) if small else pa.OSFile(os.fsdecode(path))
+    return pq.ParquetFile(source, metadata=footer)
 
 
 def stream_rows(files: Sequence[Path], columns: Sequence[str] | None = None) -> pa.RecordBatchReader:

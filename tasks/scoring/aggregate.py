@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from data_specs.errors import DataError
 from data_specs.manifest import Manifest
@@ -110,9 +111,11 @@ class LayerStatistics:
         if not self._files:
             raise DataError(f"no activation statistics in {folder}")
         self.window = WindowRows(tags)
-        with open_rows(self._files[0]) as file:
-            width: int = file.schema_arrow.field("norm").type.list_size
-        n_rows = [self._n_rows(path, first_rows) for path in self._files]
+        self._footers = [*map(_footer, self._files)]
+        width: int = self._footers[0].schema.to_arrow_schema().field("norm").type.list_size
+        n_rows = [footer.num_rows for footer in self._footers]
+        if first_rows is not None:
+            n_rows = [min(n, first_rows.get(path.name, 0)) for n, path in zip(n_rows, self._files, strict=True)]
         self.tree = window_tree(n_rows, window_rows(width))
 
     @property
@@ -134,15 +137,14 @@ class LayerStatistics:
     def _read(self, window: Window) -> list[pa.Table]:
         tables = []
         for piece in window:
-            with open_rows(self._files[piece.shard]) as file:
+            with open_rows(self._files[piece.shard], self._footers[piece.shard]) as file:
                 tables.append(read_window(file, piece.start, piece.stop, self.window.columns))
         return tables
 
-    @staticmethod
-    def _n_rows(path: Path, first_rows: Mapping[str, int] | None) -> int:
-        with open_rows(path) as file:
-            n_rows: int = file.metadata.num_rows
-        return n_rows if first_rows is None else min(n_rows, first_rows.get(path.name, 0))
+
+def _footer(path: Path) -> pq.FileMetaData:
+    with open_rows(path) as file:
+        return file.metadata
 
 
 def _vectors(side: str) -> str:
