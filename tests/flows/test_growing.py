@@ -29,7 +29,9 @@ def write_toys(folder: Path, n_shards: int) -> None:
     (folder / "zeroshot_classification_templates.txt").write_text("a {c}\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("shards", ["folder", "glob", "braces"])
+@pytest.mark.parametrize(
+    "shards", ["glob", *(pytest.param(way, marks=pytest.mark.slow) for way in ("folder", "braces"))]
+)
 def test_only_new_shards_are_computed(tmp_path: Path, shards: str) -> None:
     base = write_run(tmp_path, calibration=2, test=2, per_shard=PER_SHARD)
     parts: list[dict[str, int]] = []

@@ -64,6 +64,9 @@ UNPAIRED = PAIRED | {
 }
 RANDOM = PAIRED | {"text": None, "vision": {"tau": 0.9, "scorer": "random"}}
 
+# Each other row is a run of its own: a minute together.
+QUICK = {"name", "seed", "calibration.tags", "vision.tau"}
+
 Case = tuple[dict[str, Any], str, Any, set[str]]
 RENEWS: list[Case] = [
     (PAIRED, "name", "other", {"report"}),
@@ -229,7 +232,13 @@ def test_every_setting_has_a_row_here() -> None:
     assert set(leaves(MethodConfig)) < set(leaves(RunConfig))
 
 
-@pytest.mark.parametrize(("base", "field", "value", "kinds"), RENEWS, ids=[case[1] for case in RENEWS])
+@pytest.mark.parametrize(
+    ("base", "field", "value", "kinds"),
+    [
+        pytest.param(*case, id=case[1], marks=() if case[0] is PAIRED and case[1] in QUICK else pytest.mark.slow)
+        for case in RENEWS
+    ],
+)
 def test_a_setting_renews_what_it_can_change_and_nothing_else(
     versions_of: Callable[..., Versions], base: dict[str, Any], field: str, value: Any, kinds: set[str]
 ) -> None:

@@ -68,7 +68,9 @@ CUT = {"tags": ["war", "hate"], "limit": 8}
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
-@pytest.mark.parametrize("cut", [{}, CUT], ids=["all", "tags-and-limit"])
+@pytest.mark.parametrize(
+    "cut", [pytest.param({}, id="all", marks=pytest.mark.slow), pytest.param(CUT, id="tags-and-limit")]
+)
 def test_scores_of_folded_statistics_are_those_of_rows_to_the_last_bit(tmp_path, bench, rows_store, shards, way, cut):
     rows, folded = (bench.config(tags=cut.get("tags"), statistics=kept, **way) for kept in ("rows", "folded"))
     expected = bench.scores(shards, rows, rows_store, limit=cut.get("limit"))
@@ -142,6 +144,7 @@ def test_a_set_that_grows_reads_only_what_is_new_and_keeps_a_node_for_each_binar
     assert read_shards == []
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_path, bench, shards, monkeypatch):
     config = bench.config(statistics="folded")
     whole = bench.activations(shards[:6], config, bench.store(str(tmp_path / "whole")))
@@ -200,6 +203,7 @@ def test_beside_the_sums_lie_moments_of_every_channel_and_a_sample_of_pairs(benc
     assert sample.to_pylist() == [row for row in rows if row["pair_id"] in chosen]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
 def test_how_rows_are_batched_changes_no_bit(tmp_path, way):
     chosen = EncoderConfig(layers="x", weight_by_magnitude=False, statistics="folded", **way)
