@@ -18,6 +18,7 @@ def discard(store: Store, ref: ArtifactRef) -> None:
     shutil.rmtree(removed, ignore_errors=True)
     if store.holds(ref):
         removed.parent.mkdir(parents=True, exist_ok=True)
+        store.listeners.discarding(ref)
         with suppress(FileNotFoundError):  # another process was faster
             os.rename(store.path(ref), removed)
         shutil.rmtree(removed, ignore_errors=True)

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from tasks.lineage.digest import describe_files, recipe_ref
 from tasks.lineage.disk import disk_of, is_full
 from tasks.lineage.finished_parts import PARTS_FOLDER, Parts
 from tasks.lineage.leases import Leases
+from tasks.lineage.listeners import Listener, Listeners, usual_listeners
 from tasks.lineage.listing import Survey, survey
 from tasks.lineage.place import open_root
 
@@ -63,12 +64,15 @@ class Store:
 
     makes = True  # whether what is asked for and is not there is made
 
-    def __init__(self, root: Path | str, *, hash_once: bool = False) -> None:
+    def __init__(
+        self, root: Path | str, *, hash_once: bool = False, listeners: Sequence[Listener] | None = None
+    ) -> None:
         """Open the store in `root`, which need not be there yet.
 
         Args:
             root: its folder.
             hash_once: take what this object has checked or made for sound from then on, as within one run.
+            listeners: hear of what is made and used; None means the usual ones, as the environment says.
 
         Raises:
             SpecError: it is a URL, or no path at all.
@@ -76,6 +80,7 @@ class Store:
         """
         self.root = open_root(root)
         self.leases = Leases(self.root)
+        self.listeners = Listeners(usual_listeners(self.root) if listeners is None else listeners)
         self._hash_once = hash_once
         self._sound: set[ArtifactRef] = set()
         self.published: set[ArtifactRef] = set()
@@ -132,12 +137,13 @@ class Store:
             if (found := self._found(ref)) is not None:
                 return found
             started = now()
-            with self._disk(ref):
+            self.listeners.started(recipe, context)
+            with self.listeners.told_of_failure(recipe), self._disk(ref):
                 build = self._write(ref, recipe, write)
             lock = held.pop_all()
 
         def finish() -> Made:
-            with lock, self._disk(ref):
+            with lock, self.listeners.told_of_failure(recipe), self._disk(ref):
                 return Made(ref, self.path(ref), False, self._publish(ref, build, context, started))
 
         return finish
@@ -188,10 +194,12 @@ class Store:
             _sync(build.folder / name)
         target = self.path(ref)
         target.parent.mkdir(parents=True, exist_ok=True)
+        self.listeners.publishing(manifest, build.folder)
         os.rename(build.folder, target)
         _sync(target.parent)
         self._sound.add(ref)
         self.published.add(ref)
+        self.listeners.made(manifest, target)
         return manifest
 
     def _disk(self, ref: ArtifactRef) -> AbstractContextManager[None]:
@@ -244,6 +252,8 @@ class Store:
                     f"{label}: file {shown_name(found.path)} changed since it was made: sha256 {found.sha256[:12]} of"
                     f" {found.size_bytes} bytes, expected {expected.sha256[:12]} of {expected.size_bytes}; {REMEDY}"
                 )
+        if ref not in self.published:
+            self.listeners.used(manifest, folder)
         self._sound.add(ref)
         return manifest
 
