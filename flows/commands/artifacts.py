@@ -31,7 +31,7 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     from rich.filesize import decimal
     from rich.table import Table
 
-    from flows.commands.display import output
+    from flows.commands.console import output
     from tasks.lineage.store import Store
 
     opened = Store(store)
@@ -101,7 +101,7 @@ def _report(surveyed: "Survey") -> None:
 @app.command("show")
 def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Print an artifact's manifest and what it was made of, back to the shards."""
-    from flows.commands.display import output
+    from flows.commands.console import output
     from tasks.lineage.runs import find_artifact
     from tasks.lineage.store import Store
     from tasks.lineage.trace import lineage_lines

@@ -4,9 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +17,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +26,7 @@ from data_specs.figures import Difference
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
 from data_specs.wording import printable
+from flows.commands.console import output, screen
 from flows.commands.plan_table import shown_seconds
 from flows.commands.time_left import ITEMS, at_item, item_done, seconds_left
 from flows.verdicts import chance_of, verdict_of, warnings_of
@@ -50,30 +48,6 @@ _NOTE = (
 _MODELS = ("original", "edited", "random_control")
 _TOLD_SECONDS = 0.5
 _WIDTH_WITH_EXPLANATIONS = 130
-
-
-class _LiteralConsole(Console):
-    """A console on which names are data: no markup is read, and nothing in a text steers the terminal."""
-
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        # Cells of tables come here to be measured, too.
-        return super().render_str(_literal(text), **options)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        for text, style, control in super().render(renderable, options):
-            # Styles and the moves of progress bars are rich's own; they are in style and control.
-            yield Segment(text if control else _literal(text), style, control)
-
-
-def _literal(text: str) -> str:
-    return "\n".join(printable(line) for line in text.split("\n"))
-
-
-screen = _LiteralConsole(stderr=True)
-output = _LiteralConsole()
 
 
 class _RateColumn(ProgressColumn):

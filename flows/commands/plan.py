@@ -43,7 +43,8 @@ def show_plan(
     for config in configs:
         require_paths(config)
     with imported_quickly():
-        from flows.commands.display import output, progress_shown
+        from flows.commands.console import output
+        from flows.commands.display import progress_shown
         from flows.commands.plan_table import plan_lines, plan_table
         from flows.plan import plan_of
 

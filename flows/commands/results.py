@@ -41,7 +41,7 @@ def results(
     ] = "",
 ) -> None:
     """Show what all runs of a store measured, from the records that they left."""
-    from flows.commands.display import output
+    from flows.commands.console import output
 
     if send:
         _send(send, records_like(Path(store), name=name, model=model, since=since))

@@ -9,7 +9,8 @@ import pytest
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from flows.commands.display import _Bars, _LeftColumn, _Lines, _LiteralConsole
+from flows.commands.console import LiteralConsole
+from flows.commands.display import _Bars, _LeftColumn, _Lines
 from flows.commands.main import main
 from tasks.lineage.progress import counted, listening
 from tests.cases.settings import MINIMAL
@@ -23,7 +24,7 @@ LITERAL = "\\x1b[2J\\x1b]0;title\\x9b31m\\u202egnp\\u2066[red]:smile:"
 def console(monkeypatch):
     """A console as the command line has it, on a terminal of its own."""
     monkeypatch.setenv("TERM", "xterm")
-    console = _LiteralConsole()
+    console = LiteralConsole()
     console.file = io.StringIO()
     console._force_terminal = console.is_interactive = True
     return console
