@@ -1,6 +1,5 @@
 """What a run leaves behind in its store beside artifacts: who asked for what, when, how it ended and what it measured."""
 
-import getpass
 import json
 import os
 import platform
@@ -19,7 +18,7 @@ from data_specs.run_result import RunResult
 from data_specs.sign_filter import SIGN_NOTE, is_filtered
 from data_specs.wording import one_line
 from flows.trackers import tell_hook
-from tasks.lineage.circumstances import now
+from tasks.lineage.circumstances import now, user_name
 from tasks.lineage.runs import RUNS
 from tasks.lineage.store import Store
 
@@ -64,7 +63,7 @@ def recorded(store: Store, settings: Sequence[dict[str, Any]]) -> Iterator[RunRe
         "id": name,
         "command": sys.argv,
         "settings": settings[0] if len(settings) == 1 else [*settings],
-        "user": _user(),
+        "user": user_name(),
         "host": platform.node(),
         "process": os.getpid(),
         "started": started,
@@ -141,10 +140,3 @@ def _outcome(results: Sequence[RunResult]) -> dict[str, Any]:
         "intervals": intervals,
         "seconds": result.seconds,
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())

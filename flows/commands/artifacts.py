@@ -10,7 +10,7 @@ import typer
 from data_specs.errors import ArtifactError
 from data_specs.manifest import PART
 from data_specs.wording import printable
-from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
+from flows.commands.options import DEFAULT_STORE, REFERENCE_HELP, JsonOption, StoreOption
 from flows.results import ArtifactUse, artifact_uses
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 _SHOWN_FIGURES = ("GS", "PS")
 
 app = typer.Typer(help="Look at the store and check it.", no_args_is_help=True)
-VersionArgument = Annotated[
-    str, typer.Argument(metavar="VERSION|NAME[:ROLE]", help="Version or run, or the beginning of one.")
-]
+VersionArgument = Annotated[str, typer.Argument(metavar="REF", help=REFERENCE_HELP)]
 
 
 @app.command("list")
@@ -102,12 +100,12 @@ def _report(surveyed: "Survey") -> None:
 def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Print an artifact's manifest and what it was made of, back to the shards."""
     from flows.commands.console import output
-    from tasks.lineage.runs import find_artifact
+    from flows.references import find_reference
     from tasks.lineage.store import Store
     from tasks.lineage.trace import lineage_lines
 
     opened = Store(store)
-    ref = find_artifact(opened, version)
+    ref = find_reference(opened, version)
     output.print_json(opened.manifest(ref).model_dump_json(), ensure_ascii=True)
     for line in lineage_lines(opened, ref):
         typer.echo(printable(line))
@@ -116,10 +114,10 @@ def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
 @app.command("verify")
 def verify(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
     """Hash every file of an artifact and of all it was made of."""
-    from tasks.lineage.runs import find_artifact
+    from flows.references import find_reference
     from tasks.lineage.store import Store
     from tasks.lineage.trace import verify_lineage
 
     opened = Store(store)
-    for ref, n_files in verify_lineage(opened, find_artifact(opened, version)):
+    for ref, n_files in verify_lineage(opened, find_reference(opened, version)):
         typer.echo(printable(f"{ref.kind} {ref.version[:16]}: {n_files} files as recorded"))

@@ -12,7 +12,7 @@ import typer
 
 from data_specs.errors import SpecError
 from data_specs.wording import printable, shown
-from flows.commands.options import DEFAULT_STORE, StoreOption, grouped
+from flows.commands.options import DEFAULT_STORE, REFERENCE_HELP, StoreOption, grouped
 
 
 class Format(StrEnum):
@@ -48,9 +48,7 @@ class Publishing:
 def export(
     edited: Annotated[
         str,
-        typer.Argument(
-            metavar="EDITED", help="Version of a model artifact, or a run that made one; the beginning is enough."
-        ),
+        typer.Argument(metavar="EDITED", help=f"The model artifact: {REFERENCE_HELP[0].lower()}{REFERENCE_HELP[1:]}"),
     ],
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="The folder to make.")],
     format: Annotated[Format, typer.Option("--format", help="The library that shall load it.")] = Format.open_clip,
@@ -65,13 +63,13 @@ def export(
     if publishing.push is not None:
         _choose_transfer()
     from flows.commands.display import progress_shown
+    from flows.references import find_reference
     from tasks.exporting.card import Stated
     from tasks.exporting.folder import export_model
-    from tasks.lineage.runs import find_artifact
     from tasks.lineage.store import Store
 
     opened = Store(store)
-    version = find_artifact(opened, edited, ("model",)).version
+    version = find_reference(opened, edited, ("model",)).version
     with progress_shown():
         folder = export_model(
             opened, version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model)

@@ -19,7 +19,20 @@ _DEBUG = "--debug"
 def _commands() -> "typer.Typer":
     import typer
 
-    from flows.commands import artifacts, config, edit, experiments, export, init, options, plan, results, run, shards
+    from flows.commands import (
+        artifacts,
+        config,
+        edit,
+        experiments,
+        export,
+        init,
+        options,
+        plan,
+        results,
+        run,
+        shards,
+        tag,
+    )
 
     app = typer.Typer(
         name="uwm",
@@ -40,6 +53,7 @@ def _commands() -> "typer.Typer":
     app.command("ablate")(experiments.ablate)
     app.command("export")(export.export)
     app.command("results")(results.results)
+    app.command("tag")(tag.tag)
     app.add_typer(shards.app, name="shards")
     app.add_typer(edit.app, name="edit")
     app.add_typer(artifacts.app, name="artifacts")

@@ -60,6 +60,10 @@ WorkersOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
+REFERENCE_HELP = (
+    "Version, tag, run (NAME, NAME:ROLE or its id), or a file of it; of all but tags and files the beginning is enough."
+)
+ReferenceArgument = Annotated[str | None, typer.Argument(metavar="[REF]", help=REFERENCE_HELP)]
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run's settings.")]
 SetOption = Annotated[
     list[str] | None,

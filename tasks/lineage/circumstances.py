@@ -1,5 +1,7 @@
 """What held while an artifact was made: machine, libraries, commit."""
 
+import getpass
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -48,6 +50,14 @@ class RunContext:
 def now() -> str:
     """The time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
 
 
 def describe_circumstances(context: RunContext, *, started: str) -> Circumstances:

@@ -40,7 +40,7 @@ class Survey:
 
 
 def survey(root: Path, beginning: str = "") -> Survey:
-    """Look at every artifact whose version starts with `beginning`, at its manifest only.
+    """Look at every artifact, and copy, whose folder's name starts with `beginning`, at its manifest only.
 
     Raises:
         ArtifactError: the store's folder cannot be read.
@@ -48,17 +48,16 @@ def survey(root: Path, beginning: str = "") -> Survey:
     found: list[Found] = []
     copies: list[Path] = []
     unreadable: list[Path] = []
-    for folder in _folders(root, unreadable):
+    for folder in _folders(root, beginning, unreadable):
         kind, version = folder.parent.name, folder.name
         if not (_KIND.fullmatch(kind) and _VERSION.fullmatch(version)):
             copies.append(folder)
-        elif version.startswith(beginning):
-            ref = ArtifactRef(kind=kind, version=version)
-            item = _look(folder, ref)
-            if item is None:
-                copies.append(folder)
-            else:
-                found.append(item)
+            continue
+        item = _look(folder, ArtifactRef(kind=kind, version=version))
+        if item is None:
+            copies.append(folder)
+        else:
+            found.append(item)
     return Survey(found, copies, unreadable)
 
 
@@ -75,7 +74,7 @@ def _look(folder: Path, ref: ArtifactRef) -> Found | None:
     return Found(ref, folder, manifest, None)
 
 
-def _folders(root: Path, unreadable: list[Path]) -> Iterator[Path]:
+def _folders(root: Path, beginning: str, unreadable: list[Path]) -> Iterator[Path]:
     """Folders two levels down that are called like an artifact or hold a manifest; hidden ones are the store's own."""
     for kind in _visible(root) if root.exists() else []:
         try:
@@ -85,6 +84,8 @@ def _folders(root: Path, unreadable: list[Path]) -> Iterator[Path]:
                 unreadable.append(kind)
             continue
         for folder in inner:
+            if not folder.name.startswith(beginning):
+                continue
             if (folder / MANIFEST).is_file() or (_VERSION.fullmatch(folder.name) and _KIND.fullmatch(kind.name)):
                 yield folder
 

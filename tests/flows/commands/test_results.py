@@ -8,7 +8,7 @@ import pytest
 
 from data_specs.errors import ArtifactError, SpecError
 from flows.results import results_of
-from tasks.lineage.runs import find_artifact
+from tasks.lineage.references import find_artifact
 from tasks.lineage.store import Store
 from tests.cases.small_run import Finished, Here, change_run, completed, write_run
 
