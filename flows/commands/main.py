@@ -33,6 +33,7 @@ def _commands() -> "typer.Typer":
         shards,
         tag,
     )
+    from flows.commands.lineage import group as lineage
 
     app = typer.Typer(
         name="uwm",
@@ -57,6 +58,7 @@ def _commands() -> "typer.Typer":
     app.add_typer(shards.app, name="shards")
     app.add_typer(edit.app, name="edit")
     app.add_typer(artifacts.app, name="artifacts")
+    app.add_typer(lineage.app, name="lineage")
     return app
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_specs.wording import one_line
+
 # DuckDB's types are quoted in annotations: held by a function, they outlive the interpreter and complain on the screen.
 _BATCH_ROWS = 65_536
 # A file up to this size is read at once: its columns one by one take longer.
@@ -113,6 +115,33 @@ def query(
 def connect(**config: str | int | bool) -> "duckdb.DuckDBPyConnection":
     """DuckDB in memory, which can open no file and load no extension."""
     return duckdb.connect(config={**config, "enable_external_access": False})
+
+
+def query_as_asked(sql: str, relations: Mapping[str, pa.Table]) -> pa.Table:
+    """Run SQL that a person wrote over named tables; it can read nothing else and change nothing.
+
+    Args:
+        sql: one SELECT.
+        relations: tables by name.
+
+    Returns:
+        All rows.
+
+    Raises:
+        ValueError: it is no SQL, no single SELECT, or DuckDB cannot answer it; the text is DuckDB's, on one line.
+    """
+    # Tables are those that are given: Python's variables are none, and no extension is fetched for what is unknown.
+    connection = connect(python_enable_replacements=False, autoload_known_extensions=False)
+    try:
+        statements = connection.extract_statements(sql)
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            raise ValueError("expected one SELECT")
+        for name, relation in relations.items():
+            connection.register(name, relation)
+        connection.execute("SET lock_configuration = true")
+        return connection.sql(statements[0]).to_arrow_table()
+    except duckdb.Error as error:
+        raise ValueError(one_line(str(error))) from error
 
 
 def _place(file_number: int, start: int, n_rows: int) -> list[pa.Array]:

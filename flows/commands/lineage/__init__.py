@@ -1,0 +1,1 @@
+"""`uwm lineage`: where a number comes from."""

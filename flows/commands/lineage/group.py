@@ -1,0 +1,8 @@
+"""The command group `uwm lineage`."""
+
+import typer
+
+from flows.commands.lineage import sql
+
+app = typer.Typer(help="Ask where a number comes from.", no_args_is_help=True)
+app.command("sql")(sql.sql)
