@@ -30,7 +30,7 @@ def sql(
     json: JsonOption = False,
 ) -> None:
     """Answer a SELECT over all manifests, runs and tags; nothing else can be read, nothing changed."""
-    from flows.commands.display import output
+    from flows.commands.console import output
     from tasks.lineage.place import open_root
     from tasks.tracing.tables import answer
 
