@@ -143,7 +143,8 @@ def _single(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _inputs(told: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+def input_rows(told: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """The inputs of a manifest as JSON has it, in the order of the columns of `LISTED`."""
     made_of, recipe = told.get("inputs", {}), told["recipe"].get("inputs", {})
     for role in dict.fromkeys((*recipe, *made_of)):
         given, found = _listed(recipe.get(role, [])), made_of.get(role, [])
@@ -187,7 +188,7 @@ def _libraries(told: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 _LISTING = {
-    "inputs": _inputs,
+    "inputs": input_rows,
     "files": _files,
     "sources": _sources,
     "settings": _settings,

@@ -2,7 +2,8 @@
 
 import typer
 
-from flows.commands.lineage import sql
+from flows.commands.lineage import show, sql
 
 app = typer.Typer(help="Ask where a number comes from.", no_args_is_help=True)
+app.command("show")(show.show)
 app.command("sql")(sql.sql)
