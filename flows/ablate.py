@@ -20,7 +20,7 @@ from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 from tasks.lineage.progress import counted, notice
 
 
-@flow(name="ablate")
+@flow(name="ablate", run_name="{config.name}: ablate")
 def ablate(
     config: Config,
     axes: dict[str, list[Any]],

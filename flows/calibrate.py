@@ -9,7 +9,7 @@ from flows.scores import scores_of
 from flows.session import open_session
 
 
-@flow(name="calibrate")
+@flow(name="calibrate", run_name="{config.name}: calibrate")
 def calibrate(config: Config, store: str = "store", device: Device = "auto", workers: Workers = None) -> RunResult:
     """Score every weight of the target layers on the calibration set.
 

@@ -69,7 +69,7 @@ _STAGE = "comparison"
 SIGN_CONTROL, OPPOSITE = ".random_sign", ".opposite_sign"
 
 
-@flow(name="compare")
+@flow(name="compare", run_name="{configs[0].name}: compare")
 def compare(
     configs: list[Config],
     controls: Controls = "each",

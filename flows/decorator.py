@@ -37,9 +37,14 @@ class PipelineFlow(Flow[P, R]):
         return changed  # type: ignore[return-value]
 
 
-def flow(*, name: str) -> Callable[[Callable[P, R]], PipelineFlow[P, R]]:
-    """As Prefect's decorator."""
-    return lambda function: PipelineFlow(function, name=name)
+def flow(*, name: str, run_name: str) -> Callable[[Callable[P, R]], PipelineFlow[P, R]]:
+    """As Prefect's decorator.
+
+    Args:
+        name: of the flow.
+        run_name: of a run of it; a template over its arguments.
+    """
+    return lambda function: PipelineFlow(function, name=name, flow_run_name=run_name)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tasks.lineage.store import Store
 MODELS = ("original", "edited", "random_control")
 
 
-@flow(name="demo")
+@flow(name="demo", run_name="demo")
 def demo(store: str = "store", workers: int | None = None) -> RunResult:
     """Show the whole pipeline on drawn pictures and a tiny model, on the CPU.
 

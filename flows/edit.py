@@ -12,7 +12,7 @@ from flows.session import Session, open_session
 from tasks.manipulation.task import edit_model
 
 
-@flow(name="edit")
+@flow(name="edit", run_name="{config.name}: edit")
 def edit(
     config: Config,
     store: str = "store",

@@ -10,7 +10,7 @@ from flows.parameters import Config
 from flows.session import open_session
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", run_name="{config.name}: evaluate")
 def evaluate(
     config: Config,
     store: str = "store",

@@ -12,7 +12,7 @@ from flows.scores import scores_of
 from flows.session import Session, open_session
 
 
-@flow(name="make-safe")
+@flow(name="make-safe", run_name="{config.name}: make-safe")
 def make_safe(config: Config, store: str = "store", device: Device = "auto", workers: Workers = None) -> RunResult:
     """Edit a model with Unsafe Weights Manipulation and compare it with the original.
 

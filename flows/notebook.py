@@ -7,9 +7,8 @@ from html import escape
 from typing import Any
 
 from data_specs.wording import printable
-from flows.commands.display import done_line
 from flows.commands.plan_table import shown_seconds
-from flows.commands.time_left import ITEMS, at_item, seconds_left
+from flows.commands.time_left import ITEMS, at_item, done_line, seconds_left
 
 # Each redrawing is a message to the browser.
 _REDRAWN_SECONDS = 0.2

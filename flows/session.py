@@ -15,6 +15,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
+from flows.prefect_page import shown_in_prefect
 from flows.record import recorded
 from flows.runners import Placed, placed
 from flows.shown_result import ShownResult
@@ -181,7 +182,7 @@ def open_sessions(
         require_absolute(config)
     stores = [Store(store, hash_once=True) for _ in configs]
     settings = [config.model_dump(mode="json") for config in configs]
-    with placed(device) as place, recorded(stores[0], settings) as record:
+    with placed(device) as place, recorded(stores[0], settings) as record, shown_in_prefect() as page:
         sessions = [Session(config, own, place, workers) for config, own in zip(configs, stores, strict=True)]
         try:
             yield sessions
@@ -194,3 +195,5 @@ def open_sessions(
                 record.content |= session.told
             for session in sessions:
                 session.close()
+        if page is not None:
+            page.result(record.results, record.content["id"])

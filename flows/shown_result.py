@@ -41,7 +41,7 @@ class ShownResult(RunResult):
 
         tables, told = [], [f"warning: {sentence}" for sentence in warnings_of(self)]
         if self.metrics:
-            tables.append(_metrics(self))
+            tables.append(metrics_rows(self))
         for kind in KINDS:
             if kind in self.artifacts:
                 tables.append(_experiment(self, kind))
@@ -65,8 +65,8 @@ def _page() -> "Template":
     return Environment(autoescape=True, undefined=StrictUndefined).from_string(_PAGE)
 
 
-def _metrics(result: RunResult) -> dict[str, Any]:
-    """A row a metric, with differences of the edited model where a run compared it."""
+def metrics_rows(result: RunResult) -> dict[str, Any]:
+    """A row a metric, with differences of the edited model where a run compared it: `caption`, `heads` and `rows`."""
     from flows.verdicts import chance_of
 
     shown = {name: result.metrics[name] for name in _MAIN if name in result.metrics} or dict(result.metrics)

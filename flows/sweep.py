@@ -45,7 +45,7 @@ class Choose(Spec):
     by: ChooseBy = "bound"
 
 
-@flow(name="sweep")
+@flow(name="sweep", run_name="{config.name}: sweep")
 def sweep(
     config: Config,
     taus: list[float] | dict[Encoder, list[float]],

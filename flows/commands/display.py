@@ -28,7 +28,7 @@ from data_specs.run_result import RunResult
 from data_specs.wording import printable
 from flows.commands.console import output, screen
 from flows.commands.plan_table import shown_seconds
-from flows.commands.time_left import ITEMS, at_item, item_done, seconds_left
+from flows.commands.time_left import ITEMS, at_item, done_line, item_done, seconds_left
 from flows.verdicts import chance_of, verdict_of, warnings_of
 from tasks.lineage.progress import listening
 from tasks.tables.kinds import KINDS
@@ -131,12 +131,6 @@ class _Lines:
 
     def notice(self, text: str) -> None:
         screen.print(text, markup=False)
-
-
-def done_line(stage: str, done: int, unit: str, seconds: float) -> str:
-    """What is said of a stage that is over."""
-    rate = f": {done} {unit}, {done / seconds:,.1f} {unit}/s" if done else ""
-    return f"{stage}{rate} ({seconds:.1f} s)"
 
 
 @contextmanager

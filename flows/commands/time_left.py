@@ -21,3 +21,9 @@ def item_done(stage: str, done: int, total: int | None, unit: str, seconds: floa
 def seconds_left(done: float, total: float | None, seconds: float) -> float | None:
     """What the rest takes at the mean pace so far; None where nothing is known yet."""
     return None if not done or total is None else seconds / done * max(total - done, 0)
+
+
+def done_line(stage: str, done: int, unit: str, seconds: float) -> str:
+    """What is said of a stage that is over."""
+    rate = f": {done} {unit}, {done / seconds:,.1f} {unit}/s" if done else ""
+    return f"{stage}{rate} ({seconds:.1f} s)"

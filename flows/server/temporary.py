@@ -40,6 +40,7 @@ _PROCESS = Path(__file__).with_name("process.py")
 _ERROR_LINE = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Timeout|Denied)\b.*|^Killed.*|^MemoryError.*"
 )
+_PROFILE = "temporary"
 _NO_NEWS = ("Application startup failed", "Application shutdown", "Traceback")
 
 
@@ -112,6 +113,13 @@ class TemporaryServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def is_temporary() -> bool:
+    """Whether what is sent to the server of this run is gone when the run is."""
+    from prefect.context import get_settings_context
+
+    return get_settings_context().profile.name == _PROFILE
+
+
 def last_error(log: str) -> str:
     """What went wrong, from a server's log: its last error, not the server's word that there was one."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
@@ -180,4 +188,4 @@ def _own_settings(server: TemporaryServer) -> "SettingsContext":
                 "logging": {"to_api": {"enabled": False}},
             }
         )
-        return SettingsContext(profile=Profile(name="temporary", settings={}), settings=settings)
+        return SettingsContext(profile=Profile(name=_PROFILE, settings={}), settings=settings)

@@ -51,6 +51,11 @@ def listening(sink: ProgressSink) -> Iterator[None]:
         _sink = before
 
 
+def heard_by() -> ProgressSink:
+    """Who listens to this process's progress."""
+    return _sink
+
+
 def is_heard() -> bool:
     """Whether anybody listens to this process's progress."""
     return type(_sink) is not _Silent
