@@ -50,7 +50,7 @@ def _layer_rows(
         "n_weights": ranking.size,
         "sum": ranking.total,
         "mean": ranking.total / ranking.size,
-        **{name: ranking.quantile(share) for name, share in _QUANTILES.items()},
+        **dict(zip(_QUANTILES, ranking.quantiles(_QUANTILES.values()), strict=True)),
     }
     for rule, tau in sorted(asked):
         n_left, threshold = selected_from(ranking, rule, tau)

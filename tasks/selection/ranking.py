@@ -1,6 +1,8 @@
 """A layer's scores by rank and by cumulated mass, without sorting more than a small part of them."""
 
-import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,12 @@ from numpy.typing import NDArray
 from data_specs.errors import NotSelectable
 
 _CLASSES = 1 << 16
-_HIGH_HALF = 1 if sys.byteorder == "little" else 0
+_LOW = np.uint32(0xFFFF)
+_LOW_BITS = np.uint32(16)
+# Scores looked at together: what is made of them stays in the processor's caches.
+_AT_ONCE = 1 << 17
+# Counts one score in a sum that holds 16 bits of each, too: above what those come to, and exact in double precision.
+_ONE = 1 << 34
 
 
 class Ranking:
@@ -24,15 +31,17 @@ class Ranking:
             NotSelectable: a score is NaN or infinite.
         """
         self.flat = np.ascontiguousarray(scores, dtype=np.float32).reshape(-1)
-        finite = np.isfinite(self.flat)
-        if not finite.all():
-            raise NotSelectable(f"{int((~finite).sum())} of {self.flat.size} scores are NaN or infinite")
-        high = self.flat.view(np.int16)[_HIGH_HALF::2]
-        # Of negative numbers larger bits are smaller values.
-        self._class = (high ^ ((high >> 15) & np.int16(0x7FFF))).astype(np.int64) + _CLASSES // 2
-        self._up_to = np.cumsum(np.bincount(self._class, minlength=_CLASSES))
-        # In double precision, in an order that the scores alone decide.
-        self._mass = np.cumsum(np.bincount(self._class, weights=self.flat, minlength=_CLASSES))
+        self._bits = self.flat.view(np.uint32)
+        self._classes = _classes()
+        counts, rest = _counted(self._bits)
+        counts, rest = counts[self._classes.leading], rest[self._classes.leading]
+        n_bad = int(counts[~self._classes.finite].sum())
+        if n_bad:
+            raise NotSelectable(f"{n_bad} of {self.flat.size} scores are NaN or infinite")
+        self._up_to = np.cumsum(counts)
+        # Exact for each class, so in whatever order its scores are added.
+        self._mass = np.cumsum(counts * self._classes.base + rest * self._classes.step)
+        self._sorted: dict[int, NDArray[np.float32]] = {}
 
     @property
     def size(self) -> int:
@@ -46,15 +55,11 @@ class Ranking:
 
     def at(self, rank: int) -> np.float32:
         """The score that has `rank` others before it, in ascending order."""
-        found = int(np.searchsorted(self._up_to, rank, side="right"))
-        of_class = self.flat[np.flatnonzero(self._class == found)]
-        place = rank - (self._up_to[found] - len(of_class))
-        value: np.float32 = np.partition(of_class, place)[place]
-        return value
+        return self._at([rank])[0]
 
-    def quantile(self, share: float) -> np.float32:
-        """The smallest score that at least a share of all scores does not exceed."""
-        return self.at(max(0, int(np.ceil(share * self.size)) - 1))
+    def quantiles(self, shares: Iterable[float]) -> list[np.float32]:
+        """For each share, the smallest score that at least a share of all scores does not exceed."""
+        return self._at([max(0, int(np.ceil(share * self.size)) - 1) for share in shares])
 
     def left_by_mass(self, tau: float) -> int:
         """How many of the lowest scores hold at most a share `tau` of the sum.
@@ -68,9 +73,68 @@ class Ranking:
         if total <= 0:
             raise NotSelectable(f"score_mass needs a positive sum of scores, got {total:g}; use rule top_share")
         found = int(np.argmax(self._mass / total > tau))
-        of_class = np.sort(self.flat[np.flatnonzero(self._class == found)])
+        of_class = self._members([found])[found]
         before = self._mass[found - 1] if found else 0.0
         mass = before + np.cumsum(of_class, dtype=np.float64)
         n_left = int(self._up_to[found]) - len(of_class) + int(np.count_nonzero(mass / total <= tau))
         # The last one completes the mass, whatever the last digits of two sums say.
         return min(n_left, self.size - 1)
+
+    def _at(self, ranks: Sequence[int]) -> list[np.float32]:
+        places = np.searchsorted(self._up_to, ranks, side="right").tolist()
+        members = self._members(places)
+        # A place from the end: `up_to` are the scores of this class and of all before it.
+        return [members[place][rank - self._up_to[place]] for place, rank in zip(places, ranks, strict=True)]
+
+    def _members(self, places: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The scores of some classes, ascending; they are found in one pass, and kept."""
+        found: dict[int, list[NDArray[np.float32]]] = {place: [] for place in places if place not in self._sorted}
+        for start in range(0, self.size if found else 0, _AT_ONCE):
+            scores = self.flat[start : start + _AT_ONCE]
+            leading = (self._bits[start : start + _AT_ONCE] >> _LOW_BITS).astype(np.uint16)
+            for place, pieces in found.items():
+                inside = np.flatnonzero(leading == self._classes.leading[place])
+                if len(inside):
+                    pieces.append(scores[inside])
+        for place, pieces in found.items():
+            self._sorted[place] = np.sort(np.concatenate(pieces))
+        return self._sorted
+
+
+class _Classes(NamedTuple):
+    """All classes [65536] in the order of their values.
+
+    A score is `base + step * n`, n being its other 16 bits; both are 0 where `finite` is False.
+    """
+
+    leading: NDArray[np.uint16]
+    finite: NDArray[np.bool_]
+    base: NDArray[np.float64]
+    step: NDArray[np.float64]
+
+
+@cache
+def _classes() -> _Classes:
+    half = _CLASSES // 2
+    # Of negative numbers larger bits are smaller values.
+    leading = np.concatenate([np.arange(_CLASSES - 1, half - 1, -1), np.arange(half)]).astype(np.uint16)
+    base = (leading.astype(np.uint32) << _LOW_BITS).view(np.float32)
+    finite = np.isfinite(base)
+    exponent = np.maximum((leading >> 7) & 0xFF, 1).astype(np.int64)
+    step = np.where(leading < half, 1.0, -1.0) * np.ldexp(1.0, exponent - 150)
+    return _Classes(leading, finite, np.where(finite, base, 0).astype(np.float64), np.where(finite, step, 0.0))
+
+
+def _counted(bits: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """By leading 16 bits, how many numbers have them, and what their other 16 bits come to."""
+    counts, rest = np.zeros(_CLASSES, np.int64), np.zeros(_CLASSES, np.int64)
+    lowest, highest = int(bits.min() >> _LOW_BITS), int(bits.max() >> _LOW_BITS)
+    met = slice(lowest, highest + 1)
+    for start in range(0, bits.size, _AT_ONCE):
+        piece = bits[start : start + _AT_ONCE]
+        leading = (piece >> _LOW_BITS).astype(np.int64) - lowest
+        weights = (piece & _LOW).astype(np.float64) + _ONE
+        both = np.bincount(leading, weights, highest - lowest + 1).astype(np.int64)
+        counts[met] += both // _ONE
+        rest[met] += both % _ONE
+    return counts, rest
