@@ -23,8 +23,8 @@ from tasks.manipulation.control import random_control, random_sign_control
 from tasks.manipulation.edit import Edit, apply_edit, positions
 from tasks.manipulation.edit_file import EDIT_FILE, write_edit
 from tasks.manipulation.stored_edit import stored_edit
-from tasks.selection.rules import Selection, select
-from tasks.selection.scores_table import SLOPES_FILE, layer_files, read_layer
+from tasks.selection.rules import Selection, select, select_above
+from tasks.selection.scores_table import SLOPES_FILE, layer_files, read_layer, tabulated_selections
 from tasks.selection.sign import kept_by_sign, select_kept
 
 MODEL_FILE = "model.safetensors"
@@ -41,10 +41,13 @@ def select_weights(
     """Select weights by their scores; returns the `edit` artifact."""
     recipe = _edit_recipe(scores, loaded, config, coded(select_weights))
 
-    def pick(_layer: str, values: NDArray[np.float32], chosen: EncoderConfig) -> Selection:
-        return select(values, chosen.rule, chosen.tau)
-
     def write(build: Build) -> None:
+        known = tabulated_selections(store.path(scores))
+
+        def pick(layer: str, values: NDArray[np.float32], chosen: EncoderConfig) -> Selection:
+            found = known.get((layer, chosen.rule, chosen.tau))
+            return select(values, chosen.rule, chosen.tau) if found is None else select_above(values, *found)
+
         _write_edit(build, store.path(scores), loaded, config, pick)
 
     with stage("edit", None, "layers"):

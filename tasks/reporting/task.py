@@ -24,12 +24,12 @@ from tasks.reporting.gallery import PairMember, Retrieval, compose, retrieve
 from tasks.reporting.html import render_report, template_digest
 from tasks.reporting.showing import show_members
 from tasks.reporting.sources import FLIP_GALLERY_FILE, GALLERY_FILE, BoxRow, Reported, Sources
+from tasks.selection.scores_table import SUMMARY_FILE
 from tasks.shards.inspection import Shard
 from tasks.tables.kinds import KINDS
 from tasks.tables.verdict import HEADLINE
 
 REPORT_FILE = "report.html"
-_SUMMARY = "layer_summary.parquet"
 _N_FLIPS = 60
 
 
@@ -73,7 +73,7 @@ def _sources(reported: Reported, box: Sequence[BoxRow], store: Store) -> Sources
     scores = reported.scores
     return Sources(
         evaluations={model: store.path(ref) for model, ref in reported.evaluations.items()},
-        summary=store.path(scores) / _SUMMARY if scores else None,
+        summary=store.path(scores) / SUMMARY_FILE if scores else None,
         box=box,
         versions={f"{role} ({item.kind})": item.version for role, item in reported.inputs.items()},
         differences={model: store.path(ref) for model, ref in reported.differences.items()},

@@ -22,9 +22,8 @@ from tasks.scoring.layer_scores import LayerScorer, aggregate_layer, write_layer
 from tasks.scoring.scorer import ActivationScorer, WeightScorer
 from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
 from tasks.scoring.summary import write_summary
+from tasks.selection.scores_table import SUMMARY_FILE
 from tasks.shards.plan import ShardPlan
-
-SUMMARY = "layer_summary.parquet"
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def summarise_scores(
 
     def write(build: Build) -> None:
         n_pairs = take_layers(build, layer_scores.values(), store)
-        write_summary(build.folder, n_pairs, asked, build.folder / SUMMARY)
+        write_summary(build.folder, n_pairs, asked, build.folder / SUMMARY_FILE)
         build.counts["layers"] = n_pairs
 
     with stage("scores.summary", None, "layers"):

@@ -44,14 +44,26 @@ def select(scores: NDArray[np.float32], rule: Rule, tau: float) -> Selection:
     """
     ranking = Ranking(scores)
     n_left, threshold = selected_from(ranking, rule, tau)
+    return select_above(scores, None if threshold is None else float(threshold), ranking.size - n_left)
+
+
+def select_above(scores: NDArray[np.float32], threshold: float | None, n_selected: int) -> Selection:
+    """The selection that a rule has led to, of which all but the positions is known.
+
+    Args:
+        scores: [out, in] float32.
+        threshold: the smallest selected score; None where none is selected.
+        n_selected: how many are selected; of those that equal the threshold, the ones at later positions.
+    """
     if threshold is None:
         return Selection(np.empty(0, np.int64), None)
-    index = np.flatnonzero(ranking.flat >= threshold)
-    n_ties_left = n_left - (ranking.size - len(index))
+    flat = np.ascontiguousarray(scores, dtype=np.float32).reshape(-1)
+    index = np.flatnonzero(flat >= np.float32(threshold))
+    n_ties_left = len(index) - n_selected
     if n_ties_left:
-        ties = np.flatnonzero(ranking.flat[index] == threshold)
+        ties = np.flatnonzero(flat[index] == np.float32(threshold))
         index = np.delete(index, ties[:n_ties_left])
-    return Selection(index, float(threshold))
+    return Selection(index, threshold)
 
 
 def selected_from(ranking: Ranking, rule: Rule, tau: float) -> tuple[int, np.float32 | None]:

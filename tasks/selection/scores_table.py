@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_specs.errors import DataError
-from data_specs.run_config import Encoder
+from data_specs.run_config import Encoder, Rule
 from data_specs.schemas import LAYER_FOLDERS, layer_of
 
 SCORES_FILE = "scores.parquet"
 SLOPES_FILE = "slopes.parquet"
+SUMMARY_FILE = "layer_summary.parquet"
 
 
 def read_layer(path: Path, column: Literal["score", "slope"]) -> NDArray[np.float32]:
@@ -37,3 +38,9 @@ def layer_files(scores: Path) -> dict[str, tuple[Encoder, Path]]:
         encoder, layer = layer_of(path.parent)
         found[layer] = (encoder, path)
     return found
+
+
+def tabulated_selections(scores: Path) -> dict[tuple[str, Rule, float], tuple[float | None, int]]:
+    """What the summary of a scores artifact says: of a layer, rule and tau the smallest selected score, and how many are."""
+    table = pq.read_table(scores / SUMMARY_FILE, columns=["layer", "rule", "tau", "threshold", "n_selected"])
+    return {(row["layer"], row["rule"], row["tau"]): (row["threshold"], row["n_selected"]) for row in table.to_pylist()}

@@ -12,8 +12,8 @@ from data_specs.run_config import Encoder, Rule
 from data_specs.schemas import layer_folder, scores_schema
 from tasks.scoring.layer_scores import write_layer
 from tasks.scoring.summary import write_summary
-from tasks.selection.rules import select
-from tasks.selection.scores_table import SCORES_FILE
+from tasks.selection.rules import select, select_above
+from tasks.selection.scores_table import SCORES_FILE, SUMMARY_FILE, layer_files, read_layer, tabulated_selections
 from tests.benchmarks.timing import by_turns, one_thread, ratio
 
 _SHAPE = (1024, 4096)
@@ -35,7 +35,7 @@ def selection_speedup_over_sort() -> dict[str, Any]:
 
 
 def summary_and_selection_over_sorts() -> dict[str, Any]:
-    """Summary of 12 layers of ViT-B-32's vision tower from their files and selection from them, over numpy sorts, one core."""
+    """Summary of 12 layers of ViT-B-32's vision tower and selection, each from the layers' files, over numpy sorts; one core."""
     generator = np.random.default_rng(0)
     layers = {f"blocks.{number}.out": generator.lognormal(size=(768, 3072)).astype(np.float32) for number in range(12)}
     asked: dict[Encoder, list[tuple[Rule, float]]] = {"vision": [("score_mass", _TAU)]}
@@ -48,9 +48,10 @@ def summary_and_selection_over_sorts() -> dict[str, Any]:
             write_layer(torch.from_numpy(values), path, scores_schema)
 
         def ours() -> None:
-            write_summary(Path(name), dict.fromkeys(layers, 16), asked, Path(name) / "layer_summary.parquet")
-            for values in layers.values():
-                select(values, "score_mass", _TAU)
+            write_summary(Path(name), dict.fromkeys(layers, 16), asked, Path(name) / SUMMARY_FILE)
+            known = tabulated_selections(Path(name))
+            for layer, (_, path) in layer_files(Path(name)).items():
+                select_above(read_layer(path, "score"), *known[layer, "score_mass", _TAU])
 
         sorts, both = by_turns(lambda: [np.sort(values, axis=None) for values in layers.values()], ours, repeats=5)
     pa.set_cpu_count(before)

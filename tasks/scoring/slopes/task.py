@@ -28,8 +28,8 @@ from tasks.scoring.layer_scores import write_layers
 from tasks.scoring.slopes.margins import TEMPERATURE, pair_slopes
 from tasks.scoring.slopes.slope_pass import SlopeFold
 from tasks.scoring.slopes.summary import write_signed_summary
-from tasks.scoring.task import SUMMARY, take_layers
-from tasks.selection.scores_table import SLOPES_FILE
+from tasks.scoring.task import take_layers
+from tasks.selection.scores_table import SLOPES_FILE, SUMMARY_FILE
 from tasks.shards.plan import ShardPlan
 
 
@@ -138,7 +138,7 @@ def summarise_signed_scores(
         take_layers(build, slopes.values(), store)
         state = loaded.model.state_dict()
         weights = {layer: state[f"{layer}.weight"].cpu().float().numpy() for layer in n_pairs}
-        write_signed_summary(build.folder, n_pairs, asked, signs, weights, build.folder / SUMMARY)
+        write_signed_summary(build.folder, n_pairs, asked, signs, weights, build.folder / SUMMARY_FILE)
         build.counts["layers"] = n_pairs
 
     with stage("scores.summary", None, "layers"):

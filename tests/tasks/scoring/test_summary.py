@@ -9,8 +9,8 @@ from data_specs.errors import DataError
 from data_specs.schemas import LAYER_SUMMARY, scores_schema
 from tasks.scoring.layer_scores import write_layer
 from tasks.scoring.summary import write_summary
-from tasks.selection.rules import select
-from tasks.selection.scores_table import layer_files, read_layer
+from tasks.selection.rules import select, select_above
+from tasks.selection.scores_table import layer_files, read_layer, tabulated_selections
 
 LAYERS = {"blocks.10.out": ("text", 30), "blocks.9.out": ("text", 30), "visual.blocks.0.fc": ("vision", 20)}
 ASKED = {"text": [("score_mass", 0.98), ("top_share", 0.5)], "vision": [("score_mass", 0.9)]}
@@ -64,6 +64,16 @@ def test_a_summary_line_says_what_the_scores_say(tmp_path):
         assert row["n_selected"] == len(chosen)
         assert row["threshold"] == float(chosen.min())
         assert math.isclose(row["selected_share"], len(chosen) / 84, rel_tol=1e-12)
+
+
+def test_what_a_summary_tabulates_selects_the_weights_that_the_scores_do(tmp_path):
+    scores = {layer: (10 * random_scores(seed)).round() + 1 for seed, layer in enumerate(LAYERS)}  # many are equal
+    summary(tmp_path, scores)
+    known = tabulated_selections(tmp_path)
+    assert len(known) == sum(len(ASKED[encoder]) for encoder, _ in LAYERS.values())
+    for (layer, rule, tau), found in known.items():
+        values = scores[layer].numpy()
+        assert select_above(values, *found).index.tolist() == select(values, rule, tau).index.tolist()
 
 
 def test_the_same_scores_give_the_same_summary_bytes(tmp_path):

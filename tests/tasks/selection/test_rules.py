@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_specs.errors import DataError
-from tasks.selection.rules import select
+from tasks.selection.rules import select, select_above
 
 # As a person writes them; the oracle reads them as exact decimals.
 TAUS = ("0.01", "0.29", "0.3", "0.5", "0.57", "0.75", "0.9", "0.965", "0.98", "0.999")
@@ -170,3 +170,17 @@ def test_scores_of_no_positive_sum_have_no_mass_but_a_rank():
 def test_scores_that_are_all_zero_have_no_mass():
     with pytest.raises(DataError, match="score_mass needs a positive sum of scores, got 0; use rule top_share"):
         select(np.zeros((3, 3), np.float32), "score_mass", 0.5)
+
+
+@pytest.mark.parametrize("rule", ["score_mass", "top_share"])
+@pytest.mark.parametrize("tau", TAUS)
+def test_smallest_selected_score_and_count_stand_for_a_selection_with_all_its_ties(rule, tau):
+    scores = np.random.default_rng(7).integers(1, 9, (40, 30)).astype(np.float32)
+    asked = select(scores, rule, float(tau))
+    again = select_above(scores, asked.threshold, len(asked.index))
+    assert again.index.tolist() == asked.index.tolist()
+    assert again.threshold == asked.threshold
+
+
+def test_without_a_smallest_selected_score_nothing_is_selected():
+    assert select_above(scores_of([1, 2, 3]), None, 0).index.tolist() == []
