@@ -15,7 +15,7 @@ from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import Content, Decoder, Encoder, Precision
 from tasks.encoders.loading import LoadedModel, ModelRef
 from tasks.extraction.rows import Observer, RowFold
-from tasks.extraction.shard_pass import Batches, ShardPass, input_stream
+from tasks.extraction.shard_pass import Batches, Fold, ShardPass, input_stream
 from tasks.extraction.shared_reading import SharedReading
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
@@ -110,21 +110,7 @@ class PartMaker:
         missing = [index for index, part in enumerate(parts) if not store.holds(part.ref)]
         chosen = [plans[index] for index in missing]
         fold = RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, torch.device(context.device))
-        stream: Batches = (
-            input_stream(
-                loaded, self.encoder, chosen, batch_size=self.batch_size, context=context, decoder=self.decoder
-            )
-            if decoded is None
-            else decoded.of(chosen)
-        )
-        shard_pass = ShardPass(
-            stream,
-            chosen,
-            fold,
-            stage=self.stage,
-            max_bad_fraction=self.max_bad_fraction,
-            n_planned=self.n_planned,
-        )
+        shard_pass = self.shard_pass(fold, chosen, loaded, context, decoded)
         places = {index: place for place, index in enumerate(missing)}
         under_way: deque[tuple[ShardPlan, Future[Made]]] = deque()
         with ThreadPoolExecutor(_FINISHING) as pool:
@@ -135,6 +121,24 @@ class PartMaker:
                     yield self._finished(*under_way.popleft())
             for each in under_way:
                 yield self._finished(*each)
+
+    def shard_pass(
+        self,
+        fold: Fold,
+        plans: Sequence[ShardPlan],
+        loaded: LoadedModel,
+        context: RunContext,
+        decoded: SharedReading | None,
+    ) -> ShardPass:
+        """The pass over the shards of parts that are to be made."""
+        stream: Batches = (
+            input_stream(loaded, self.encoder, plans, batch_size=self.batch_size, context=context, decoder=self.decoder)
+            if decoded is None
+            else decoded.of(plans)
+        )
+        return ShardPass(
+            stream, plans, fold, stage=self.stage, max_bad_fraction=self.max_bad_fraction, n_planned=self.n_planned
+        )
 
     def _finished(self, plan: ShardPlan, finishing: Future[Made]) -> Made:
         made = finishing.result()

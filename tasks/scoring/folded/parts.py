@@ -15,7 +15,7 @@ from data_specs.schemas import layer_folder, pair_id
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import Part, PartMaker
 from tasks.extraction.rows import Observer, RowFold
-from tasks.extraction.shard_pass import Batches, ShardPass, input_stream
+from tasks.extraction.shard_pass import ShardPass
 from tasks.extraction.shared_reading import SharedReading
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance
@@ -142,14 +142,7 @@ class FoldedPartMaker(PartMaker):
             loaded.target_weights(self.encoder, self.folding.chosen.layers), self.encoder, self.folding, device
         )
         fold = SumFold(loaded, self.encoder, self.observer(loaded.model), self.precision, device, layers)
-        stream: Batches = (
-            input_stream(loaded, self.encoder, chosen, batch_size=self.batch_size, context=context)
-            if decoded is None
-            else decoded.of(chosen)
-        )
-        shard_pass = ShardPass(
-            stream, chosen, fold, stage=self.stage, max_bad_fraction=self.max_bad_fraction, n_planned=self.n_planned
-        )
+        shard_pass = self.shard_pass(fold, chosen, loaded, context, decoded)
         places = {index: place for place, index in enumerate(missing)}
         for index, (part, plan) in enumerate(zip(parts, plans, strict=True)):
             made = store.materialise(part.recipe, _writer(shard_pass, places.get(index), plan), context)

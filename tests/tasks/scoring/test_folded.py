@@ -24,6 +24,7 @@ from tasks.scoring.folded.layer import Folding, LayerFolding
 from tasks.scoring.folded.parts import FoldedPartMaker, ShardWindows
 from tasks.scoring.folded.sample import drawn
 from tests.cases.folded_bench import WINDOW_BYTES, FoldedBench, kept_parts, write_sized_shards
+from tests.cases.shard_files import image_bytes, inspected, write_tar
 from tests.cases.statistics import Pairs, random_weight
 
 WAYS = [
@@ -65,6 +66,24 @@ def rows_store(bench):
 
 
 CUT = {"tags": ["war", "hate"], "limit": 8}
+
+
+def test_pictures_are_decoded_by_the_decoder_of_the_settings(tmp_path, bench):
+    members = [
+        (f"k{i}.{side}.jpg", image_bytes(2 * i + number, "JPEG", (90, 70)))
+        for i in range(4)
+        for number, side in enumerate(("safe", "unsafe"))
+    ]
+    shards, found = [inspected(write_tar(tmp_path / "0.tar", members))], {}
+    for kept in ("rows", "folded"):
+        config = bench.config(statistics=kept)
+        for decoder in ("pillow", "torchvision"):
+            own = config.model_copy(update={"decoder": decoder})
+            found[kept, decoder] = bench.scores(shards, own, bench.store(str(tmp_path / kept)))
+    for decoder in ("pillow", "torchvision"):
+        require_equal(found["folded", decoder], found["rows", decoder])
+    layer = next(iter(found["rows", "pillow"]))
+    assert not np.array_equal(found["folded", "pillow"][layer], found["folded", "torchvision"][layer])
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
