@@ -14,7 +14,8 @@ from data_specs.schemas import activation_stats_schema, layer_folder
 from tasks.activations.statistics import channel_statistics
 from tasks.encoders.layers import target_layers
 from tasks.extraction.columns import vector_column
-from tasks.extraction.host_copy import on_host
+from tasks.extraction.host_copy import HostCopy
+from tasks.extraction.rows import Identity, RowsToCome
 from tasks.extraction.shard_pass import require_rows
 
 
@@ -65,22 +66,28 @@ class StatisticsObserver:
         """A folder for each layer."""
         return self._schemas
 
-    def rows(self, identity: dict[str, pa.Array], embeddings: Tensor) -> dict[str, pa.RecordBatch]:
-        """A row a sample and side, for every layer.
+    def rows_to_come(self, embeddings: Tensor) -> RowsToCome:
+        """A row a sample and side, for every layer; called, it waits until their numbers are on the host.
 
         Raises:
             SpecError: a layer was not called, or more than once.
-            NotFinite: a statistic is NaN or infinite.
+            NotFinite: when it is called, a statistic is NaN or infinite.
         """
         calls = [self._only_call(name, len(embeddings)) for name in self._targets]
         # Looked at on the device, which has all of it at hand; the host gets one flag a row and layer.
         finite = [torch.isfinite(call.norm + call.std).all(dim=1) for call in calls]
-        columns = on_host(
+        coming = HostCopy(
             [*(call.norm for call in calls), *(call.std for call in calls), *finite, *(call.n_tokens for call in calls)]
         )
-        norms, stds, flags, n_tokens = (
-            columns[start : start + len(calls)] for start in range(0, len(columns), len(calls))
-        )
+        return lambda identity: self._rows(identity, coming.arrived())
+
+    def rows(self, identity: Identity, embeddings: Tensor) -> dict[str, pa.RecordBatch]:
+        """The same at once."""
+        return self.rows_to_come(embeddings)(identity)
+
+    def _rows(self, identity: Identity, columns: list[Tensor]) -> dict[str, pa.RecordBatch]:
+        n_layers = len(self._targets)
+        norms, stds, flags, n_tokens = (columns[start : start + n_layers] for start in range(0, len(columns), n_layers))
         made = {}
         for number, (name, (folder, schema)) in enumerate(zip(self._targets, self._schemas.items(), strict=True)):
             require_rows(flags[number], f"the statistics of layer {name}")

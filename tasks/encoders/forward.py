@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from data_specs.errors import SpecError
+from data_specs.errors import MachineError, SpecError
 from data_specs.run_config import Encoder, Precision
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -46,6 +46,19 @@ def forward_precision(precision: Precision, device: torch.device, *, gradients: 
     finally:
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = convolution
+
+
+@contextmanager
+def memory_of(device: torch.device, advice: str) -> Iterator[None]:
+    """Tell in one sentence that a device has too little memory for what is inside, and what helps.
+
+    Raises:
+        MachineError: it has.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MachineError(f"the memory of {device} ran out; {advice}, or free some of it, and start again") from error
 
 
 def encode(model: nn.Module, encoder: Encoder, inputs: Tensor) -> Tensor:

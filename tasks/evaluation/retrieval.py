@@ -10,6 +10,7 @@ from torch import Tensor
 from data_specs.errors import DataError
 from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.encoders.forward import forward_precision
+from tasks.extraction.host_copy import on_host
 
 _TILE = 1024
 _TILE_STEP = 64
@@ -121,7 +122,8 @@ def retrieval_ranks(pairs: EmbeddedPairs, device: torch.device) -> dict[str, Ten
     """
     with forward_precision("fp32", device):
         rankings = _retrieval_rankings(pairs, device)
-    return {name: ranking.better.cpu() for name, ranking in rankings.items()}
+    ranks = on_host([ranking.better for ranking in rankings.values()])
+    return dict(zip(rankings, ranks, strict=True))
 
 
 def _retrieval_rankings(pairs: EmbeddedPairs, device: torch.device) -> dict[str, _Ranking]:

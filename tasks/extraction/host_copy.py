@@ -1,30 +1,68 @@
 """What was computed on a device, brought to the host in one copy."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 
-def on_host(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The same tensors on the CPU.
+class HostCopy:
+    """Tensors on their way to the host, while their device goes on computing.
 
-    From a GPU they come packed into one: each copy of its own makes host and GPU wait for each other.
-
-    Args:
-        tensors: of one device, each of any shape and of type float32, int32, int64 or bool.
-
-    Returns:
-        Tensors of the same shapes, types and values; those of the CPU as they are.
+    From a GPU they come packed into one, by a stream of their own: each copy of its own, or in the order of what is
+    computed, makes host and GPU wait for each other.
     """
-    if not tensors or tensors[0].device.type == "cpu":
-        return list(tensors)
-    packed = pack(tensors)
-    landed = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=packed.is_cuda)
-    landed.copy_(packed, non_blocking=True)
-    if packed.is_cuda:
-        torch.cuda.current_stream(packed.device).synchronize()
-    return unpack(landed, tensors)
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        """Begin the copy.
+
+        Args:
+            tensors: of one device, each of any shape and of type float32, int32, int64 or bool.
+        """
+        self._tensors = list(tensors)
+        self._packed: _PackedCopy | None = None
+        if tensors and tensors[0].device.type != "cpu":
+            # Of what is on the device, only shapes and types are still needed.
+            self._tensors = [torch.empty_like(tensor, device="meta") for tensor in tensors]
+            self._packed = _PackedCopy(pack(tensors))
+
+    def arrived(self) -> list[Tensor]:
+        """The tensors on the CPU, of the same shapes, types and values; waits for them. Those of the CPU as they are."""
+        return self._tensors if self._packed is None else unpack(self._packed.arrived(), self._tensors)
+
+
+class _PackedCopy:
+    """One tensor on its way to page-locked memory."""
+
+    def __init__(self, packed: Tensor) -> None:
+        self._landed = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=packed.is_cuda)
+        self._event: torch.cuda.Event | None = None
+        if not packed.is_cuda:
+            self._landed.copy_(packed)
+            return
+        stream = _copies(packed.device)
+        stream.wait_stream(torch.cuda.current_stream(packed.device))
+        with torch.cuda.stream(stream):
+            self._landed.copy_(packed, non_blocking=True)
+        # Its memory is not given to others before the copy has left it.
+        packed.record_stream(stream)
+        self._event = stream.record_event()
+
+    def arrived(self) -> Tensor:
+        if self._event is not None:
+            self._event.synchronize()
+        return self._landed
+
+
+@cache
+def _copies(device: torch.device) -> "torch.cuda.Stream":
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def on_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same tensors on the CPU; waits for them."""
+    return HostCopy(tensors).arrived()
 
 
 def pack(tensors: Sequence[Tensor]) -> Tensor:

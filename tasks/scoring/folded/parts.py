@@ -22,7 +22,6 @@ from tasks.lineage.progress import advance
 from tasks.lineage.store import Build, Made, Store
 from tasks.scoring.folded.layer import Folded, Folding, LayerFolding, Unfolded
 from tasks.scoring.folded.sample import drawn, rows_of
-from tasks.shards.batch import Batch
 from tasks.shards.plan import ShardPlan
 
 # Of a folded artifact's record: what its sums count, and what became of the samples of each of its shards.
@@ -55,20 +54,20 @@ class SumFold(RowFold):
             for folder, layer in self._layers.items()
         }
         hooks = self._observer if isinstance(self._observer, AbstractContextManager) else nullcontext()
-        with hooks:
+        with hooks, self._in_order():
             yield
         for folder, windows in self._windows.items():
             build.counts[SUMMED] = windows.end(build, folder)
         del self._windows
 
-    def take(self, batch: Batch, plan: ShardPlan) -> None:
-        """Encode a batch and fold its rows.
+    def keep(self, rows: dict[str, pa.RecordBatch]) -> None:
+        """Fold the next rows of a shard.
 
         Raises:
-            DataError: a row is NaN or infinite, or a pair has no ratio; layer and pair are named.
+            DataError: a pair has no ratio; layer and pair are named.
         """
-        for folder, rows in self._rows(batch, plan).items():
-            self._windows[folder].take(rows)
+        for folder, batch in rows.items():
+            self._windows[folder].take(batch)
 
 
 class ShardWindows:

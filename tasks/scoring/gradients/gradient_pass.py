@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from data_specs.errors import DataError, SpecError
 from data_specs.run_config import Encoder, Precision
 from data_specs.schemas import pair_id
-from tasks.encoders.forward import encode, forward_precision
+from tasks.encoders.forward import encode, forward_precision, memory_of
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.shard_pass import ShardPass
 from tasks.lineage.progress import advance
@@ -115,8 +115,9 @@ class GradientFold:
 
     def _add(self, inputs: Tensor, gradients: Tensor) -> None:
         """Add dloss / dW of inputs, of whose embeddings the gradients are."""
-        inputs = inputs.to(self._device, non_blocking=True)
-        with forward_precision(self._precision, self._device, gradients=True):
+        advice = f"set batch_size below {2 * len(inputs)}"
+        with memory_of(self._device, advice), forward_precision(self._precision, self._device, gradients=True):
+            inputs = inputs.to(self._device, non_blocking=True)
             self._sums.add(weight_gradients(self._model, self._encoder, self._weights, inputs, gradients))
 
 
