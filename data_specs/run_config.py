@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from data_specs.data_sets import CalibrationConfig, EvaluationConfig, SelectionConfig
-from data_specs.fields import NAME_PATTERN, Location, only_numbers
+from data_specs.errors import SpecError
+from data_specs.fields import AUTO, NAME_PATTERN, BatchSize, Location, only_numbers
 from data_specs.folding import SAMPLE_FIELD, SAMPLE_PAIRS, STATISTICS_FIELD, Statistics
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
 from data_specs.spec import Spec
@@ -173,14 +174,17 @@ class RunConfig(MethodConfig):
         default_factory=dict, description="ways to edit that `uwm compare` sets side by side"
     )
     precision: Precision = Field(default="fp32", description="of the forward pass; statistics are float32")
-    batch_size: int = Field(default=32, ge=1, le=4096, description="samples in one forward pass; changes last digits")
+    batch_size: BatchSize = Field(
+        default=32,
+        description="samples in one forward pass; changes last digits; auto becomes a number by the device's memory",
+    )
     decoder: Decoder = Field(
         default="pillow",
         description="of pictures: torchvision takes half the time for a JPEG, and rounds otherwise than pillow",
     )
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
 
-    _numbers = field_validator("seed", "batch_size", "max_bad_fraction", mode="before")(only_numbers)
+    _numbers = field_validator("seed", "max_bad_fraction", mode="before")(only_numbers)
 
     @model_validator(mode="before")
     @classmethod
@@ -203,7 +207,22 @@ class RunConfig(MethodConfig):
     def reading(self, encoder: Encoder) -> dict[str, JsonValue]:
         """How inputs become an encoder's outputs, as recipes hold it: a decoder that was always there is left out."""
         decoder = {} if encoder == "text" or self.decoder == "pillow" else {"decoder": self.decoder}
-        return {"precision": self.precision, "batch_size": self.batch_size, **decoder}
+        return {"precision": self.precision, "batch_size": self.inputs_at_once, **decoder}
+
+    @property
+    def inputs_at_once(self) -> int:
+        """Inputs in one forward pass.
+
+        Raises:
+            SpecError: nothing has said on which device, which `auto` needs.
+        """
+        if self.batch_size == AUTO:
+            raise SpecError("batch_size is auto, which becomes a number where a run knows its device; give a number")
+        return int(self.batch_size)
+
+    def with_batch_size(self, usual: int) -> "RunConfig":
+        """The same run with a number in place of `auto`."""
+        return self.model_copy(update={"batch_size": usual}) if self.batch_size == AUTO else self
 
     def with_method(self, method: MethodConfig) -> "RunConfig":
         """The same run with another way to edit."""

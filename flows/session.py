@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from flows.record import recorded
 from flows.runners import Placed, placed
 from flows.shown_result import ShownResult
 from tasks.encoders.loading import LoadedModel, load_model
+from tasks.extraction.batch_size import usual_batch_size
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.cores import usual_workers
 from tasks.lineage.progress import stage
@@ -39,7 +40,7 @@ class Session:
 
     def __init__(self, config: RunConfig, store: Store, place: Placed, workers: int | None) -> None:
         """Work in `store`; `workers` None means as many as each process keeps busy."""
-        self.config, self.store = config, store
+        self.config, self.store = config.with_batch_size(usual_batch_size(place.device)), store
         self._context = RunContext(
             device=place.device,
             workers=usual_workers(place.device, place.n_processes) if workers is None else workers,
@@ -181,9 +182,10 @@ def open_sessions(
     for config in configs:
         require_absolute(config)
     stores = [Store(store, hash_once=True) for _ in configs]
-    settings = [config.model_dump(mode="json") for config in configs]
-    with placed(device) as place, recorded(stores[0], settings) as record, shown_in_prefect() as page:
+    with placed(device) as place, ExitStack() as stack:
         sessions = [Session(config, own, place, workers) for config, own in zip(configs, stores, strict=True)]
+        settings = [session.config.model_dump(mode="json") for session in sessions]
+        record, page = stack.enter_context(recorded(stores[0], settings)), stack.enter_context(shown_in_prefect())
         try:
             yield sessions
         finally:

@@ -99,7 +99,7 @@ def part_maker(what: Extraction, plans: Sequence[ShardPlan], loaded: LoadedModel
         what.encoder,
         what.observer,
         config.precision,
-        config.batch_size,
+        config.inputs_at_once,
         config.max_bad_fraction,
         planned_samples(plans),
         what.label,

@@ -32,7 +32,7 @@ class EmbeddedCalibration:
         return {
             "tags": None if self.tags is None else [*sorted(self.tags)],
             "precision": config.precision,
-            "batch_size": config.batch_size,
+            "batch_size": config.inputs_at_once,
             # An encoder's plan may hold samples that the other cannot read, in place of which it takes later ones.
             "samples": {
                 name: {plan.shard.sha256: len(plan.keys) for plan in plans} for name, plans in self.plans.items()

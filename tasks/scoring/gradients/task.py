@@ -57,7 +57,13 @@ def score_by_gradients(
         gradients = _gradients(encoder, chosen, pairs, store, device)
         fold = GradientFold(loaded, encoder, layers, gradients, precision=config.precision, device=device)
         stream = input_stream(
-            loaded, encoder, plans, batch_size=config.batch_size, context=context, side="safe", decoder=config.decoder
+            loaded,
+            encoder,
+            plans,
+            batch_size=config.inputs_at_once,
+            context=context,
+            side="safe",
+            decoder=config.decoder,
         )
         with gradients_summed(build, fold, stream, plans, label):
             _write_scores(build, fold, encoder, chosen, loaded, device)

@@ -65,7 +65,7 @@ def measure_slopes(
             )
         fold = SlopeFold(loaded, encoder, layers, gradients, precision=config.precision, device=device)
         stream = input_stream(
-            loaded, encoder, plans, batch_size=config.batch_size, context=context, decoder=config.decoder
+            loaded, encoder, plans, batch_size=config.inputs_at_once, context=context, decoder=config.decoder
         )
         with gradients_summed(build, fold, stream, plans, label):
             _write_slopes(build, fold, encoder, [*layers])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_specs.config_file import load_config
-from tests.cases.small_run import Here, change_run, write_run
+from tests.cases.small_run import Here, change_run, completed, write_run
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +41,19 @@ def test_a_change_holds_for_every_run_of_a_comparison(config: Path, tmp_path: Pa
 
     # Each with its control.
     assert (n_edits(), n_edits("--set", "text.tau=0.7")) == (4, 2)
+
+
+def test_a_batch_size_that_the_device_decides_is_a_number_in_versions_and_in_the_record(
+    config: Path, tmp_path: Path, here: Here
+) -> None:
+    store = tmp_path / "store"
+    usual = completed(here, "run", config, store)
+    auto = completed(here, "run", config, store, "--set", "batch_size=auto", "--devices", "cpu")
+    assert auto.result["computed"] == 0
+    assert auto.result["artifacts"] == usual.result["artifacts"]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (store / ".runs").glob("*.json")]
+    assert [record["settings"]["batch_size"] for record in records] == [32, 32]
+    plan = here("plan", str(config), "--store", str(store), "--set", "batch_size=auto", "--json")
+    assert {item["there"] for item in json.loads(plan.stdout)["artifacts"]} == {True}
+    other = here("plan", str(config), "--store", str(store), "--set", "batch_size=16", "--json")
+    assert False in {item["there"] for item in json.loads(other.stdout)["artifacts"]}
