@@ -1,6 +1,7 @@
 """Zero-shot classification on data sets in CLIP_benchmark's WebDataset layout."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tasks.embeddings.observer import FOLDER
 from tasks.embeddings.pairs import Places, gathered
 from tasks.encoders.forward import encode
 from tasks.encoders.tokenizer import Tokenizer
+from tasks.extraction.table_reader import one_ahead
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
@@ -159,19 +161,13 @@ def class_embeddings(
     Raises:
         DataError: a class's embedding is NaN or infinite.
     """
-    n_classes, n_templates = len(data_set.class_names), len(data_set.templates)
     sums: Tensor | None = None
-    for start in range(0, n_classes * n_templates, prompts_at_once):
-        numbers = torch.arange(start, min(start + prompts_at_once, n_classes * n_templates))
-        of_class = numbers // n_templates
-        prompts = [
-            data_set.templates[template].replace(CLASS_PLACE, data_set.class_names[index])
-            for index, template in zip(of_class.tolist(), (numbers % n_templates).tolist(), strict=True)
-        ]
+    # Tokenised by a thread: it takes as long as a GPU does to encode.
+    for of_class, tokens in one_ahead(_tokenised(tokenizer, data_set, prompts_at_once)):
         # On the CPU, where rows are added in order; in double precision, so that it matters little where batches end.
-        embedded = encode(model, "text", tokenizer(prompts).to(device)).cpu().double()
+        embedded = encode(model, "text", tokens.to(device)).cpu().double()
         if sums is None:
-            sums = embedded.new_zeros(n_classes, embedded.shape[1])
+            sums = embedded.new_zeros(len(data_set.class_names), embedded.shape[1])
         sums.index_add_(0, of_class, embedded)
     if sums is None:
         raise DataError(f"zero-shot data set {data_set.name} has no class or no template")
@@ -182,6 +178,20 @@ def class_embeddings(
             f"zero-shot data set {data_set.name}: the embedding of class {shown(first)} is NaN or infinite; look at the precision"
         )
     return nn.functional.normalize(sums, dim=1).float()
+
+
+def _tokenised(tokenizer: Tokenizer, data_set: DataSet, prompts_at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """All prompts, class by class: the class [n] of each and its token ids [n, context]."""
+    n_templates = len(data_set.templates)
+    n_prompts = len(data_set.class_names) * n_templates
+    for start in range(0, n_prompts, prompts_at_once):
+        numbers = torch.arange(start, min(start + prompts_at_once, n_prompts))
+        of_class = numbers // n_templates
+        prompts = [
+            data_set.templates[template].replace(CLASS_PLACE, data_set.class_names[index])
+            for index, template in zip(of_class.tolist(), (numbers % n_templates).tolist(), strict=True)
+        ]
+        yield of_class, tokenizer(prompts)
 
 
 def read_labelled(artifact: Path, n_classes: int, name: str, counted: Span = ALL) -> tuple[list[str], Tensor, Tensor]:
