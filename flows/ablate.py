@@ -10,7 +10,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from flows.decorator import flow
-from flows.measure import EvaluationSets, embed_edits, measure_edit, measure_original, overlap_of, selected_edit
+from flows.measure import EvaluationSets, embed_together, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import require_inputs, scores_of
@@ -60,9 +60,9 @@ def _measure_points(session: Session, plan: AblationPlan) -> tuple[list[Measured
     for point in plan.points:
         require_inputs(session, point.method)
     overlap_of(session, [point.method for point in plan.points])
-    original = measure_original(session, sets)
     edits, left_out = _edits(session, plan)
-    embed_edits(session, sets, [edit for _, edit in edits])
+    embed_together(session, sets, [edit for _, edit in edits])
+    original = measure_original(session, sets)
     measured = [MeasuredModel(ORIGINAL, ORIGINAL, original)]
     for point, edit in counted("ablation", edits, "points"):
         evaluation = measure_edit(session, sets, edit, point.label)

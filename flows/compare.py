@@ -18,7 +18,7 @@ from flows.measure import (
     EvaluationSets,
     control_edit,
     difference_of,
-    embed_edits,
+    embed_together,
     measure_edit,
     measure_original,
     overlap_of,
@@ -126,12 +126,12 @@ def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -
     """The original, a run's methods and their controls, measured; and the paper's rows that belong beside them."""
     config, sets = session.config, EvaluationSets(session)
     overlap_of(session, [*_methods(config).values()])
-    original = measure_original(session, sets)
     ways = [
         _edited(session, name, method, prefix, controls == "each" or (controls == "first" and number == 0))
         for number, (name, method) in enumerate(_methods(config).items())
     ]
-    embed_edits(session, sets, [edit for way in ways for edit in way.edits])
+    embed_together(session, sets, [edit for way in ways for edit in way.edits])
+    original = measure_original(session, sets)
     models = [MeasuredModel(f"{prefix}{ORIGINAL}", ORIGINAL, original)]
     drawn: list[MeasuredModel] = []
     for way in ways:
@@ -242,6 +242,8 @@ def _require_own_names(configs: Sequence[RunConfig]) -> None:
 
 def _require_same_pairs(sessions: Sequence[Session]) -> None:
     """Refuse runs on other pairs before hours go into their methods."""
+    if len(sessions) == 1:  # its original model is measured together with what it edits
+        return
     first, *others = [(session, measure_original(session, EvaluationSets(session))) for session in sessions]
     for session, original in others:
         try:

@@ -5,7 +5,7 @@ from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.edit import write_model
-from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
+from flows.measure import EvaluationSets, embed_together, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
@@ -43,5 +43,6 @@ def steps_of_edit(session: Session) -> None:
     edit = selected_edit(session, scores_of(session))
     overlap_of(session, [session.config])
     write_model(session, edit, "model")
+    embed_together(session, sets, [edit])
     measure_original(session, sets)
     measure_edit(session, sets, edit, "edited")

@@ -1,6 +1,7 @@
 """Measuring models: embeddings, evaluation, and the difference from the original."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from data_specs.choosing import ALL, EVERYTHING, Counted
@@ -95,23 +96,27 @@ def measure(
         return session.keep_measured(name, made)
 
 
-def embed_edits(session: Session, sets: EvaluationSets, edits: Sequence[ArtifactRef]) -> None:
-    """Make all embeddings that edited models lack, decoding each sample once for all of them; a plan makes nothing."""
+def embed_together(session: Session, sets: EvaluationSets, edits: Sequence[ArtifactRef]) -> None:
+    """Make all embeddings that the original and edited models lack, decoding each sample once for all of them.
+
+    A plan makes nothing.
+    """
     if not session.store.makes:
         return
-    models = []
+    original = session.original()
+    models = [ModelInTurn(original, partial(nullcontext, original))]
     for edit in dict.fromkeys(edits):
         with session.edited_in_place(edit) as loaded:
             models.append(ModelInTurn(loaded, partial(session.edited_in_place, edit)))
     for encoder in ENCODERS:
-        unedited = session.original().encoder_digest(encoder)
-        own = {model.loaded.encoder_digest(encoder): model for model in models}
-        own.pop(unedited, None)
-        if len(own) < 2:  # an ordinary pass decodes no more often
+        own: dict[str, ModelInTurn] = {}
+        for model in models:  # an edit of the other encoder alone is the original here
+            own.setdefault(model.loaded.encoder_digest(encoder), model)
+        if len(own) < 2:
             continue
         with session.timed(f"embeddings.{encoder}"):
             for what, plans in sets.plans(encoder).items():
-                label = f"{what} of {len(own)} edits"
+                label = f"{what} of {len(own)} models"
                 embed_in_turn(
                     encoder, plans, [*own.values()], session.config, session.store, session.context, label=label
                 )

@@ -20,7 +20,7 @@ from flows.edit import write_model
 from flows.measure import (
     EvaluationSets,
     difference_of,
-    embed_edits,
+    embed_together,
     measure_edit,
     measure_original,
     overlap_of,
@@ -123,15 +123,15 @@ def sweep_of(
         choose_on=data.share,
         own_shards=data.own_shards,
     )
-    original = measure_original(session, data.choosing, f"{ORIGINAL}.choosing" if data.apart else reported_as[0])
-    models = [MeasuredModel(ORIGINAL, ORIGINAL, original)]
     edits = {
         point_name(point): selected_edit(
             session, scores, config.with_method(method_at(config, encoders, point)), point_name(point)
         )
         for point in counted("select weights", points, "points")
     }
-    embed_edits(session, data.choosing, [*edits.values()])
+    embed_together(session, data.choosing, [*edits.values()])
+    original = measure_original(session, data.choosing, f"{ORIGINAL}.choosing" if data.apart else reported_as[0])
+    models = [MeasuredModel(ORIGINAL, ORIGINAL, original)]
     for point in counted("sweep", points, "points"):
         name = point_name(point)
         edit = edits[name]

@@ -42,6 +42,8 @@ def make_parts_in_turn(
 ) -> None:
     """Make the parts that several models lack; what is there stays, so that a run that was killed goes on where it was.
 
+    What only one of them lacks is left to its own pass, which decodes no more often.
+
     Args:
         what: is kept of each batch.
         plans: the samples of each shard.
@@ -55,8 +57,8 @@ def make_parts_in_turn(
     """
     parts = [[part_of(what, plan, model.loaded, config) for plan in plans] for model in models]
     lacking = [[not store.holds(part.ref) for part in own] for own in parts]
-    total = sum(planned_samples(list(compress(plans, own))) for own in lacking)
-    if total:
+    if sum(map(any, lacking)) > 1:
+        total = sum(planned_samples(list(compress(plans, own))) for own in lacking)
         maker = part_maker(what, plans, models[0].loaded, config)
         files = [model.loaded.files for model in models]
         turns = PartsInTurn(maker, parts, plans, files, [model.in_place for model in models])
