@@ -104,7 +104,7 @@ def embed_together(session: Session, sets: EvaluationSets, edits: Sequence[Artif
     if not session.store.makes:
         return
     original = session.original()
-    models = [ModelInTurn(original, partial(nullcontext, original))]
+    models = [ModelInTurn(original, lambda: nullcontext(original))]
     for edit in dict.fromkeys(edits):
         with session.edited_in_place(edit) as loaded:
             models.append(ModelInTurn(loaded, partial(session.edited_in_place, edit)))
