@@ -69,16 +69,18 @@ def export(
     from tasks.lineage.store import Store
 
     opened = Store(store)
-    version = find_reference(opened, edited, ("model",)).version
+    ref = find_reference(opened, edited, ("model",))
     with progress_shown():
         folder = export_model(
-            opened, version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model)
+            opened, ref.version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model)
         )
     typer.echo(printable(f"wrote {folder}"))
     if publishing.push is not None:
         from tasks.exporting.hub import push_folder
+        from tasks.lineage.exports import record_export
 
         typer.echo(printable(f"pushed {push_folder(folder, publishing.push, public=publishing.public)}"))
+        record_export(opened.root, ref, folder, pushed=publishing.push)
 
 
 def _require_stated(license: str | None, base_model: str | None, push: str | None) -> None:

@@ -21,6 +21,7 @@ from tasks.exporting.card import ExportFormat, Stated, model_card
 from tasks.exporting.clip_tokenizer import VOCABULARY_SIZE, write_clip_tokenizer
 from tasks.exporting.record import ModelRecord, describe_edited
 from tasks.lineage.disk import refused_by_disk
+from tasks.lineage.exports import record_export
 from tasks.lineage.place import require_local
 from tasks.lineage.store import Store
 
@@ -35,7 +36,7 @@ def export_model(
     tokenizer: Path | None = None,
     stated: Stated = Stated(),  # noqa: B008  (frozen)
 ) -> Path:
-    """Write an edited model with its card; the folder appears when it is complete.
+    """Write an edited model with its card; the folder appears when it is complete, and the store keeps a record of it.
 
     Args:
         store: holds the model.
@@ -59,8 +60,7 @@ def export_model(
         raise SpecError(f"--out {out} is there already and not empty; choose another folder")
     store.check(ref)
     record = describe_edited(store, ref)
-    if tokenizer is not None:
-        _require_tokenizer(tokenizer, record)
+    _require_tokenizer(tokenizer, record)
     draft = out.with_name(f".{out.name}.part-{os.getpid()}")
     try:
         draft.mkdir(parents=True)
@@ -75,6 +75,7 @@ def export_model(
         raise SpecError(f"cannot write --out {out}: {os.strerror(code)}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    record_export(store.root, ref, out, form=export_format)
     return out
 
 
@@ -91,7 +92,9 @@ def _find_model(store: Store, version: str) -> ArtifactRef:
     raise SpecError(f"version {shown(version)} is an artifact of kind {ref.kind}, expected an edited model; {hint}")
 
 
-def _require_tokenizer(folder: Path, record: ModelRecord) -> None:
+def _require_tokenizer(folder: Path | None, record: ModelRecord) -> None:
+    if folder is None:
+        return
     digest = tokenizer_digest(folder)
     known = [name for name in record.tokenizers if name.startswith("sha256:")]
     if known and digest not in known:

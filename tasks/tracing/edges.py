@@ -39,14 +39,19 @@ class Edges:
         columns = (
             rows.column(name).to_pylist() for name in ("role", "position", "input_kind", "input_version", "sha256")
         )
-        self._kinds: dict[str, str] = {}
+        table = index.table()
+        self._kinds: dict[str, str] = dict(
+            zip(table.column("version").to_pylist(), table.column("kind").to_pylist(), strict=True)
+        )
         self._inputs: dict[str, list[Input]] = defaultdict(list)
-        for kind, version, *row in zip(
-            rows.column("kind").to_pylist(), rows.column("version").to_pylist(), *columns, strict=True
-        ):
-            self._kinds[version] = kind
+        for version, *row in zip(rows.column("version").to_pylist(), *columns, strict=True):
             self._inputs[version].append(Input(*row))
         self._digests = _encoder_digests(index)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The kind of every artifact, by its version."""
+        return self._kinds
 
     def as_recorded(self, version: str) -> list[Input]:
         """What an artifact was made of, as its manifest says."""

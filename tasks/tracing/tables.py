@@ -12,6 +12,7 @@ from data_specs.errors import SpecError
 from data_specs.tag import TagEvent
 from data_specs.wording import one_line
 from tasks.extraction.table_reader import query_as_asked
+from tasks.lineage.exports import export_records
 from tasks.lineage.runs import run_records
 from tasks.lineage.tags import tag_history
 from tasks.tracing.index import Index, open_index
@@ -34,6 +35,10 @@ _FIGURES: _Columns = {
     **dict.fromkeys(("value", "low", "high"), _SHARE),
 }
 _TAGS: _Columns = {**dict.fromkeys(("tag", "kind", "version", "given", "user", "host"), _TEXT), "at": _TIME}
+_EXPORTS: _Columns = {
+    **dict.fromkeys(("id", "kind", "version", "form", "out", "pushed", "user", "host"), _TEXT),
+    "at": _TIME,
+}
 # Words that ask for the tables themselves.
 _ANY_TABLE = re.compile(r"\b(show|information_schema|duckdb_\w+|pg_\w+|pragma_\w+|query|query_table)\b", re.IGNORECASE)
 
@@ -112,6 +117,15 @@ def _figures(_root: Path, _index: Index, records: _Records) -> pa.Table:
     return _table(_FIGURES, rows())
 
 
+def _exports(root: Path, _index: Index, _records: _Records) -> pa.Table:
+    def row(record: dict[str, Any]) -> Iterator[Any]:
+        for name, kind in _EXPORTS.items():
+            value = record.get(name)
+            yield moment(value) if kind == _TIME else _fitting(value, kind)
+
+    return _table(_EXPORTS, map(row, export_records(root)))
+
+
 def _tags(root: Path, _index: Index, _records: _Records) -> pa.Table:
     newest = {event.name: event for event in tag_history(root)}
     return _table(_TAGS, (_tag_row(event) for event in newest.values() if event.artifact is not None))
@@ -144,6 +158,7 @@ TABLES: dict[str, Callable[[Path, Index, _Records], pa.Table]] = {
     "runs": _runs,
     "run_artifacts": _run_artifacts,
     "figures": _figures,
+    "exports": _exports,
     "tags": _tags,
     "tag_history": _tag_history,
 }

@@ -2,8 +2,9 @@
 
 import typer
 
-from flows.commands.lineage import show, sql
+from flows.commands.lineage import show, sql, uses
 
 app = typer.Typer(help="Ask where a number comes from.", no_args_is_help=True)
 app.command("show")(show.show)
+app.command("uses")(uses.uses)
 app.command("sql")(sql.sql)

@@ -1,0 +1,225 @@
+"""Everything that was made from a shard, a pair, a picture, weights or an artifact."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from data_specs.errors import ArtifactError, SpecError
+from data_specs.manifest import ArtifactRef
+from data_specs.samples import IMAGE_SUFFIXES, TEXT_SUFFIX
+from data_specs.schemas import PAIR_ID_DIGEST_CHARS, pair_id
+from data_specs.wording import shown, shown_path
+from tasks.lineage.digest import file_sha256
+from tasks.lineage.exports import export_records
+from tasks.lineage.references import find_artifact
+from tasks.lineage.runs import run_records
+from tasks.lineage.store import Store
+from tasks.lineage.tags import current_tags
+from tasks.shards.tar import split_name
+from tasks.tracing.checkpoints import artifacts_with_content, encoder_digests_of
+from tasks.tracing.edges import Edges
+from tasks.tracing.index import open_index
+from tasks.tracing.members import Unread, members_with
+from tasks.tracing.pairs import holds_pair
+from tasks.tracing.rows import flattened
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BEGINNING = re.compile(r"[0-9a-f]{8,64}")
+_PAIR = re.compile(rf"([0-9a-f]{{{PAIR_ID_DIGEST_CHARS}}})/(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Touched:
+    """An artifact that came of what was asked for.
+
+    `direct`: it was made from it, and not from what was made from it. `certain`: False where what it holds does not tell
+    whether the pair went in, such as sums over a shard.
+    """
+
+    ref: ArtifactRef
+    direct: bool
+    certain: bool
+    runs: Sequence[str]
+    tags: Sequence[str]
+
+
+@dataclass
+class Uses:
+    """What was asked for, in words, and all that was made from it, each artifact behind what it was made of."""
+
+    what: list[str] = field(default_factory=list)
+    touched: list[Touched] = field(default_factory=list)
+    exports: list[dict[str, Any]] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+
+
+def find_uses(store: Store, asked: str, shards: Iterable[Path] = ()) -> Uses:
+    """Find what was made from something.
+
+    Args:
+        store: holds it.
+        asked: a file or its SHA-256 (a shard, weights, a file of an artifact, a picture in a shard), where a shard lay,
+            the id of a pair, or an artifact.
+        shards: files to look through for shards that lie no more where they did.
+
+    Returns:
+        What was found; nothing where nothing was made from it.
+
+    Raises:
+        ArtifactError: it is nothing that the store knows of, or several things.
+        SpecError: it is a folder of no artifact and no model.
+    """
+    search = _Search(store, [*shards])
+    place = Path(asked)
+    if (pair := _PAIR.fullmatch(asked)) is not None:
+        search.pair(pair[1], pair[2])
+    elif place.exists():
+        search.path(place)
+    elif asked in search.places:
+        search.digest(search.places[asked])
+    elif _DIGEST.fullmatch(asked):
+        if not search.digest(asked):
+            search.member(asked, f"sha256 {asked[:16]}")
+    elif not (_BEGINNING.fullmatch(asked) and search.digest(asked)):
+        ref = find_artifact(store, asked)
+        search.what.append(f"{ref.kind} {ref.version[:16]}")
+        search.starts[ref] = True
+    return search.uses()
+
+
+class _Search:
+    def __init__(self, store: Store, shards: Sequence[Path]) -> None:
+        self._store, self._files = store, shards
+        self._index = open_index(store.root)
+        self._edges = Edges(self._index)
+        sources = flattened(self._index.table("sources"), "sources")
+        self._sources: dict[str, list[ArtifactRef]] = defaultdict(list)
+        self._locations: dict[str, dict[str, None]] = defaultdict(dict)
+        self._shards: dict[str, None] = {}
+        for ref, row in _by_artifact(sources):
+            self._sources[row["sha256"]].append(ref)
+            self._locations[row["sha256"]][row["location"]] = None
+            if row["what"] == "shard":
+                self._shards[row["sha256"]] = None
+        self.places = {place: digest for digest, places in self._locations.items() for place in places}
+        self.what: list[str] = []
+        self.starts: dict[ArtifactRef, bool] = {}  # whether that is certain
+        self._unread: list[Unread] = []
+
+    def digest(self, beginning: str) -> bool:
+        """Begin with all that names a digest, or holds a file of it; returns whether anything does."""
+        files = [(ref, row) for ref, row in _by_artifact(flattened(self._index.table("files"), "files"))
+                 if row["sha256"].startswith(beginning)]  # fmt: skip
+        known = {row["sha256"] for _, row in files} | {
+            digest
+            for digest in (*self._edges.used_by, *self._sources, *self._edges.versions)
+            if digest.startswith(beginning)
+        }
+        if len(known) > 1:
+            raise ArtifactError(
+                f"{shown(beginning)} begins {len(known)} digests: {', '.join(sorted(known)[:3])}; write more of it"
+            )
+        for digest in known:
+            kind = self._edges.versions.get(digest)
+            own = [ref for ref, _ in files] + ([ArtifactRef(kind=kind, version=digest)] if kind else [])
+            self.starts |= dict.fromkeys(
+                [*own, *self._edges.used_by.get(digest, ()), *self._sources.get(digest, ())], True
+            )
+            self.what.append(self._words(digest, [(ref, row["path"]) for ref, row in files]))
+        return bool(known)
+
+    def path(self, path: Path) -> None:
+        """Begin with what was made from a file, or from the model in a folder."""
+        refs = artifacts_with_content(self._store, path)
+        if refs:
+            self.starts |= dict.fromkeys(refs, True)
+            self.what += [f"content of {ref.kind} {ref.version[:16]}" for ref in refs]
+        if path.is_file():
+            digest = file_sha256(path)
+            if self.digest(digest) or refs:
+                return
+        tensors = [digest for digest in encoder_digests_of(path).values() if digest in self._edges.used_by]
+        if tensors:
+            self.what.append(f"weights {path}")
+            self.starts |= {ref: True for digest in tensors for ref in self._edges.used_by[digest]}
+        elif path.is_file():
+            self.member(digest, str(path))
+        elif not refs:
+            raise SpecError(
+                f"{shown_path(path)} is a folder of no artifact and no model that the store knows; name a file"
+            )
+
+    def member(self, digest: str, told: str) -> None:
+        """Begin with what took in a picture, or another member of shards, by its bytes."""
+        shards = {shard: [*self._locations[shard]] for shard in self._shards}
+        found, self._unread = members_with(self._store.root, digest, shards, self._files)
+        if not found:
+            self.what.append(
+                f"{told}: in none of the {len(shards) - len(self._unread)} shards that were looked through"
+            )
+        for item in found:
+            key, ending = split_name(item.name)
+            self.what.append(f"{told}: {item.name} of shard {item.location}")
+            if key is not None and ending is not None:
+                self._take_pair(item.shard, key, _not_of(ending))
+
+    def pair(self, beginning: str, key: str) -> None:
+        """Begin with what took in a pair."""
+        digests = [digest for digest in {*self._edges.used_by, *self._sources} if digest.startswith(beginning)]
+        if not digests:
+            raise ArtifactError(
+                f"no artifact in {self._store.root} was made from a shard whose digest begins with {beginning}, as pair"
+                f' {shown(f"{beginning}/{key}")} says; see `uwm lineage sql "SELECT * FROM sources"`'
+            )
+        for digest in digests:
+            self._take_pair(digest, key, ())
+            self.what.append(f"pair {beginning}/{key} of {self._words(digest, [])}")
+
+    def _take_pair(self, shard: str, key: str, others: Sequence[str]) -> None:
+        for ref in dict.fromkeys([*self._edges.used_by.get(shard, ()), *self._sources.get(shard, ())]):
+            if not {*ref.kind.split(".")} & {*others}:
+                held = holds_pair(self._store, ref, pair_id(shard, key))
+                if held is not False:
+                    self.starts[ref] = self.starts.get(ref, False) or held is True
+
+    def _words(self, digest: str, files: Sequence[tuple[ArtifactRef, str]]) -> str:
+        if files:
+            ref, path = files[0]
+            return f"file {path} of {ref.kind} {ref.version[:16]}" + (
+                f" and {len(files) - 1} others" if files[1:] else ""
+            )
+        what = "shard" if digest in self._shards else self._edges.versions.get(digest, "sha256")
+        return " ".join([what, digest[:16], *[*self._locations.get(digest, ())][:1]])
+
+    def uses(self) -> Uses:
+        """All that came of what was begun with."""
+        certain = {*self._edges.downstream(ref for ref, known in self.starts.items() if known)}
+        runs, tags = defaultdict(list), defaultdict(list)
+        for record in run_records(self._store.root):
+            for role, version in (record.get("artifacts") or {}).items():
+                runs[version].append(f"{record['settings']['name']}:{role}")
+        for name, ref in current_tags(self._store.root).items():
+            tags[ref.version].append(name)
+        touched = [
+            Touched(ref, ref in self.starts, ref in certain, [*dict.fromkeys(runs[ref.version])], tags[ref.version])
+            for ref in self._edges.downstream(self.starts)
+        ]
+        versions = {item.ref.version for item in touched}
+        exports = [record for record in export_records(self._store.root) if record["version"] in versions]
+        return Uses(self.what, touched, exports, self._unread)
+
+
+def _not_of(ending: str) -> Sequence[str]:
+    """The encoder that does not read a member."""
+    suffix = ending.lower().rpartition(".")[2]
+    return ("text",) if suffix in IMAGE_SUFFIXES else ("vision",) if suffix == TEXT_SUFFIX else ()
+
+
+def _by_artifact(rows: pa.Table) -> Iterable[tuple[ArtifactRef, dict[str, Any]]]:
+    for row in rows.to_pylist():
+        yield ArtifactRef.model_construct(kind=row["kind"], version=row["version"]), row
