@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks import (
+    asking,
     decoding,
     extraction,
     folded,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "small_shards_over_large": small_shards.small_shards_over_large,
     "start_up_over_imports": start_up.start_up_over_imports,
     **{f"scaling_{n}_workers": partial(scaling.scaling, n) for n in (2, 4, 8)},
+    "lineage_seconds_over_imports": asking.lineage_seconds_over_imports,
     "gradient_scorer_memory_4x_over_1x_pairs": gradients.gradient_scorer_memory_4x_over_1x_pairs,
 }
 
