@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import VERSION_PATTERN, ArtifactRef, Manifest
-from tasks.lineage.digest import describe_files, recipe_version
+from tasks.lineage.digest import describe_files, file_sha256, recipe_version
 
 MANIFEST = "manifest.json"
+SCRATCH = ".scratch"  # work in progress, in the store's folder
 REMEDY = "remove the artifact's folder to have it made anew"
 _LARGEST_MANIFEST = 1 << 30
 _KINDS = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
@@ -42,6 +43,15 @@ def read_manifest(folder: Path, ref: ArtifactRef) -> Manifest:
         where = ".".join(str(part) for part in first["loc"])
         said = f"{where[:40]}: {first['msg'][:80]}" if where else first["msg"][:80]
         raise ArtifactError(f"{path} is not a manifest: {said}; {REMEDY}") from error
+
+
+def manifest_sha256(folder: Path) -> str:
+    """SHA-256 of the bytes of the manifest in an artifact's folder.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+    """
+    return file_sha256(folder / MANIFEST)
 
 
 def require_own(manifest: Manifest, ref: ArtifactRef) -> None:

@@ -25,6 +25,15 @@ def refused_by_disk(error: BaseException) -> int | None:
     return None
 
 
+def sync(path: Path) -> None:
+    """Return when a file, or what a folder says of its entries, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_full(error: BaseException) -> bool:
     """Whether a disk or a quota is full."""
     return refused_by_disk(error) in _FULL

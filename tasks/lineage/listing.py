@@ -61,6 +61,18 @@ def survey(root: Path, beginning: str = "") -> Survey:
     return Survey(found, copies, unreadable)
 
 
+def artifact_folders(root: Path) -> Iterator[tuple[ArtifactRef, Path]]:
+    """Folders that are called like artifacts, with or without a sound manifest.
+
+    Raises:
+        ArtifactError: the store's folder cannot be read.
+    """
+    for folder in _folders(root, "", []):
+        kind, version = folder.parent.name, folder.name
+        if _KIND.fullmatch(kind) and _VERSION.fullmatch(version):
+            yield ArtifactRef(kind=kind, version=version), folder
+
+
 def _look(folder: Path, ref: ArtifactRef) -> Found | None:
     """None for a copy: a manifest that is sound, but of another kind than its folder's."""
     try:

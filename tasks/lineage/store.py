@@ -13,16 +13,23 @@ from typing import Any
 from data_specs.errors import ArtifactError, MachineError, PipelineError
 from data_specs.manifest import ArtifactRef, FileEntry, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
-from tasks.lineage.contents import MANIFEST, REMEDY, artifact_files, label_of, read_manifest, require_own, shown_name
+from tasks.lineage.contents import (
+    MANIFEST,
+    REMEDY,
+    SCRATCH,
+    artifact_files,
+    label_of,
+    read_manifest,
+    require_own,
+    shown_name,
+)
 from tasks.lineage.digest import describe_files, recipe_ref
-from tasks.lineage.disk import disk_of, is_full
+from tasks.lineage.disk import disk_of, is_full, sync
 from tasks.lineage.finished_parts import PARTS_FOLDER, Parts
 from tasks.lineage.leases import Leases
 from tasks.lineage.listeners import Listener, Listeners, usual_listeners
 from tasks.lineage.listing import Survey, survey
 from tasks.lineage.place import open_root
-
-_SCRATCH = ".scratch"
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ class Store:
         return lambda: made
 
     def _write(self, ref: ArtifactRef, recipe: Recipe, write: Callable[[Build], None]) -> Build:
-        scratch = self.root / _SCRATCH / f"{ref.kind}-{ref.version}"
+        scratch = self.root / SCRATCH / f"{ref.kind}-{ref.version}"
         scratch.mkdir(parents=True, exist_ok=True)
         build = Build(recipe, scratch, Parts(scratch))
         build.parts.remove_unfinished()
@@ -191,19 +198,19 @@ class Store:
         text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         (build.folder / MANIFEST).write_text(text, encoding="utf-8")
         for name in [*fresh, MANIFEST]:
-            _sync(build.folder / name)
+            sync(build.folder / name)
         target = self.path(ref)
         target.parent.mkdir(parents=True, exist_ok=True)
         self.listeners.publishing(manifest, build.folder)
         os.rename(build.folder, target)
-        _sync(target.parent)
+        sync(target.parent)
         self._sound.add(ref)
         self.published.add(ref)
         self.listeners.made(manifest, target)
         return manifest
 
     def _disk(self, ref: ArtifactRef) -> AbstractContextManager[None]:
-        return disk_of(self.root, [self.root / name for name in (_SCRATCH, ref.kind)], label_of(ref))
+        return disk_of(self.root, [self.root / name for name in (SCRATCH, ref.kind)], label_of(ref))
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
         """The manifest of an artifact.
@@ -267,7 +274,7 @@ class Store:
 
     def temporary_folder(self, name: str) -> Path:
         """A place for files of one run: in the store, or in the system's own where the store cannot be written."""
-        folder = self.root / _SCRATCH / name
+        folder = self.root / SCRATCH / name
         nearest = next(place for place in folder.parents if place.is_dir())
         return folder if os.access(nearest, os.W_OK | os.X_OK) else Path(tempfile.mkdtemp(prefix="uwm-"))
 
@@ -283,11 +290,3 @@ class Store:
             got = f"{len(found)} artifacts ({some})" if found else f"none of the {len(self.survey().found)} artifacts"
             raise ArtifactError(f"version {version[:80]!r} names {got} in {self.root}; see `uwm artifacts list`")
         return found[0]
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
