@@ -34,6 +34,7 @@ def _commands() -> "typer.Typer":
         tag,
     )
     from flows.commands.lineage import group as lineage
+    from flows.commands.store import group as store
 
     app = typer.Typer(
         name="uwm",
@@ -59,6 +60,7 @@ def _commands() -> "typer.Typer":
     app.add_typer(edit.app, name="edit")
     app.add_typer(artifacts.app, name="artifacts")
     app.add_typer(lineage.app, name="lineage")
+    app.add_typer(store.app, name="store")
     return app
 
 

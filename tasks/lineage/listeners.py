@@ -75,9 +75,3 @@ class Listeners(Listener):
         except BaseException as error:
             self.failed(recipe, error)
             raise
-
-
-def usual_listeners(root: Path) -> list[Listener]:
-    """Who listens to a store at `root` unless told otherwise."""
-    del root
-    return []

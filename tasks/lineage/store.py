@@ -27,9 +27,10 @@ from tasks.lineage.digest import describe_files, recipe_ref
 from tasks.lineage.disk import disk_of, is_full, sync
 from tasks.lineage.finished_parts import PARTS_FOLDER, Parts
 from tasks.lineage.leases import Leases
-from tasks.lineage.listeners import Listener, Listeners, usual_listeners
+from tasks.lineage.listeners import Listener, Listeners
 from tasks.lineage.listing import Survey, survey
 from tasks.lineage.place import open_root
+from tasks.lineage.usual_listeners import usual_listeners
 
 
 @dataclass(frozen=True)

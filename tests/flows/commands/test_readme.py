@@ -116,9 +116,9 @@ def require_known(command: str, here: Here) -> None:
 def uwm_help(words: list[str], here: Here) -> str:
     """Help on each command that the words name, such as `artifacts list | show`."""
     group, *others = words
-    if group in ("shards", "artifacts", "edit", "lineage") and others:
+    if group in ("shards", "artifacts", "edit", "lineage", "store") and others:
         named = [word for word in others if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
-        parts = [(group, word) for word in named if group == "artifacts"] or [(group, others[0])]
+        parts = [(group, word) for word in named if group in ("artifacts", "store")] or [(group, others[0])]
     else:
         parts = [(group,)]
     told = ""

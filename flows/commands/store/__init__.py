@@ -1,0 +1,1 @@
+"""`uwm store`: looking after a store."""

@@ -1,0 +1,8 @@
+"""`uwm store` and its commands, a module each."""
+
+import typer
+
+from flows.commands.store import log
+
+app = typer.Typer(help="Look after a store.", no_args_is_help=True)
+app.command("log")(log.log)
