@@ -19,6 +19,19 @@ _DEBUG = "--debug"
 def _commands() -> "typer.Typer":
     import typer
 
+    app = typer.Typer(
+        name="uwm",
+        help="Make a vision-language model safer without training, and measure it (UWM and SafeGround).",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    _add_commands(app)
+    return app
+
+
+def _add_commands(app: "typer.Typer") -> None:
     from flows.commands import (
         artifacts,
         config,
@@ -36,14 +49,6 @@ def _commands() -> "typer.Typer":
     from flows.commands.lineage import group as lineage
     from flows.commands.store import group as store
 
-    app = typer.Typer(
-        name="uwm",
-        help="Make a vision-language model safer without training, and measure it (UWM and SafeGround).",
-        no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-    )
     app.callback()(options.common)
     app.command("init")(init.init)
     app.command("run")(run.run)
@@ -61,7 +66,6 @@ def _commands() -> "typer.Typer":
     app.add_typer(artifacts.app, name="artifacts")
     app.add_typer(lineage.app, name="lineage")
     app.add_typer(store.app, name="store")
-    return app
 
 
 def _quiet_libraries() -> None:
