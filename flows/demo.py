@@ -34,13 +34,14 @@ def demo(store: str = "store", workers: int | None = None) -> RunResult:
     with open_session(config, store, device, workers) as session:
         session.keep("demo_data", data)
         session.keep("demo_model", model)
-        steps_of_edit(session)
-        _experiments(session)
+        steps_of_demo(session)
         result = session.result()
         return result.model_copy(update={"metrics": {name: result.metrics[name] for name in MODELS}})
 
 
-def _experiments(session: Session) -> None:
+def steps_of_demo(session: Session) -> None:
+    """Edit and measure, set beside a control, other ways to edit and a sweep, and report."""
+    steps_of_edit(session)
     control = MODELS[-1]
     drawn = control_edit(session, session.kept("edit"), session.config.seed, control)
     measure_edit(session, EvaluationSets(session), drawn, control)

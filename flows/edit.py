@@ -33,11 +33,16 @@ def edit(
         Artifacts `edit` and `model`.
     """
     with open_session(config, store, device, workers) as session:
-        if scores is None:
-            scores = scores_of(session)
-        session.store.ensure(scores)
-        write_model(session, selected_edit(session, scores), "model")
+        steps_of_selection(session, scores)
         return session.result()
+
+
+def steps_of_selection(session: Session, scores: ArtifactRef | None) -> None:
+    """Select weights by scores that are there, or by the run's own: `edit` and `model`."""
+    if scores is None:
+        scores = scores_of(session)
+    session.store.ensure(scores)
+    write_model(session, selected_edit(session, scores), "model")
 
 
 def write_model(session: Session, selected: ArtifactRef, name: str) -> ArtifactRef:

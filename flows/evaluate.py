@@ -7,7 +7,7 @@ from data_specs.run_result import RunResult
 from flows.decorator import flow
 from flows.measure import EvaluationSets, edit_of, measure_edit, measure_original
 from flows.parameters import Config
-from flows.session import open_session
+from flows.session import Session, open_session
 
 
 @flow(name="evaluate", run_name="{config.name}: evaluate")
@@ -32,12 +32,16 @@ def evaluate(
     Returns:
         Artifact `evaluation.NAME` and metrics `NAME`.
     """
-    name = name or ("original" if model is None else "edited")
     with open_session(config, store, device, workers) as session:
-        # Everything that the evaluation needs is checked before the first forward pass.
-        sets = EvaluationSets(session)
-        if model is None:
-            measure_original(session, sets, name)
-        else:
-            measure_edit(session, sets, edit_of(session, model), name)
+        steps_of_evaluation(session, model, name)
         return session.result()
+
+
+def steps_of_evaluation(session: Session, model: ArtifactRef | None, name: str | None) -> None:
+    """Measure the original, or the edited model of a `model` artifact."""
+    # Everything that the evaluation needs is checked before the first forward pass.
+    sets = EvaluationSets(session)
+    if model is None:
+        measure_original(session, sets, name or "original")
+    else:
+        measure_edit(session, sets, edit_of(session, model), name or "edited")

@@ -17,6 +17,7 @@ from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
 from data_specs.sign_filter import SIGN_NOTE, is_filtered
 from data_specs.wording import one_line
+from flows.asked import asked_of_this_flow
 from flows.trackers import tell_hook
 from tasks.lineage.circumstances import now, user_name
 from tasks.lineage.runs import RUNS
@@ -68,6 +69,9 @@ def recorded(store: Store, settings: Sequence[dict[str, Any]]) -> Iterator[RunRe
         "process": os.getpid(),
         "started": started,
     }
+    asked = asked_of_this_flow()
+    if asked is not None:
+        content["asked"] = asked.model_dump(mode="json")
     if is_filtered(settings):
         content["remarks"] = [SIGN_NOTE]
     record = RunRecord(store.root / RUNS / f"{name}.json", content)
