@@ -41,6 +41,7 @@ def _add_commands(app: "typer.Typer") -> None:
         init,
         options,
         plan,
+        reproduce,
         results,
         run,
         shards,
@@ -60,6 +61,7 @@ def _add_commands(app: "typer.Typer") -> None:
     app.command("ablate")(experiments.ablate)
     app.command("export")(export.export)
     app.command("results")(results.results)
+    app.command("reproduce")(reproduce.reproduce)
     app.command("tag")(tag.tag)
     app.add_typer(shards.app, name="shards")
     app.add_typer(edit.app, name="edit")
