@@ -34,6 +34,7 @@ def _commands() -> "typer.Typer":
 def _add_commands(app: "typer.Typer") -> None:
     from flows.commands import (
         artifacts,
+        audit,
         config,
         edit,
         experiments,
@@ -61,6 +62,7 @@ def _add_commands(app: "typer.Typer") -> None:
     app.command("ablate")(experiments.ablate)
     app.command("export")(export.export)
     app.command("results")(results.results)
+    app.command("audit")(audit.audit)
     app.command("reproduce")(reproduce.reproduce)
     app.command("tag")(tag.tag)
     app.add_typer(shards.app, name="shards")
