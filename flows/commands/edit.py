@@ -10,7 +10,7 @@ import typer
 
 from data_specs.errors import SpecError
 from data_specs.wording import printable, reason
-from flows.commands.options import SetOption
+from flows.commands.options import DEFAULT_STORE, SetOption, StoreOption
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Apply an edit to a checkpoint, or undo it.", no_args_is_help=True)
 
 EditArgument = Annotated[
-    Path, typer.Argument(metavar="EDIT", help="edit.safetensors of an edit artifact, or the artifact's folder.")
+    Path,
+    typer.Argument(
+        metavar="EDIT", help="edit.safetensors of an edit artifact, the artifact's folder, or its REF in the store."
+    ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="The .safetensors file to write; never one that is read.")]
 
@@ -33,15 +36,19 @@ def apply(
     ],
     out: OutOption,
     changes: SetOption = None,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write the edited model; refused for any model but the edit's own."""
+    from flows.references import path_or_reference
     from tasks.manipulation.edit import apply_edit, rounding
     from tasks.manipulation.stored_edit import edit_at
 
     with _readable():
+        edit = path_or_reference(edit, store, "edit")
         _require_free(out, edit, model)
         change, base = edit_at(edit), _read_model(model, out, changes or ())
     _write(apply_edit(change, base.state), base.quick_gelu, out)
+    _record(edit, out, Path(store))
     if difference := rounding(change, base.state):
         typer.echo(
             printable(
@@ -55,17 +62,35 @@ def apply(
 @app.command("undo")
 def undo(
     edit: EditArgument,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint of the edited model, or its folder.")],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="Checkpoint of the edited model, its folder, or its REF in the store."),
+    ],
     out: OutOption,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write the original weights, bit for bit."""
+    from flows.references import path_or_reference
     from tasks.manipulation.edit import undo_edit
     from tasks.manipulation.stored_edit import edit_at
 
     with _readable():
+        edit, model = path_or_reference(edit, store, "edit"), path_or_reference(model, store, "model")
         _require_free(out, edit, model)
         change, edited = edit_at(edit), _read_model(model, out)
     _write(undo_edit(change, edited.state), edited.quick_gelu, out)
+
+
+def _record(edit: Path, out: Path, store: Path) -> None:
+    """Put down in the store of an edit that a checkpoint was made with it."""
+    from data_specs.manifest import ArtifactRef
+    from tasks.lineage.contents import is_stored
+    from tasks.lineage.exports import record_export
+
+    folder = edit.resolve() if edit.is_dir() else edit.resolve().parent
+    if is_stored(folder) and folder.parents[1] == store.resolve():
+        ref = ArtifactRef(kind=folder.parent.name, version=folder.name)
+        record_export(store.resolve(), ref, out.resolve(), form="checkpoint")
 
 
 @contextmanager

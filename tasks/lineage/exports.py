@@ -16,22 +16,23 @@ EXPORTS = ".exports"
 
 
 def record_export(root: Path, ref: ArtifactRef, out: Path, **told: str) -> None:
-    """Put down that a folder was written from an artifact, in `STORE/.exports`; a store that may not be written gets none.
+    """Put down that files were written from an artifact, in `STORE/.exports`; a store that may not be written gets none.
 
     Args:
         root: the store's folder.
         ref: what was exported.
-        out: the folder, absolute.
+        out: the file, or the folder of them, absolute.
         told: more of it, such as `pushed`.
     """
-    at, names = now(), sorted(path.name for path in out.iterdir() if path.is_file())
+    at, folder = now(), out if out.is_dir() else out.parent
+    names = sorted(path.name for path in out.iterdir() if path.is_file()) if out.is_dir() else [out.name]
     name = f"{at[:19].replace(':', '').replace('-', '')}-{secrets.token_hex(4)}"
     content = {
         "id": name,
         "kind": ref.kind,
         "version": ref.version,
         "out": str(out),
-        "files": [entry.model_dump(mode="json") for entry in describe_files(out, names)],
+        "files": [entry.model_dump(mode="json") for entry in describe_files(folder, names)],
         "command": sys.argv,
         "user": user_name(),
         "host": platform.node(),

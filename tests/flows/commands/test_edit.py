@@ -15,11 +15,14 @@ from data_specs.errors import PipelineError
 from data_specs.manifest import Recipe
 from data_specs.run_config import ModelConfig
 from flows.commands.edit import app
+from flows.references import find_reference
 from tasks.encoders.loading import load_model
 from tasks.encoders.weights_file import read_weights
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256
+from tasks.lineage.exports import export_records
 from tasks.lineage.store import Store
+from tasks.lineage.tags import set_tag
 from tasks.manipulation.edit import Edit, apply_edit, positions
 from tasks.manipulation.edit_file import read_edit, write_edit
 from tasks.manipulation.in_place import edited_in_place
@@ -91,6 +94,28 @@ def test_an_artifact_its_file_a_copy_and_a_link_give_the_same_model(artifact, ba
     undone = tmp_path / "undone.safetensors"
     assert uwm("undo", artifact, tmp_path / "new/0.safetensors", "--out", undone).returncode == 0
     assert bits(load_file(undone)) == bits(load_file(base / "model.safetensors"))
+
+
+def test_an_edit_is_named_as_every_artifact_and_the_store_keeps_what_was_made_with_it(
+    artifact, base, tmp_path, monkeypatch
+):
+    store, model, out = tmp_path / "store", base / "model.safetensors", tmp_path / "new" / "edited.safetensors"
+    monkeypatch.chdir(tmp_path)
+    set_tag(Store(store), "prod", Store(store).refs()[0], "x")
+    for named in (artifact.name[:12], "prod"):
+        done = uwm("apply", named, model, "--out", out, "--store", store)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert [(record["version"], record["out"]) for record in export_records(store)] == [(artifact.name, str(out))] * 2
+    # What left the store is known again by its bytes.
+    assert find_reference(Store(store), str(out)).version == artifact.name
+    assert uwm("undo", "prod", out, "--out", tmp_path / "undone.safetensors", "--store", store).returncode == 0
+    assert bits(load_file(tmp_path / "undone.safetensors")) == bits(load_file(model))
+    for named, status, told in (
+        ("prad", 4, "did you mean prod"),
+        ("prad.safetensors", 2, "not exist"),
+    ):
+        done = uwm("apply", named, model, "--out", tmp_path / "x.safetensors", "--store", store)
+        assert (done.returncode, told in done.stderr) == (status, True), done.stderr
 
 
 def rewrite(artifact, edit, **changes):
