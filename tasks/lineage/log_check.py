@@ -10,6 +10,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.wording import first_line, shown
 from tasks.lineage.contents import SCRATCH, label_of, manifest_sha256
 from tasks.lineage.log import Log, artifacts_there, fact_of, parse_line
+from tasks.lineage.log_tags import tag_faults
 
 _GONE: frozenset[LogEvent] = frozenset({"discarded", "lost"})
 _THERE: frozenset[LogEvent] = frozenset({"made", "found", "pulled", "upgraded", "pruned"})
@@ -127,6 +128,9 @@ def _compare(report: LogReport, there: dict[ArtifactRef, str], root: Path) -> No
     for ref in there.keys() - history.keys():
         report.faults.append(f"{label_of(ref)} is not in the log: it was put there by other means than a run")
         report.lacking.append(fact_of("found", ref, there[ref]))
+    for fault, lacking in tag_faults(report.entries, root):
+        report.faults.append(fault)
+        report.lacking.append(lacking)
 
 
 def _tell(report: LogReport, ref: ArtifactRef, entries: Sequence[LogEntry], digest: str | None, root: Path) -> None:

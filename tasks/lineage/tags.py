@@ -11,15 +11,19 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from data_specs.errors import ArtifactError, SpecError
+from data_specs.log_entry import LogFact
 from data_specs.manifest import ArtifactRef
 from data_specs.suggestions import did_you_mean
 from data_specs.tag import TagEvent, require_tag_name
 from data_specs.wording import shown
 from tasks.lineage.circumstances import now, user_name
+from tasks.lineage.contents import manifest_sha256
 from tasks.lineage.disk import refusal
+from tasks.lineage.log import Log, fact_of
 from tasks.lineage.runs import run_records
 from tasks.lineage.store import Store
 
+TAG_DETAIL = "tag"
 _HISTORY, _LOCK = ".tags.jsonl", ".locks/tags.lock"
 
 
@@ -104,6 +108,8 @@ def _append(root: Path, name: str, ref: ArtifactRef | None, given: str | None) -
         host=platform.node(),
         at=now(),
     )
+    # Before the tag is moved, as with what is made: no tag moves without a line.
+    Log(root).append([tag_fact(root, name, ref)])
     descriptor = os.open(root / _HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         line = event.model_dump_json().encode() + b"\n"
@@ -116,6 +122,17 @@ def _append(root: Path, name: str, ref: ArtifactRef | None, given: str | None) -
     finally:
         os.close(descriptor)
     return event
+
+
+def tag_fact(root: Path, name: str, ref: ArtifactRef | None) -> LogFact:
+    """What the log says of a tag that names an artifact, or nothing, from now on."""
+    if ref is None:
+        return LogFact(event="untagged", details={TAG_DETAIL: name})
+    try:
+        digest = manifest_sha256(root / ref.kind / ref.version)
+    except OSError:
+        digest = None
+    return fact_of("tagged", ref, digest, **{TAG_DETAIL: name})
 
 
 @contextmanager
