@@ -1,7 +1,7 @@
 """The four embeddings of each pair side by side."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,11 @@ _IDENTITY = ("pair_id", "content", "tag")
 _MEMBERS = ("text_safe", "text_unsafe", "vision_safe", "vision_unsafe")
 _NUMBERS_AT_ONCE = 1 << 20
 
+# What is joined at once; memory follows it, not the number of pairs.
+_ROWS_AT_ONCE = 1 << 16
+
 Places = NDArray[np.int64]  # of rows, counted through all files of one encoder
+Files = Mapping[str, Sequence[Path]]  # by encoder
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,13 @@ def read_pairs(text: Path, vision: Path, span: Span = ALL) -> EmbeddedPairs:
         DataError: there is none, or none in the span.
     """
     files = {"text": _files(text), "vision": _files(vision)}
-    found = _join(files)
-    if found.num_rows == 0:
+    found = _joined(files, span)
+    if not found.n_joined:
         raise DataError(
             "no pair has all four members (safe and unsafe text, safe and unsafe image); look at the shards"
         )
-    if span != ALL:
-        found = found.filter(pa.array(within(found.column("pair_id").to_pylist(), span)))
-        if found.num_rows == 0:
-            raise DataError(f"evaluation pairs: {too_few(span)}")
+    if not found.pair_ids:
+        raise DataError(f"evaluation pairs: {too_few(span)}")
     return _embedded(found, files)
 
 
@@ -68,10 +70,57 @@ def pairs_by_shard(text: Path, vision: Path) -> Iterator[EmbeddedPairs]:
     for captions in _files(text):
         if _shard_of(captions) in images:
             files = {"text": [captions], "vision": [images[_shard_of(captions)]]}
-            yield _embedded(_join(files), files)
+            yield _embedded(_joined(files, ALL), files)
 
 
-def _join(files: dict[str, list[Path]]) -> pa.Table:
+@dataclass
+class _Joined:
+    """Pairs in order, and where each member's embedding stands, counted through all files of its encoder."""
+
+    n_joined: int = 0  # those outside the span, too
+    pair_ids: list[str] = field(default_factory=list)
+    tags: list[str | None] = field(default_factory=list)
+    places: dict[str, list[Places]] = field(default_factory=lambda: {name: [] for name in _MEMBERS})
+
+
+def _joined(files: Files, span: Span) -> _Joined:
+    found = _Joined()
+    first_rows = {encoder: _first_rows(paths) for encoder, paths in files.items()}
+    known: dict[str | None, str | None] = {}  # one text for all pairs of a tag
+    for some in _groups(files, first_rows):
+        rows = _join({encoder: [files[encoder][place] for place in own] for encoder, own in some.items()})
+        found.n_joined += rows.num_rows
+        if span != ALL:
+            rows = rows.filter(pa.array(within(rows.column("pair_id").to_pylist(), span), pa.bool_()))
+        found.pair_ids += rows.column("pair_id").to_pylist()
+        found.tags += [known.setdefault(tag, tag) for tag in rows.column("tag").to_pylist()]
+        for name, places in found.places.items():
+            encoder = name.split("_")[0]
+            start = first_rows[encoder][some[encoder]][rows.column(f"{name}_file").to_numpy()]
+            places.append(start + rows.column(f"{name}_row").to_numpy())
+    return found
+
+
+def _groups(files: Files, first_rows: Mapping[str, Places]) -> Iterator[dict[str, list[int]]]:
+    """The places of files that are joined together: all of some shards, in the order of the texts.
+
+    Where their names do not tell both encoders' files of a shard, all files are joined at once.
+    """
+    of_vision = {_shard_of(path): place for place, path in enumerate(files["vision"])}
+    shards = [_shard_of(path) for path in files["text"]]
+    if None in shards or len({*shards}) < len(shards) or of_vision.keys() != {*shards}:
+        yield {encoder: [*range(len(paths))] for encoder, paths in files.items()}
+        return
+    start = 0
+    for place in range(len(shards)):
+        last = place + 1 == len(shards)
+        if last or first_rows["text"][place + 1] - first_rows["text"][start] >= _ROWS_AT_ONCE:
+            places = range(start, place + 1)
+            yield {"text": [*places], "vision": [of_vision[shards[text]] for text in places]}
+            start = place + 1
+
+
+def _join(files: Files) -> pa.Table:
     """Pairs by id and tag, and for each member the file and row of its embedding; embeddings stay on disk."""
     joined = " ".join(f"JOIN {_side(name)} AS {name} USING (pair_id)" for name in _MEMBERS[1:])
     places = ", ".join(f"{name}.file_number AS {name}_file, {name}.row_number AS {name}_row" for name in _MEMBERS)
@@ -83,17 +132,14 @@ def _join(files: dict[str, list[Path]]) -> pa.Table:
     return query(sql, rows, connection=connect(threads=2))
 
 
-def _embedded(found: pa.Table, files: dict[str, list[Path]]) -> EmbeddedPairs:
+def _embedded(found: _Joined, files: Files) -> EmbeddedPairs:
     members: dict[str, Tensor] = {}
     for encoder, paths in files.items():
-        first_rows = _first_rows(paths)
-        places = {
-            name: first_rows[found.column(f"{name}_file").to_numpy()] + found.column(f"{name}_row").to_numpy()
-            for name in _MEMBERS
-            if name.startswith(encoder)
-        }
-        members |= gathered(paths, places)
-    return EmbeddedPairs(found.column("pair_id").to_pylist(), found.column("tag").to_pylist(), **members)
+        own = {name: np.concatenate(places) for name, places in found.places.items() if name.startswith(encoder)}
+        members |= gathered(paths, own)
+    # What reading took is not kept beside what follows.
+    pa.default_memory_pool().release_unused()
+    return EmbeddedPairs(found.pair_ids, found.tags, **members)
 
 
 def gathered(files: Sequence[Path], places: dict[str, Places]) -> dict[str, Tensor]:
@@ -128,7 +174,7 @@ def gathered(files: Sequence[Path], places: dict[str, Places]) -> dict[str, Tens
 
 def _embeddings(files: Sequence[Path], n_rows: int) -> Iterator[pa.Array]:
     for path in files:
-        with open_rows(path) as file:
+        with open_rows(path, whole=False) as file:
             for batch in file.iter_batches(n_rows, columns=["embedding"]):
                 yield batch.column(0)
 
@@ -142,9 +188,10 @@ def _first_rows(files: Sequence[Path]) -> Places:
     return np.cumsum([0, *n_rows[:-1]], dtype=np.int64)
 
 
-def _shard_of(path: Path) -> str:
+def _shard_of(path: Path) -> str | None:
     # A pass names its files after the shard's place and digest; the place may differ between encoders.
-    return path.stem.split("-")[-1]
+    _, told, shard = path.stem.rpartition("-")
+    return shard if told else None
 
 
 def _files(artifact: Path) -> list[Path]:

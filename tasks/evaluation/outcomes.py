@@ -9,7 +9,7 @@ from torch import Tensor
 from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS
 from data_specs.schemas import OUTCOMES, ZERO_SHOT_OUTCOMES
 from tasks.evaluation.safeground import COSINES, preferences_sql
-from tasks.extraction.table_reader import query, stream_rows
+from tasks.extraction.table_reader import open_rows, query, stream_rows
 
 
 def pair_outcomes(similarities: Path, ranks: Mapping[str, Tensor]) -> pa.Table:
@@ -22,11 +22,14 @@ def pair_outcomes(similarities: Path, ranks: Mapping[str, Tensor]) -> pa.Table:
     Returns:
         A row a pair in the same order.
     """
-    columns = ", ".join(("pair_id", "tag", *PREFERENCES, *GROUPS))
-    sql = f"SELECT {columns} FROM ({preferences_sql()}) ORDER BY row_number"
-    preferred = query(sql, {"similarities": stream_rows([similarities], ("pair_id", "tag", *COSINES))})
+    sql = f"SELECT {', '.join((*PREFERENCES, *GROUPS))} FROM ({preferences_sql()}) ORDER BY row_number"
+    preferred = query(sql, {"similarities": stream_rows([similarities], COSINES)})
+    # Not by way of SQL, which would hold all ids a second time to put them in order.
+    with open_rows(similarities) as file:
+        identity = file.read(["pair_id", "tag"])
     found = {name: pa.array(ranks[name].numpy()).cast(pa.int32()) for name in RETRIEVALS}
-    return pa.table({**{name: preferred.column(name) for name in preferred.column_names}, **found}).cast(OUTCOMES)
+    columns = {name: table.column(name) for table in (identity, preferred) for name in table.column_names}
+    return pa.table({**columns, **found}).cast(OUTCOMES)
 
 
 def labelled_outcomes(data_set: str, sample_ids: Sequence[str], labels: Tensor, ranks: Tensor) -> pa.Table:

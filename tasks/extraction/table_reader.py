@@ -21,16 +21,17 @@ _Item = TypeVar("_Item")
 _PLACE = [pa.field("file_number", pa.int32()), pa.field("row_number", pa.int64())]
 
 
-def open_rows(path: Path, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+def open_rows(path: Path, footer: pq.FileMetaData | None = None, *, whole: bool = True) -> pq.ParquetFile:
     """A Parquet file; its path is taken as it is, whatever characters are in it.
 
     Args:
         path: the file.
         footer: what was read of its end before, which then is not read again.
+        whole: fetch all that is asked for before any of it is decoded, into as much memory; else a row group at a time.
     """
     small = path.stat().st_size <= _SMALL_BYTES
     source = pa.BufferReader(path.read_bytes()) if small else pa.OSFile(os.fsdecode(path))
-    return pq.ParquetFile(source, metadata=footer)
+    return pq.ParquetFile(source, metadata=footer, pre_buffer=whole)
 
 
 def stream_rows(files: Sequence[Path], columns: Sequence[str] | None = None) -> pa.RecordBatchReader:

@@ -83,3 +83,28 @@ def test_embeddings_are_found_at_any_places_through_several_files(tmp_path):
     assert found["some"].equal(rows[torch.from_numpy(places)])
     assert found["none"].shape == (0, 6)
     assert found["last"].equal(rows[99:])
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 8, 20, 1 << 16])
+def test_shards_that_are_joined_some_at_a_time_give_the_pairs_of_all_at_once(tmp_path, monkeypatch, rows_at_once):
+    monkeypatch.setattr("tasks.embeddings.pairs._ROWS_AT_ONCE", rows_at_once)
+    generator = np.random.default_rng(4)
+    digests = [f"{number:012x}" for number in range(7)]
+    for name, order in (("text", range(7)), ("vision", generator.permutation(7))):
+        for place, number in enumerate(order):
+            keys = generator.permutation(6)[: generator.integers(1, 7)]
+            ids = [f"{digests[number]}/{key}" for key in keys for _ in range(2)]
+            values = torch.from_numpy(generator.normal(size=(len(ids), 6)).astype(np.float32))
+            rows = embedding_rows(ids, ["safe", "unsafe"] * len(keys), values)
+            for file in (f"{place:06d}-{digests[number]}", f"all/{place}"):
+                write_statistics(tmp_path / name / FOLDER / f"{file}.parquet", [rows])
+    whole = {name: tmp_path / f"whole-{name}" for name in ("text", "vision")}
+    for name, folder in whole.items():
+        folder.mkdir()
+        # Names that do not tell which shard a file is of.
+        (tmp_path / name / FOLDER / "all").rename(folder / FOLDER)
+    some, every = read_pairs(tmp_path / "text", tmp_path / "vision"), read_pairs(whole["text"], whole["vision"])
+    assert 0 < len(some.pair_ids) < 7 * 6
+    assert (some.pair_ids, some.tags) == (every.pair_ids, every.tags)
+    for member in ("text_safe", "text_unsafe", "vision_safe", "vision_unsafe"):
+        assert getattr(some, member).equal(getattr(every, member))
