@@ -45,7 +45,9 @@ def init(
     if not given:
         raise SpecError("there are no shards here or in data/; name a table (csv, jsonl or parquet), or shards")
     tables = [Path(name) for name in given if is_table(name)]
-    locations = expand_locations([resolve_location(name, Path()) for name in given if not is_table(name)])
+    locations = expand_locations(
+        [resolve_location(name, Path()) for name in given if not is_table(name)], asks_stores=True
+    )
     with progress_shown(told_from=_TOLD_SECONDS), TemporaryDirectory(prefix="uwm-") as folder:
         sets = [*shard_sets(locations, Path(folder)), *map(table_set, tables)]
     text = run_text(sets, settings, out)

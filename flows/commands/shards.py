@@ -130,7 +130,7 @@ def check(
     from tasks.shards.census import count_sets, summary, take_census
     from tasks.shards.location import expand_locations
 
-    locations = [resolve_location(location, Path.cwd()) for location in expand_locations(shards)]
+    locations = [resolve_location(location, Path.cwd()) for location in expand_locations(shards, asks_stores=True)]
     n_workers = min(4, os.cpu_count() or 1) if workers is None else workers
     with progress_shown(), tempfile.TemporaryDirectory(prefix="uwm-") as folder:
         censuses = take_census(locations, Path(folder), workers=n_workers)
