@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validat
 
 from data_specs.data_sets import CalibrationConfig, EvaluationConfig, SelectionConfig
 from data_specs.errors import SpecError
+from data_specs.fetching import FetchConfig
 from data_specs.fields import AUTO, NAME_PATTERN, BatchSize, Location, only_numbers
 from data_specs.folding import SAMPLE_FIELD, SAMPLE_PAIRS, STATISTICS_FIELD, Statistics
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
@@ -182,6 +183,7 @@ class RunConfig(MethodConfig):
         default="pillow",
         description="of pictures: torchvision takes half the time for a JPEG, and rounds otherwise than pillow",
     )
+    fetching: FetchConfig = Field(default=FetchConfig(), description="of shards that lie elsewhere; in no version")
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
 
     _numbers = field_validator("seed", "max_bad_fraction", mode="before")(only_numbers)

@@ -1,6 +1,5 @@
 """What the flows of one run share: the store, the models and shards that are open, the account of what was made."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,10 +27,10 @@ from tasks.lineage.store import Made, Store
 from tasks.manipulation.edit_file import EDIT_FILE
 from tasks.manipulation.in_place import edited_in_place
 from tasks.manipulation.stored_edit import stored_edit
-from tasks.shards.copies import Copies
 from tasks.shards.existing_files import stands_for_files
 from tasks.shards.inspection import Shard, open_shards
-from tasks.shards.location import expand_locations, is_elsewhere
+from tasks.shards.location import expand_locations, is_listed
+from tasks.shards.run_copies import RunCopies
 from tasks.shards.sides import unsafe_side_alone
 
 
@@ -52,7 +51,7 @@ class Session:
         self._digests: dict[ArtifactRef, dict[str, str]] = {}  # of edited models
         self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
         self.expanded: dict[str, list[str]] = {}
-        self._copies: Copies | None = None
+        self._copies = RunCopies(store, config.fetching)
         self._made: dict[str, Made] = {}
         self._computed: set[ArtifactRef] = set()
         self.metrics: dict[str, dict[str, float]] = {}
@@ -84,14 +83,10 @@ class Session:
         key = (tuple(patterns), content)
         if key not in self._shards:
             with self.timed("check shards"), stage("check shards", None, "shards"):
-                locations = expand_locations(patterns)
-                if any(map(stands_for_files, patterns)):
+                locations = expand_locations(patterns, asks_stores=True)
+                if any(stands_for_files(pattern) or is_listed(pattern) for pattern in patterns):
                     self.expanded[" ".join(patterns)] = locations
-                if self._copies is None:
-                    self._copies = Copies(self.store.temporary_folder(Copies.name(os.getpid())))
-                if any(is_elsewhere(location) for location in locations):
-                    self._copies.hold()
-                self._shards[key] = open_shards(locations, content, self._copies.folder)
+                self._shards[key] = open_shards(locations, content, self._copies)
         return self._shards[key]
 
     def calibration_shards(self) -> list[Shard]:
@@ -157,10 +152,15 @@ class Session:
             seconds={name: round(seconds, 3) for name, seconds in self._seconds.items()},
         )
 
+    @property
+    def trusted(self) -> list[dict[str, Any]]:
+        """The shards that were taken for unchanged by their ETags, with what they were when they were fetched last."""
+        records = self._copies.trusted.values()
+        return [record.model_dump(mode="json", exclude={"format", "index"}) for record in records]
+
     def close(self) -> None:
-        """Remove copies of shards that were fetched."""
-        if self._copies is not None:
-            self._copies.close()
+        """Let go of copies of shards that were fetched."""
+        self._copies.close()
 
 
 @contextmanager
@@ -193,6 +193,8 @@ def open_sessions(
             expanded = {name: found for session in sessions for name, found in session.expanded.items()}
             if expanded:
                 record.content["expanded"] = expanded
+            if trusted := [each for session in sessions for each in session.trusted]:
+                record.content["trusted"] = trusted
             for session in sessions:
                 record.content |= session.told
             for session in sessions:

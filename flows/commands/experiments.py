@@ -115,7 +115,7 @@ def sweep(
     from tasks.experiments.choice import parse_limits
     from tasks.experiments.grid import grid_points, parse_values, swept_encoders
 
-    settings = load_config(config, options.changes or ())
+    settings = load_config(config, options.changed)
     taus, alphas = grid.taus, parse_values(grid.alpha, "alpha")
     swept_encoders(grid.encoder, settings, taus)
     grid_points(taus, alphas)
@@ -150,7 +150,7 @@ def compare(
     options: ExperimentOptions = ExperimentOptions(),  # noqa: B008  (frozen)
 ) -> None:
     """Measure several ways to edit on the same pairs: one table with controls and the paper's own figures."""
-    settings = [load_config(path, options.changes or ()) for path in configs]
+    settings = [load_config(path, options.changed) for path in configs]
 
     def start() -> RunResult:
         from flows.compare import compare as compare_flow
@@ -197,7 +197,7 @@ def ablate(
     from tasks.experiments.ablation_points import DEFAULT_AXES, ablation_points, with_largest_limit
     from tasks.experiments.grid import parse_axis
 
-    settings = load_config(config, options.changes or ())
+    settings = load_config(config, options.changed)
     given = {item.name: getattr(axes, item.name) for item in fields(axes)}
     crossed: dict[str, list[Any]] = {name: parse_axis(name, text) for name, text in given.items() if text is not None}
     crossed = crossed or DEFAULT_AXES

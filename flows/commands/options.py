@@ -1,16 +1,19 @@
 """Options that several commands share."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
+from pydantic import ValidationError
 
 from data_specs.errors import SpecError
+from data_specs.fetching import FetchConfig
 from data_specs.placement import Placement
+from data_specs.wording import shown
 
 
 def _local_store(store: str) -> str:
@@ -73,8 +76,40 @@ SetOption = Annotated[
         help="Take this in place of what the settings say, such as text.tau=0.95; may be given several times.",
     ),
 ]
+FetchLimitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fetch-limit",
+        metavar="SIZE",
+        help="Keep copies of shards that lie elsewhere for later runs, in at most so many bytes, such as 200GB.",
+    ),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-etag",
+        help="Take a shard whose ETag and size are those it was fetched with before for unchanged, without fetching it.",
+    ),
+]
 DEFAULT_STORE = "store"
 _PACKAGE = "unsafe-weights"
+
+
+def with_fetching(changes: Sequence[str] | None, limit: str | None, *, trusts_etags: bool) -> list[str]:
+    """Changes of settings, and with them what the options of fetching say.
+
+    Raises:
+        SpecError: the limit is no size.
+    """
+    said = [] if limit is None else [f"fetching.limit={_size(limit)}"]
+    return [*(changes or ()), *said, *(["fetching.trust_etag=true"] if trusts_etags else [])]
+
+
+def _size(limit: str) -> int:
+    try:
+        return int(FetchConfig(limit=limit).limit or 0)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SpecError(f"--fetch-limit {shown(limit)} is no size; expected one such as 200GB or 1.5TiB") from error
 
 
 def _say_version(asked: bool) -> None:
@@ -105,6 +140,8 @@ class RunOptions:
     workers: WorkersOption = None
     runner: RunnerOption = "local"
     runner_address: AddressOption = None
+    fetch_limit: FetchLimitOption = None
+    trust_etag: TrustOption = False
     json: JsonOption = False
     changes: SetOption = None
     allow_overlap: Annotated[
@@ -114,6 +151,11 @@ class RunOptions:
             help="Do not warn of pairs that calibration and evaluation share; the record still says it.",
         ),
     ] = False
+
+    @property
+    def changed(self) -> list[str]:
+        """What is taken in place of what the settings say."""
+        return with_fetching(self.changes, self.fetch_limit, trusts_etags=self.trust_etag)
 
     @property
     def placement(self) -> Placement:

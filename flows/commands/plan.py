@@ -8,7 +8,17 @@ import typer
 
 from data_specs.config_file import load_config
 from data_specs.run_config import RunConfig
-from flows.commands.options import DEFAULT_STORE, ConfigArgument, DeviceOption, JsonOption, SetOption, StoreOption
+from flows.commands.options import (
+    DEFAULT_STORE,
+    ConfigArgument,
+    DeviceOption,
+    FetchLimitOption,
+    JsonOption,
+    SetOption,
+    StoreOption,
+    TrustOption,
+    with_fetching,
+)
 from flows.commands.start import imported_quickly
 
 if TYPE_CHECKING:
@@ -21,6 +31,8 @@ def plan(
     config: ConfigArgument,
     store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = "auto",
+    fetch_limit: FetchLimitOption = None,
+    trust_etag: TrustOption = False,
     json: JsonOption = False,
     changes: SetOption = None,
 ) -> None:
@@ -31,7 +43,8 @@ def plan(
 
         steps_of_make_safe(sessions[0])
 
-    show_plan([load_config(config, changes or ())], store, device, steps, json=json)
+    settings = load_config(config, with_fetching(changes, fetch_limit, trusts_etags=trust_etag))
+    show_plan([settings], store, device, steps, json=json)
 
 
 def show_plan(

@@ -9,7 +9,7 @@ from flows.commands.start import finish, in_prefect
 @grouped
 def run(config: ConfigArgument, options: RunOptions = RunOptions()) -> None:  # noqa: B008  (frozen)
     """Edit a model and compare it with the original."""
-    settings = load_config(config, options.changes or ())
+    settings = load_config(config, options.changed)
 
     def start() -> RunResult:
         from flows.make_safe import make_safe

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 _LOCK = ".lock"
 _TRIES = 3
 _NAME = "fetched-"
+SHARED = f"{_NAME}shared"  # of all runs; see run_copies
 
 
 class Copies:
@@ -19,8 +20,7 @@ class Copies:
         self.folder = folder
         self._lock = FileLock(folder / _LOCK)
         if folder.name.startswith(_NAME):
-            for other in folder.parent.glob(f"{_NAME}*"):
-                _remove_abandoned(other)
+            remove_abandoned(folder.parent)
 
     @staticmethod
     def name(process: int) -> str:
@@ -42,9 +42,13 @@ class Copies:
             self._lock.release()
 
 
-def _remove_abandoned(folder: Path) -> None:
-    lock = FileLock(folder / _LOCK)
-    with suppress(OSError, NotImplementedError, Timeout):
-        lock.acquire(timeout=0)
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+def remove_abandoned(place: Path) -> None:
+    """Remove the folders of runs, of all that lie in a place, that nobody holds."""
+    for folder in place.glob(f"{_NAME}*"):
+        if folder.name == SHARED:
+            continue
+        lock = FileLock(folder / _LOCK)
+        with suppress(OSError, NotImplementedError, Timeout):
+            lock.acquire(timeout=0)
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()

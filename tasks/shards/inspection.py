@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from data_specs.errors import DataError
 from data_specs.run_config import Content
 from data_specs.samples import LARGEST_MEMBER_BYTES, LONGEST_KEY_BYTES, BadReason
 from data_specs.wording import first_line
 from tasks.lineage.digest import file_sha256
-from tasks.shards.location import local_copy
+from tasks.shards.location import is_elsewhere, local_copy
 from tasks.shards.tar import DIRECTORY, FILE, LINKS, SPARSE_FILE, UNREADABLE, Member, Tar, split_name
 from tasks.shards.tar_headers import ReadError
 
@@ -67,13 +68,28 @@ class Shard:
         return self.content is None
 
 
-def open_shards(locations: Sequence[str], content: Content | None, folder: Path) -> list[Shard]:
+class OpensElsewhere(Protocol):
+    """Checks shards that lie elsewhere, in order."""
+
+    def opened(self, locations: Sequence[str], content: Content | None) -> list[Shard]:
+        """The shards."""
+
+
+def open_shards(locations: Sequence[str], content: Content | None, folder: Path | OpensElsewhere) -> list[Shard]:
     """Check shards one by one, in order; `folder` takes copies of those that are not local.
 
     Raises:
         DataError: a shard is missing, empty or cut, or the same bytes come twice.
     """
-    shards = [inspect_shard(location, content, local_copy(location, folder)) for location in locations]
+    if isinstance(folder, Path):
+        shards = [inspect_shard(location, content, local_copy(location, folder)) for location in locations]
+    else:
+        far = [location for location in locations if is_elsewhere(location)]
+        fetched = dict(zip(far, folder.opened(far, content), strict=True))
+        shards = [
+            fetched[location] if location in fetched else inspect_shard(location, content, local_copy(location, Path()))
+            for location in locations
+        ]
     first: dict[str, str] = {}
     for shard in shards:
         if shard.sha256 in first:
