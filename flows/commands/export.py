@@ -12,7 +12,7 @@ import typer
 
 from data_specs.errors import SpecError
 from data_specs.wording import printable, shown
-from flows.commands.options import DEFAULT_STORE, REFERENCE_HELP, StoreOption, grouped
+from flows.commands.options import DEFAULT_STORE, REFERENCE_HELP, SigningKey, StoreOption, grouped
 
 
 class Format(StrEnum):
@@ -42,6 +42,15 @@ class Publishing:
     public: Annotated[bool, typer.Option("--public", help="Let everybody read the repository that --push makes.")] = (
         False
     )
+    key: SigningKey = None
+    provenance: Annotated[
+        Path | None,
+        typer.Option(
+            "--provenance",
+            metavar="FILE.json",
+            help="Write where the model comes from, as an in-toto statement with SLSA provenance.",
+        ),
+    ] = None
 
 
 @grouped
@@ -60,21 +69,30 @@ def export(
 ) -> None:
     """Write an edited model as a folder with a model card."""
     _require_stated(publishing.license, publishing.base_model, publishing.push)
+    _require_outside(publishing.provenance, Path(out))
     if publishing.push is not None:
         _choose_transfer()
     from flows.commands.display import progress_shown
     from flows.references import find_reference
     from tasks.exporting.card import Stated
     from tasks.exporting.folder import export_model
+    from tasks.exporting.provenance import provenance_of, write_provenance
+    from tasks.lineage.signatures import Signer
     from tasks.lineage.store import Store
 
+    signer = Signer(publishing.key) if publishing.key is not None else None
     opened = Store(store)
     ref = find_reference(opened, edited, ("model",))
     with progress_shown():
         folder = export_model(
-            opened, ref.version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model)
+            opened, ref.version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model), signer
         )
     typer.echo(printable(f"wrote {folder}"))
+    if publishing.provenance is not None:
+        write_provenance(publishing.provenance, provenance_of(opened, ref, folder, format.value))
+        typer.echo(printable(f"wrote {publishing.provenance}"))
+        if signer is not None:
+            typer.echo(printable(f"wrote {signer.sign_file(publishing.provenance)}"))
     if publishing.push is not None:
         from tasks.exporting.hub import push_folder
         from tasks.lineage.exports import record_export
@@ -93,6 +111,16 @@ def _require_stated(license: str | None, base_model: str | None, push: str | Non
     for name, option in ((base_model, "--base-model"), (push, "--push")):
         if name is not None:
             require_hub_name(name, option)
+
+
+def _require_outside(provenance: Path | None, out: Path) -> None:
+    if provenance is None:
+        return
+    path = provenance.absolute()
+    if path.is_relative_to(out.absolute()):
+        raise SpecError(f"--provenance {provenance} lies in --out, whose files it tells of; choose another place")
+    if path.is_dir() or not path.parent.is_dir():
+        raise SpecError(f"--provenance {provenance} is no file in a folder that is there")
 
 
 def _choose_transfer() -> None:

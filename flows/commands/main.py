@@ -46,6 +46,7 @@ def _add_commands(app: "typer.Typer") -> None:
         results,
         run,
         shards,
+        sign,
         tag,
     )
     from flows.commands.lineage import group as lineage
@@ -64,6 +65,8 @@ def _add_commands(app: "typer.Typer") -> None:
     app.command("results")(results.results)
     app.command("audit")(audit.audit)
     app.command("reproduce")(reproduce.reproduce)
+    app.command("sign")(sign.sign)
+    app.command("verify-signature")(sign.verify_signature)
     app.command("tag")(tag.tag)
     app.add_typer(shards.app, name="shards")
     app.add_typer(edit.app, name="edit")

@@ -91,6 +91,15 @@ TrustOption = Annotated[
         help="Take a shard whose ETag and size are those it was fetched with before for unchanged, without fetching it.",
     ),
 ]
+SigningKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        envvar="UWM_SIGNING_KEY",
+        metavar="KEY",
+        help="Private key of an elliptic curve, PEM; the password of an encrypted one in UWM_SIGNING_PASSWORD.",
+    ),
+]
 DEFAULT_STORE = "store"
 _PACKAGE = "unsafe-weights"
 

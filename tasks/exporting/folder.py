@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tasks.exporting.record import ModelRecord, describe_edited
 from tasks.lineage.disk import refused_by_disk
 from tasks.lineage.exports import record_export
 from tasks.lineage.place import require_local
+from tasks.lineage.signatures import Signer
 from tasks.lineage.store import Store
 
 CARD = "README.md"
@@ -35,6 +37,7 @@ def export_model(
     out: Path | str,
     tokenizer: Path | None = None,
     stated: Stated = Stated(),  # noqa: B008  (frozen)
+    signer: Signer | None = None,
 ) -> Path:
     """Write an edited model with its card; the folder appears when it is complete, and the store keeps a record of it.
 
@@ -45,6 +48,7 @@ def export_model(
         out: the folder to make; it must be empty or not there yet.
         tokenizer: folder of the tokenizer that the model was edited with, to be put beside it.
         stated: license and base model, for the card.
+        signer: signs the folder, if given; `model.sig` lies in it.
 
     Returns:
         `out`, absolute.
@@ -61,12 +65,24 @@ def export_model(
     store.check(ref)
     record = describe_edited(store, ref)
     _require_tokenizer(tokenizer, record)
-    draft = out.with_name(f".{out.name}.part-{os.getpid()}")
-    try:
-        draft.mkdir(parents=True)
+    with _appearing(out) as draft:
         _fill(draft, store.path(ref), export_format)
         included = _add_tokenizer(draft, store.path(ref), export_format, record, tokenizer)
         (draft / CARD).write_text(model_card(record, export_format, included, stated), encoding="utf-8")
+        if signer is not None:
+            signer.sign_folder(draft)
+    record_export(store.root, ref, out, form=export_format)
+    return out
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder of the same name to be filled within the block, which then stands at `out`."""
+    around = out.with_name(f".{out.name}.part-{os.getpid()}")
+    draft = around / out.name  # signatures name the folder
+    try:
+        draft.mkdir(parents=True)
+        yield draft
         os.rename(draft, out)
     except Exception as error:
         code = refused_by_disk(error)
@@ -74,9 +90,7 @@ def export_model(
             raise
         raise SpecError(f"cannot write --out {out}: {os.strerror(code)}") from error
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    record_export(store.root, ref, out, form=export_format)
-    return out
+        shutil.rmtree(around, ignore_errors=True)
 
 
 def _find_model(store: Store, version: str) -> ArtifactRef:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from tasks.lineage.listeners import Listener
 from tasks.lineage.log import Log
+from tasks.lineage.signatures import SignedStore, is_signing_asked
 
 
 def usual_listeners(root: Path) -> list[Listener]:
     """The listeners of the store at `root`."""
-    return [Log(root)]
+    # The log last: what has a line in it is about to be there.
+    return [*([SignedStore(root)] if is_signing_asked() else []), Log(root)]
