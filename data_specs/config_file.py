@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -15,10 +15,12 @@ from data_specs.errors import SpecError
 from data_specs.run_config import HUB, RunConfig
 from data_specs.setting_changes import with_changes
 from data_specs.shard_patterns import literal_pattern
+from data_specs.spec import Spec
 from data_specs.suggestions import did_you_mean, setting_meant
 from data_specs.wording import SHOWN_LENGTH, shortened, shown
 from data_specs.yaml_file import read_yaml
 
+_AnySpec = TypeVar("_AnySpec", bound=Spec)
 _URL = re.compile(rf"^([a-z][a-z0-9+.-]*://|pipe:|{HUB})")
 
 # Settings that are told as wrong; a list of a thousand wrong values says no more than its first.
@@ -171,14 +173,22 @@ def _with_paths(
     sides = {name: resolved(getattr(calibration, name)) for name in ("shards", "safe", "unsafe")}
     selection = config.selection
     if selection is not None:
-        selection = selection.model_copy(update={"shards": resolved(selection.shards)})
-    return config.model_copy(
-        update={
-            "model": model.model_copy(update=paths),
-            "calibration": calibration.model_copy(update=sides),
-            "evaluation": evaluation.model_copy(update={"shards": resolved(evaluation.shards), "zero_shot": zero_shot}),
+        selection = _with(selection, {"shards": resolved(selection.shards)})
+    return _with(
+        config,
+        {
+            "model": _with(model, paths),
+            "calibration": _with(calibration, sides),
+            "evaluation": _with(evaluation, {"shards": resolved(evaluation.shards), "zero_shot": zero_shot}),
             "selection": selection,
-        }
+        },
+    )
+
+
+def _with(settings: _AnySpec, values: Mapping[str, Any]) -> _AnySpec:
+    """The same settings with other values; what stays as it is does not count as given."""
+    return settings.model_copy(
+        update={name: value for name, value in values.items() if value != getattr(settings, name)}
     )
 
 

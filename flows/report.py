@@ -1,7 +1,6 @@
 """The report of a run: evaluations -> one HTML file."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from flows.measure import difference_of
 from flows.scores import labelled
 from flows.session import Session
 from tasks.evaluation.task import find_flips
-from tasks.lineage.digest import file_sha256
+from tasks.lineage.base_weights import digest_of_large_file
 from tasks.reporting.sources import ModelName, Reported
 from tasks.reporting.task import write_flip_gallery, write_gallery, write_report
 
@@ -71,13 +70,8 @@ def _model(session: Session) -> ModelName:
     file = None
     if source.is_file():
         state = source.stat()
-        file = _digest_of_file(source, state.st_mtime_ns, state.st_size)
+        file = digest_of_large_file(source, state.st_mtime_ns, state.st_size)
     return ModelName(settings.architecture, settings.weights, loaded.digest, file)
-
-
-@cache
-def _digest_of_file(path: Path, _changed: int, _size: int) -> str:
-    return file_sha256(path)
 
 
 def _differences(session: Session, models: Mapping[str, str]) -> dict[str, ArtifactRef]:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
 from data_specs.errors import ArtifactError, MachineError, PipelineError, SpecError
-from data_specs.placement import Device, Placement, placement_of
+from data_specs.placement import Device, Placement, RunnerName, placement_of
 from data_specs.wording import first_line
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.devices import resolve_devices
@@ -34,6 +34,7 @@ class Placed:
     device: str
     n_processes: int = 1
     runner: Runner | None = field(default=None, repr=False)
+    started_by: RunnerName = "local"
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def placed(device: Device) -> Iterator[Placed]:
                 getattr(runner, "client", None)  # Dask's is connected when it is first asked for
         # Of the workers' devices, this process need have none.
         [own, *_] = resolve_devices("auto" if placement.address is not None and wanted != "cpu" else wanted)
-        yield Placed(own, n_workers, EngineWorkers(runner, placement, wanted))
+        yield Placed(own, n_workers, EngineWorkers(runner, placement, wanted), placement.runner)
 
 
 class EngineWorkers:
@@ -101,13 +102,7 @@ class EngineWorkers:
                 notice(text)
 
     def _submit(self, shared: SharedParts, index: int, store: Store, context: RunContext) -> Any:
-        own = RunContext(
-            device=self._device,
-            workers=context.workers,
-            precision=context.precision,
-            seed=context.seed,
-            flow_run_id=context.flow_run_id,
-        )
+        own = replace(context, device=self._device, runner=None)
         given = {
             "maker": shared.maker,
             "part": shared.parts[index],

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,24 @@ from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
+from flows.lineage_context import model_in_use, settings_told
 from flows.prefect_page import shown_in_prefect
 from flows.record import recorded
 from flows.runners import Placed, placed
 from flows.shown_result import ShownResult
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.extraction.batch_size import usual_batch_size
+from tasks.lineage.base_weights import ModelInUse
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.cores import usual_workers
 from tasks.lineage.progress import stage
+from tasks.lineage.recorded import (
+    MANIFESTS,
+    Recorded,
+    digests_to_record,
+    recorded_manifests,
+    require_as_recorded,
+)
 from tasks.lineage.store import Made, Store
 from tasks.manipulation.edit_file import EDIT_FILE
 from tasks.manipulation.in_place import edited_in_place
@@ -32,6 +43,9 @@ from tasks.shards.inspection import Shard, open_shards
 from tasks.shards.location import expand_locations, is_listed
 from tasks.shards.run_copies import RunCopies
 from tasks.shards.sides import unsafe_side_alone
+
+# Of the newest runs: what is older is compared by `uwm lineage verify --all`.
+_RECORDS_READ = 100
 
 
 class Session:
@@ -46,9 +60,13 @@ class Session:
             precision=config.precision,
             seed=config.seed,
             runner=place.runner,
+            started_by=place.started_by,
+            settings=settings_told(config, self.config),
         )
+        self.run: str | None = None  # identifier of its record
         self._loaded: dict[str, LoadedModel] = {}
         self._digests: dict[ArtifactRef, dict[str, str]] = {}  # of edited models
+        self._models: dict[ArtifactRef | None, ModelInUse] = {}  # by their edit
         self._shards: dict[tuple[tuple[str, ...], Content | None], list[Shard]] = {}
         self.expanded: dict[str, list[str]] = {}
         self._copies = RunCopies(store, config.fetching)
@@ -61,13 +79,16 @@ class Session:
     @property
     def context(self) -> RunContext:
         """How this run is carried out, inside the flow that asks."""
-        return self._context.within(flow_run.id)
+        models = tuple(self._models.values())
+        return replace(self._context.within(flow_run.id), run=self.run, models=models)
 
     def original(self) -> LoadedModel:
         """The model of the settings, loaded once."""
         if "original" not in self._loaded:
             with self.timed("load"), stage("load model", None, "tensors"):
-                self._loaded["original"] = load_model(self.config.model)
+                loaded = load_model(self.config.model)
+            self._loaded["original"] = loaded
+            self._models[None] = model_in_use(loaded, loaded)
         return self._loaded["original"]
 
     @contextmanager
@@ -76,6 +97,7 @@ class Session:
         path, known = self.store.path(edit) / EDIT_FILE, self._digests.get(edit)
         with edited_in_place(self.original(), stored_edit(self.store, edit), path, known) as loaded:
             self._digests[edit] = loaded.digests
+            self._models[edit] = model_in_use(loaded, self.original(), edit)
             yield loaded
 
     def shards(self, patterns: Sequence[str], content: Content | None = None) -> list[Shard]:
@@ -105,7 +127,13 @@ class Session:
         yield
 
     def keep(self, name: str, made: Made) -> ArtifactRef:
-        """Put an artifact on the account under a name; returns its reference."""
+        """Put an artifact on the account under a name; returns its reference.
+
+        Raises:
+            ArtifactError: it was there, and the record of a run says that it was another.
+        """
+        if made.reused and self.store.makes:
+            require_as_recorded(made.manifest, self._recorded.get(made.ref.version))
         self._made[name] = made
         if not made.reused:
             self._computed.add(made.ref)
@@ -113,8 +141,9 @@ class Session:
 
     def keep_measured(self, name: str, made: Made) -> ArtifactRef:
         """Put an evaluation on the account as `evaluation.NAME`, and its metrics."""
+        kept = self.keep(f"evaluation.{name}", made)
         self.metrics[name] = read_metrics(made.path)
-        return self.keep(f"evaluation.{name}", made)
+        return kept
 
     def keep_as(self, name: str, kept: str) -> ArtifactRef:
         """Put an artifact of the account under another name, too."""
@@ -137,6 +166,14 @@ class Session:
             yield
         finally:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+    @cached_property
+    def _recorded(self) -> dict[str, Recorded]:
+        return recorded_manifests(self.store.root, _RECORDS_READ)
+
+    def manifests(self) -> dict[str, dict[str, str]]:
+        """The digests of all on the account, by version."""
+        return digests_to_record(made.manifest for made in self._made.values())
 
     def result(self) -> RunResult:
         """The account so far."""
@@ -186,6 +223,8 @@ def open_sessions(
         sessions = [Session(config, own, place, workers) for config, own in zip(configs, stores, strict=True)]
         settings = [session.config.model_dump(mode="json") for session in sessions]
         record, page = stack.enter_context(recorded(stores[0], settings)), stack.enter_context(shown_in_prefect())
+        for session in sessions:
+            session.run = record.content["id"]
         try:
             yield sessions
         finally:
@@ -195,6 +234,7 @@ def open_sessions(
                 record.content["expanded"] = expanded
             if trusted := [each for session in sessions for each in session.trusted]:
                 record.content["trusted"] = trusted
+            record.content[MANIFESTS] = {version: of for one in sessions for version, of in one.manifests().items()}
             for session in sessions:
                 record.content |= session.told
             for session in sessions:

@@ -2,32 +2,23 @@
 
 import getpass
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
-from data_specs.manifest import Circumstances
-
-_LIBRARIES = (
-    "torch",
-    "open_clip_torch",
-    "torchvision",
-    "timm",
-    "transformers",
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "duckdb",
-    "scipy",
-    "webdataset",
-    "safetensors",
-    "prefect",
+from data_specs.manifest import Circumstances, GivenSettings
+from tasks.lineage.base_weights import ModelInUse
+from tasks.lineage.environment import (
+    environment_digest,
+    hardware_of,
+    library_records,
+    library_versions,
+    product_version,
 )
 
 
@@ -41,6 +32,10 @@ class RunContext:
     seed: int | None = None
     flow_run_id: str | None = None
     runner: Any = field(default=None, compare=False, repr=False)  # who makes parts beside this process, if anybody
+    started_by: str = "local"  # who starts the processes
+    run: str | None = None  # identifier of the run's record
+    settings: GivenSettings | None = field(default=None, repr=False)
+    models: tuple[ModelInUse, ...] = field(default=(), repr=False)  # those that a digest in a recipe may stand for
 
     def within(self, flow_run_id: str | None) -> "RunContext":
         """The same context, inside a flow run."""
@@ -63,29 +58,34 @@ def user_name() -> str:
 def describe_circumstances(context: RunContext, *, started: str) -> Circumstances:
     """Everything of note about this process, ending now."""
     commit, dirty = _git_state()
+    libraries, records, hardware = library_versions(), library_records(), hardware_of(context.device)
     return Circumstances(
-        libraries=_library_versions(),
+        libraries=dict(libraries),
+        records=dict(records),
+        hardware=dict(hardware),
+        environment=environment_digest(libraries, records, hardware, context.device, context.precision),
         device=context.device,
         precision=context.precision,
         seed=context.seed,
+        product=product_version(),
         git_commit=commit,
         git_dirty=dirty,
         flow_run_id=context.flow_run_id,
+        run=context.run,
         command=[*sys.argv],
+        user=user_name(),
+        host=platform.node(),
+        system=_system(),
+        process=os.getpid(),
+        runner=context.started_by,
         started=started,
         ended=now(),
     )
 
 
 @cache
-def _library_versions() -> dict[str, str]:
-    found = {"python": python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def _system() -> str:
+    return platform.platform()
 
 
 @cache

@@ -16,7 +16,7 @@ def discard(store: Store, ref: ArtifactRef) -> None:
     """
     removed = store.temporary_folder(f"{ref.kind}-{ref.version}.removed")
     shutil.rmtree(removed, ignore_errors=True)
-    if store.holds(ref):
+    if os.path.lexists(store.path(ref)):
         removed.parent.mkdir(parents=True, exist_ok=True)
         store.listeners.discarding(ref)
         with suppress(FileNotFoundError):  # another process was faster

@@ -7,19 +7,23 @@ from pathlib import Path
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import KIND_PATTERN, VERSION_PATTERN, ArtifactRef, Manifest
-from tasks.lineage.contents import MANIFEST, read_manifest, require_own
+from tasks.lineage.contents import MANIFEST, is_pruned, read_manifest, require_own
 
 _KIND, _VERSION = re.compile(KIND_PATTERN), re.compile(VERSION_PATTERN)
 
 
 @dataclass(frozen=True)
 class Found:
-    """The folder of an artifact; `problem` says why it is broken, and then `manifest` is None."""
+    """The folder of an artifact; `problem` says why it is broken, and then `manifest` is None.
+
+    Of one that is `pruned`, the files were dropped, and only the manifest is there.
+    """
 
     ref: ArtifactRef
     folder: Path
     manifest: Manifest | None
     problem: str | None
+    pruned: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def _look(folder: Path, ref: ArtifactRef) -> Found | None:
         require_own(manifest, ref)
     except ArtifactError as error:
         return Found(ref, folder, None, str(error))
-    return Found(ref, folder, manifest, None)
+    return Found(ref, folder, manifest, None, is_pruned(folder))
 
 
 def _folders(root: Path, beginning: str, unreadable: list[Path]) -> Iterator[Path]:

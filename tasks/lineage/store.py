@@ -1,6 +1,5 @@
 """Everything made, under `STORE/KIND/VERSION/`: a folder that exists is complete."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -12,24 +11,19 @@ from typing import Any
 
 from data_specs.errors import ArtifactError, MachineError, PipelineError
 from data_specs.manifest import ArtifactRef, FileEntry, Manifest, Recipe, Source
-from tasks.lineage.circumstances import RunContext, describe_circumstances, now
-from tasks.lineage.contents import (
-    MANIFEST,
-    REMEDY,
-    SCRATCH,
-    artifact_files,
-    label_of,
-    read_manifest,
-    require_own,
-    shown_name,
-)
-from tasks.lineage.digest import describe_files, recipe_ref
-from tasks.lineage.disk import disk_of, is_full, sync
-from tasks.lineage.finished_parts import PARTS_FOLDER, Parts
+from tasks.lineage.chain import Chain
+from tasks.lineage.circumstances import RunContext, now
+from tasks.lineage.contents import SCRATCH, is_pruned, label_of, read_manifest, read_pruned
+from tasks.lineage.digest import recipe_ref
+from tasks.lineage.disk import disk_of, is_full
+from tasks.lineage.faults import faults_in, first_of
+from tasks.lineage.finished_parts import Parts
+from tasks.lineage.inputs import made_of
 from tasks.lineage.leases import Leases
 from tasks.lineage.listeners import Listener, Listeners
 from tasks.lineage.listing import Survey, survey
 from tasks.lineage.place import open_root
+from tasks.lineage.publishing import Publication, publish
 from tasks.lineage.usual_listeners import usual_listeners
 
 
@@ -91,6 +85,7 @@ class Store:
         self.listeners = Listeners(usual_listeners(self.root) if listeners is None else listeners)
         self._hash_once = hash_once
         self._sound: set[ArtifactRef] = set()
+        self._chain = Chain(self.path, once=hash_once)
         self.published: set[ArtifactRef] = set()
 
     def path(self, ref: ArtifactRef) -> Path:
@@ -157,8 +152,9 @@ class Store:
         return finish
 
     def holds(self, ref: ArtifactRef) -> bool:
-        """Whether an artifact is there, whatever state it is in."""
-        return os.path.lexists(self.path(ref))
+        """Whether an artifact is there, whatever state it is in; one whose files were dropped is not."""
+        folder = self.path(ref)
+        return os.path.lexists(folder) and not is_pruned(folder)
 
     def _found(self, ref: ArtifactRef) -> Callable[[], Made] | None:
         if not self.holds(ref):
@@ -180,34 +176,12 @@ class Store:
         return build
 
     def _publish(self, ref: ArtifactRef, build: Build, context: RunContext, started: str) -> Manifest:
-        for complete in build.pending:
-            complete()
-        shutil.rmtree(build.folder / PARTS_FOLDER, ignore_errors=True)
-        (build.folder / MANIFEST).unlink(missing_ok=True)
-        names = artifact_files(build.folder, ref)
-        fresh = [name for name in names if name not in build.known]
-        files = [*describe_files(build.folder, fresh), *(build.known[name] for name in names if name in build.known)]
-        manifest = Manifest(
-            version=ref.version,
-            recipe=build.recipe,
-            modules=build.recipe.modules,
-            files=sorted(files, key=lambda entry: entry.path),
-            sources=build.sources,
-            counts=build.counts,
-            circumstances=describe_circumstances(context, started=started),
-        )
-        text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-        (build.folder / MANIFEST).write_text(text, encoding="utf-8")
-        for name in [*fresh, MANIFEST]:
-            sync(build.folder / name)
-        target = self.path(ref)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.listeners.publishing(manifest, build.folder)
-        os.rename(build.folder, target)
-        sync(target.parent)
+        inputs = made_of(build.recipe, context.models, self._chain.as_it_is)
+        manifest = publish(Publication(ref, self.path(ref), inputs, context, started), build, self.listeners.publishing)
+        self._chain.keep(manifest)
         self._sound.add(ref)
         self.published.add(ref)
-        self.listeners.made(manifest, target)
+        self.listeners.made(manifest, self.path(ref))
         return manifest
 
     def _disk(self, ref: ArtifactRef) -> AbstractContextManager[None]:
@@ -230,7 +204,7 @@ class Store:
         return self.manifest(ref) if self._hash_once and ref in self._sound else self.check(ref)
 
     def check(self, ref: ArtifactRef) -> Manifest:
-        """Compare an artifact with its manifest: name, files, sizes, digests, recipe.
+        """Compare an artifact with its manifest: name, files, sizes, digests, recipe, and what it was made of.
 
         Args:
             ref: which artifact.
@@ -239,27 +213,20 @@ class Store:
             Its manifest.
 
         Raises:
-            ArtifactError: a file is missing, changed, unlisted or a link, or the version is not the recipe's.
+            ArtifactError: a file is missing, changed, unlisted or a link, the version is not the recipe's, or an input
+                has another content than when this was made.
         """
-        manifest, folder, label = self.manifest(ref), self.path(ref), label_of(ref)
-        require_own(manifest, ref)
-        listed = {entry.path: entry for entry in manifest.files}
-        present = set(artifact_files(folder, ref))
-        for name in sorted(listed.keys() - present):
-            raise ArtifactError(f"{label}: file {shown_name(name)} is missing from {folder}; {REMEDY}")
-        for name in sorted(present - listed.keys()):
-            raise ArtifactError(f"{label}: file {shown_name(name)} in {folder} is not in its manifest; {REMEDY}")
-        try:
-            described = describe_files(folder, listed)
-        except OSError as error:
-            raise ArtifactError(f"{label}: cannot read {error.filename or folder}: {error.strerror}") from error
-        for found in described:
-            expected = listed[found.path]
-            if found != expected:
-                raise ArtifactError(
-                    f"{label}: file {shown_name(found.path)} changed since it was made: sha256 {found.sha256[:12]} of"
-                    f" {found.size_bytes} bytes, expected {expected.sha256[:12]} of {expected.size_bytes}; {REMEDY}"
-                )
+        manifest, folder = self.manifest(ref), self.path(ref)
+        if is_pruned(folder):
+            when = read_pruned(folder, manifest).when[:10]
+            raise ArtifactError(
+                f"{label_of(ref)}: its files were dropped on {when}; the run that made it makes them again"
+            )
+        fault = first_of(faults_in(folder, ref, manifest))
+        if fault is not None:
+            raise ArtifactError(fault.text)
+        self._chain.require_inputs(manifest)
+        self._chain.keep(manifest)
         if ref not in self.published:
             self.listeners.used(manifest, folder)
         self._sound.add(ref)
@@ -270,8 +237,8 @@ class Store:
         return survey(self.root)
 
     def refs(self) -> list[ArtifactRef]:
-        """All artifacts whose manifests are sound, by kind and version."""
-        return [item.ref for item in self.survey().found if item.problem is None]
+        """All artifacts that are there to be used, as far as their manifests say, by kind and version."""
+        return [item.ref for item in self.survey().found if item.problem is None and not item.pruned]
 
     def temporary_folder(self, name: str) -> Path:
         """A place for files of one run: in the store, or in the system's own where the store cannot be written."""

@@ -1,6 +1,5 @@
 """`uwm edit` with what users give it: artifacts, copies of them, other formats of a model, strange outputs."""
 
-import json
 import resource
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from tasks.lineage.tags import set_tag
 from tasks.manipulation.edit import Edit, apply_edit, positions
 from tasks.manipulation.edit_file import read_edit, write_edit
 from tasks.manipulation.in_place import edited_in_place
+from tests.cases.manifests import forge
 from tests.cases.models import write_tiny_clip_model, write_tiny_model
 
 TEXT, VISION = "transformer.resblocks.0.attn.out_proj", "visual.transformer.resblocks.1.mlp.c_proj"
@@ -121,11 +121,13 @@ def test_an_edit_is_named_as_every_artifact_and_the_store_keeps_what_was_made_wi
 def rewrite(artifact, edit, **changes):
     """Another edit in an artifact, whose manifest is made to say so."""
     write_edit(edit, artifact / "edit.safetensors")
-    manifest = json.loads((artifact / "manifest.json").read_text())
-    size = (artifact / "edit.safetensors").stat().st_size
-    manifest["files"][0] |= {"sha256": file_sha256(artifact / "edit.safetensors"), "size_bytes": size}
-    manifest["recipe"]["settings"] |= changes
-    (artifact / "manifest.json").write_text(json.dumps(manifest))
+    file = artifact / "edit.safetensors"
+
+    def change(content):
+        content["files"][0] |= {"sha256": file_sha256(file), "size_bytes": file.stat().st_size}
+        content["recipe"]["settings"] |= changes
+
+    forge(artifact / "manifest.json", change)
 
 
 def change_file(artifact, loaded):

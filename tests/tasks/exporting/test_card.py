@@ -9,6 +9,7 @@ from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import _Silent, listening
 from tasks.tables.escaping import escape_markdown, markdown_table
 from tests.cases.exporting_bench import BASE, EDITS, LAYERS, Bench
+from tests.cases.manifests import forge
 
 
 @pytest.fixture
@@ -114,8 +115,8 @@ def test_an_edit_that_changed_is_not_put_on_a_card(bench):
 
 def test_counts_that_are_not_the_edits_are_not_put_on_a_card(bench):
     manifest = bench.store.path(bench.edit) / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"n_selected": 28', '"n_selected": 27'))
-    with pytest.raises(ArtifactError, match=r"counts 27 changed weights of layer transformer.*, its file 28"):
+    forge(manifest, lambda content: next(iter(content["counts"]["layers"].values())).update(n_selected=27))
+    with pytest.raises(ArtifactError, match=r"counts 27 changed weights of layer transformer.*, its file (28|100)"):
         bench.card()
 
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from data_specs.manifest import ArtifactRef, Manifest, Recipe, Source
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256, recipe_version
 from tasks.lineage.store import Store
+from tests.cases.manifests import forge
 from tests.cases.places import ROOT
 
 CONTEXT = RunContext()
@@ -114,9 +114,7 @@ def test_an_artifact_that_is_not_as_it_was_made_is_refused(store, damage, expect
         other = store.materialise(recipe_of(code="other"), write_two, CONTEXT)
         shutil.copyfile(other.path / "manifest.json", manifest)
     else:
-        content = json.loads(manifest.read_text())
-        content["recipe"]["settings"]["tau"] = 0.5
-        manifest.write_text(json.dumps(content))
+        forge(manifest, lambda content: content["recipe"]["settings"].update(tau=0.5))
     for attempt in (lambda: store.check(made.ref), lambda: store.materialise(recipe_of(), never, CONTEXT)):
         with pytest.raises(ArtifactError, match=expected) as caught:
             attempt()

@@ -1,6 +1,5 @@
 """What may lie at a store's place and in its folder, and what becomes of it."""
 
-import json
 import os
 import shutil
 
@@ -11,6 +10,7 @@ from data_specs.manifest import ArtifactRef
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tasks.lineage.trace import lineage_lines, verify_lineage
+from tests.cases.manifests import forge
 from tests.cases.recipes import recipe_of, write_two
 
 CONTEXT = RunContext()
@@ -136,8 +136,6 @@ def test_an_artifact_with_a_pipe_in_it_is_refused_without_waiting(store):
 def test_a_manifest_that_leads_back_to_itself_ends(store):
     ref = store.refs()[0]
     path = store.path(ref) / "manifest.json"
-    content = json.loads(path.read_text())
-    content["recipe"]["inputs"] = {"scores": ref.model_dump()}
-    path.write_text(json.dumps(content))
+    forge(path, lambda content: content["recipe"].update(inputs={"scores": ref.model_dump()}))
     with pytest.raises(ArtifactError, match="is made of itself"):
         list(lineage_lines(store, ref))

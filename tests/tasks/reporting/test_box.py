@@ -1,6 +1,5 @@
 """What the box on top says where artifacts differ, are gone, or tell what nobody should read."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from tasks.lineage.store import Store
 from tasks.reporting.box import describe_subject
 from tasks.reporting.settings import settings_lines
 from tasks.reporting.sources import ModelName, Reported
+from tests.cases.manifests import forge
 from tests.cases.report_cases import inputs
 from tests.cases.report_files import put_scores
 
@@ -28,9 +28,7 @@ def told(reported, store):
 def rewrite(store, ref, **changes):
     """Change what the manifest of an artifact says of how it was made."""
     path = store.path(ref) / "manifest.json"
-    content = json.loads(path.read_text())
-    content["circumstances"] |= changes
-    path.write_text(json.dumps(content))
+    forge(path, lambda content: content["circumstances"].update(changes))
 
 
 def test_where_artifacts_were_made_differently_each_way_is_counted(store):

@@ -1,0 +1,69 @@
+"""What artifacts were made of, compared with what is there: a change anywhere below shows wherever it is used."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from data_specs.errors import ArtifactError
+from data_specs.manifest import ArtifactRef, MadeOf, Manifest
+from tasks.lineage.contents import MANIFEST, label_of, manifest_bytes, read_manifest
+from tasks.lineage.faults import changed_inputs, content_digest, input_fault
+from tasks.lineage.progress import notice
+from tasks.lineage.sealed_json import sealed_digest
+
+
+class Chain:
+    """The digests of a store's manifests."""
+
+    def __init__(self, place: Callable[[ArtifactRef], Path], *, once: bool) -> None:
+        """Look in the folder that `place` gives; `once` takes a digest for good, as within one run."""
+        self._place, self._once = place, once
+        self._digests: dict[ArtifactRef, str] = {}
+        self._told: set[ArtifactRef] = set()
+
+    def require_inputs(self, manifest: Manifest) -> None:
+        """Make sure that what an artifact was made of is as it was, as far as it is there; made again, it may be.
+
+        Raises:
+            ArtifactError: an input is of other content.
+        """
+        for changed in changed_inputs(manifest, self._digest_of, self._read):
+            if not changed.same_content:
+                raise ArtifactError(input_fault(manifest.ref, changed).text)
+            if changed.made_of.ref not in self._told:
+                self._told.add(changed.made_of.ref)
+                notice(
+                    f"{label_of(changed.made_of)} has another manifest than {label_of(manifest.ref)} was made of, and the"
+                    " same files: it was made again since, or somebody rewrote it"
+                )
+
+    def keep(self, manifest: Manifest) -> None:
+        """Remember the digest of a manifest that is sound."""
+        if self._once and manifest.digest is not None:
+            self._digests[manifest.ref] = manifest.digest
+
+    def as_it_is(self, ref: ArtifactRef) -> MadeOf:
+        """An artifact with the digests that it has now, none where it is not there.
+
+        Raises:
+            ArtifactError: its manifest cannot be read.
+        """
+        if not self._has(ref):
+            return MadeOf(kind=ref.kind, version=ref.version, manifest=None, content=None)
+        manifest = self._read(ref)
+        return MadeOf(kind=ref.kind, version=ref.version, manifest=manifest.digest, content=content_digest(manifest))
+
+    def _has(self, ref: ArtifactRef) -> bool:
+        return os.path.lexists(self._place(ref) / MANIFEST)
+
+    def _read(self, ref: ArtifactRef) -> Manifest:
+        return read_manifest(self._place(ref), ref)
+
+    def _digest_of(self, ref: ArtifactRef) -> str | None:
+        known = self._digests.get(ref)
+        if known is not None or not self._has(ref):
+            return known
+        found = sealed_digest(manifest_bytes(self._place(ref), ref))
+        if self._once:
+            self._digests[ref] = found
+        return found
