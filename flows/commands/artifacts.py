@@ -113,11 +113,7 @@ def show(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
 
 @app.command("verify")
 def verify(version: VersionArgument, store: StoreOption = DEFAULT_STORE) -> None:
-    """Hash every file of an artifact and of all it was made of."""
-    from flows.references import find_reference
-    from tasks.lineage.store import Store
-    from tasks.lineage.trace import verify_lineage
+    """Hash every file of an artifact and of all it was made of; the same as `uwm lineage verify VERSION`."""
+    from flows.commands.lineage.verify import verify as verify_all
 
-    opened = Store(store)
-    for ref, n_files in verify_lineage(opened, find_reference(opened, version)):
-        typer.echo(printable(f"{ref.kind} {ref.version[:16]}: {n_files} files as recorded"))
+    verify_all(version, everything=False, inputs=False, store=store, json=False)
