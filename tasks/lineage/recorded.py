@@ -52,6 +52,9 @@ def recorded_fault(manifest: Manifest, recorded: Recorded | None) -> Fault | Non
     """The sentence on an artifact whose manifest is another than a run's record says."""
     if recorded is None or recorded.manifest == manifest.digest:
         return None
+    upgraded = manifest.upgrade is not None and manifest.upgrade.manifest == recorded.manifest
+    if upgraded and recorded.content == content_digest(manifest):
+        return None
     text = (
         f"{label_of(manifest.ref)} is not as run {recorded.run} found it: its manifest has digest"
         f" {(manifest.digest or '')[:12]}, recorded is {recorded.manifest[:12]}; somebody rewrote it, or it was made again"

@@ -2,7 +2,8 @@
 
 import typer
 
-from flows.commands.store import log
+from flows.commands.store import log, upgrade
 
 app = typer.Typer(help="Look after a store.", no_args_is_help=True)
 app.command("log")(log.log)
+app.command("upgrade")(upgrade.upgrade)
