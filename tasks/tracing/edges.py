@@ -4,9 +4,9 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
 
 from data_specs.manifest import ArtifactRef
 from tasks.tracing.index import Index
@@ -16,8 +16,7 @@ _ENCODER, _MODEL = "encoder", "model"
 _EMBEDDED = ("embeddings", "class_embeddings")
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """One thing that an artifact was made of: another artifact, or the digest of something from outside, or both.
 
     Both where the digest is of a model that the artifact holds.
@@ -59,7 +58,10 @@ class Edges:
 
     def inputs(self, version: str) -> list[Input]:
         """What an artifact was made of; see `with_models`."""
-        return [found for item in self.as_recorded(version) for found in self.with_models(self._kinds[version], item)]
+        found = self._inputs.get(version, [])
+        if not self._kinds.get(version, "").startswith(_EMBEDDED):
+            return found
+        return [each for item in found for each in self.with_models(self._kinds[version], item)]
 
     def with_models(self, kind: str, item: Input) -> list[Input]:
         """An input of an artifact of some kind; of the digest of an edited model's encoder, with each model or edit it is of.
@@ -71,12 +73,15 @@ class Edges:
         return [Input(item.role, item.position, ref.kind, ref.version, item.sha256) for ref in models] or [item]
 
     @cached_property
-    def used_by(self) -> Mapping[str, list[ArtifactRef]]:
-        """By version or digest, the artifacts that it is an input of."""
-        found: dict[str, list[ArtifactRef]] = defaultdict(list)
-        for version, kind in self._kinds.items():
-            for name in {name for item in self.inputs(version) for name in (item.version, item.sha256) if name}:
-                found[name].append(ArtifactRef.model_construct(kind=kind, version=version))
+    def used_by(self) -> Mapping[str, list[str]]:
+        """By version or digest, the versions of the artifacts that it is an input of."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for version in self._inputs:
+            for item in self.inputs(version):
+                for name in (item.version, item.sha256):
+                    # Of several roles in one artifact, the last one that was put down is its own.
+                    if name is not None and (name not in found or found[name][-1] != version):
+                        found[name].append(version)
         return found
 
     def downstream(self, first: Iterable[ArtifactRef]) -> list[ArtifactRef]:
@@ -84,10 +89,10 @@ class Edges:
         kinds = {ref.version: ref.kind for ref in first}
         pending = [*kinds]
         while pending:
-            for ref in self.used_by.get(pending.pop(), ()):
-                if ref.version not in kinds:
-                    kinds[ref.version] = ref.kind
-                    pending.append(ref.version)
+            for other in self.used_by.get(pending.pop(), ()):
+                if other not in kinds:
+                    kinds[other] = self._kinds[other]
+                    pending.append(other)
         behind = {version: {item.version for item in self.inputs(version)} & kinds.keys() for version in kinds}
         # Manifests that were forged may go round in a circle.
         with suppress(CycleError):

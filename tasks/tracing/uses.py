@@ -2,12 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_specs.errors import ArtifactError, SpecError
 from data_specs.manifest import ArtifactRef
@@ -20,13 +21,14 @@ from tasks.lineage.references import find_artifact
 from tasks.lineage.runs import run_records
 from tasks.lineage.store import Store
 from tasks.lineage.tags import current_tags
-from tasks.shards.tar import split_name
 from tasks.tracing.checkpoints import artifacts_with_content, encoder_digests_of
 from tasks.tracing.edges import Edges
 from tasks.tracing.index import open_index
-from tasks.tracing.members import Unread, members_with
 from tasks.tracing.pairs import holds_pair
 from tasks.tracing.rows import flattened
+
+if TYPE_CHECKING:
+    from tasks.tracing.members import Unread
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BEGINNING = re.compile(r"[0-9a-f]{8,64}")
@@ -55,7 +57,7 @@ class Uses:
     what: list[str] = field(default_factory=list)
     touched: list[Touched] = field(default_factory=list)
     exports: list[dict[str, Any]] = field(default_factory=list)
-    unread: list[Unread] = field(default_factory=list)
+    unread: "list[Unread]" = field(default_factory=list)
 
 
 def find_uses(store: Store, asked: str, shards: Iterable[Path] = ()) -> Uses:
@@ -97,15 +99,15 @@ class _Search:
         self._store, self._files = store, shards
         self._index = open_index(store.root)
         self._edges = Edges(self._index)
-        sources = flattened(self._index.table("sources"), "sources")
-        self._sources: dict[str, list[ArtifactRef]] = defaultdict(list)
+        rows = flattened(self._index.table("sources"), "sources")
+        self._sources: dict[str, list[str]] = defaultdict(list)
         self._locations: dict[str, dict[str, None]] = defaultdict(dict)
         self._shards: dict[str, None] = {}
-        for ref, row in _by_artifact(sources):
-            self._sources[row["sha256"]].append(ref)
-            self._locations[row["sha256"]][row["location"]] = None
-            if row["what"] == "shard":
-                self._shards[row["sha256"]] = None
+        for version, what, digest, location in _columns(rows, "version", "what", "sha256", "location"):
+            self._sources[digest].append(version)
+            self._locations[digest][location] = None
+            if what == "shard":
+                self._shards[digest] = None
         self.places = {place: digest for digest, places in self._locations.items() for place in places}
         self.what: list[str] = []
         self.starts: dict[ArtifactRef, bool] = {}  # whether that is certain
@@ -113,9 +115,10 @@ class _Search:
 
     def digest(self, beginning: str) -> bool:
         """Begin with all that names a digest, or holds a file of it; returns whether anything does."""
-        files = [(ref, row) for ref, row in _by_artifact(flattened(self._index.table("files"), "files"))
-                 if row["sha256"].startswith(beginning)]  # fmt: skip
-        known = {row["sha256"] for _, row in files} | {
+        rows = flattened(self._index.table("files"), "files")
+        rows = rows.filter(pc.starts_with(rows.column("sha256"), beginning))
+        files = [*_columns(rows, "version", "path", "sha256")]
+        known = {digest for _, _, digest in files} | {
             digest
             for digest in (*self._edges.used_by, *self._sources, *self._edges.versions)
             if digest.startswith(beginning)
@@ -125,12 +128,9 @@ class _Search:
                 f"{shown(beginning)} begins {len(known)} digests: {', '.join(sorted(known)[:3])}; write more of it"
             )
         for digest in known:
-            kind = self._edges.versions.get(digest)
-            own = [ref for ref, _ in files] + ([ArtifactRef(kind=kind, version=digest)] if kind else [])
-            self.starts |= dict.fromkeys(
-                [*own, *self._edges.used_by.get(digest, ()), *self._sources.get(digest, ())], True
-            )
-            self.what.append(self._words(digest, [(ref, row["path"]) for ref, row in files]))
+            own = [version for version, _, _ in files] + [digest] * (digest in self._edges.versions)
+            self._begin([*own, *self._naming(digest)])
+            self.what.append(self._words(digest, [(version, path) for version, path, _ in files]))
         return bool(known)
 
     def path(self, path: Path) -> None:
@@ -146,7 +146,7 @@ class _Search:
         tensors = [digest for digest in encoder_digests_of(path).values() if digest in self._edges.used_by]
         if tensors:
             self.what.append(f"weights {path}")
-            self.starts |= {ref: True for digest in tensors for ref in self._edges.used_by[digest]}
+            self._begin(version for digest in tensors for version in self._edges.used_by[digest])
         elif path.is_file():
             self.member(digest, str(path))
         elif not refs:
@@ -156,6 +156,10 @@ class _Search:
 
     def member(self, digest: str, told: str) -> None:
         """Begin with what took in a picture, or another member of shards, by its bytes."""
+        # These bring what fetches shards, which other questions do without.
+        from tasks.shards.tar import split_name
+        from tasks.tracing.members import members_with
+
         shards = {shard: [*self._locations[shard]] for shard in self._shards}
         found, self._unread = members_with(self._store.root, digest, shards, self._files)
         if not found:
@@ -181,16 +185,26 @@ class _Search:
             self.what.append(f"pair {beginning}/{key} of {self._words(digest, [])}")
 
     def _take_pair(self, shard: str, key: str, others: Sequence[str]) -> None:
-        for ref in dict.fromkeys([*self._edges.used_by.get(shard, ()), *self._sources.get(shard, ())]):
+        for ref in map(self._ref, self._naming(shard)):
             if not {*ref.kind.split(".")} & {*others}:
                 held = holds_pair(self._store, ref, pair_id(shard, key))
                 if held is not False:
                     self.starts[ref] = self.starts.get(ref, False) or held is True
 
-    def _words(self, digest: str, files: Sequence[tuple[ArtifactRef, str]]) -> str:
+    def _naming(self, digest: str) -> list[str]:
+        """The versions of artifacts that name something from outside, as an input or as a source."""
+        return [*dict.fromkeys([*self._edges.used_by.get(digest, ()), *self._sources.get(digest, ())])]
+
+    def _ref(self, version: str) -> ArtifactRef:
+        return ArtifactRef.model_construct(kind=self._edges.versions[version], version=version)
+
+    def _begin(self, versions: Iterable[str]) -> None:
+        self.starts |= dict.fromkeys(map(self._ref, versions), True)
+
+    def _words(self, digest: str, files: Sequence[tuple[str, str]]) -> str:
         if files:
-            ref, path = files[0]
-            return f"file {path} of {ref.kind} {ref.version[:16]}" + (
+            version, path = files[0]
+            return f"file {path} of {self._edges.versions[version]} {version[:16]}" + (
                 f" and {len(files) - 1} others" if files[1:] else ""
             )
         what = "shard" if digest in self._shards else self._edges.versions.get(digest, "sha256")
@@ -198,20 +212,29 @@ class _Search:
 
     def uses(self) -> Uses:
         """All that came of what was begun with."""
-        certain = {*self._edges.downstream(ref for ref, known in self.starts.items() if known)}
+        touched = self._edges.downstream(self.starts)
+        sure = [ref for ref, known in self.starts.items() if known]
+        certain = {ref.version for ref in (touched if len(sure) == len(self.starts) else self._edges.downstream(sure))}
+        direct = {ref.version for ref in self.starts}
         runs, tags = defaultdict(list), defaultdict(list)
         for record in run_records(self._store.root):
             for role, version in (record.get("artifacts") or {}).items():
                 runs[version].append(f"{record['settings']['name']}:{role}")
         for name, ref in current_tags(self._store.root).items():
             tags[ref.version].append(name)
-        touched = [
-            Touched(ref, ref in self.starts, ref in certain, [*dict.fromkeys(runs[ref.version])], tags[ref.version])
-            for ref in self._edges.downstream(self.starts)
+        told = [
+            Touched(
+                ref,
+                ref.version in direct,
+                ref.version in certain,
+                [*dict.fromkeys(runs[ref.version])],
+                tags[ref.version],
+            )
+            for ref in touched
         ]
-        versions = {item.ref.version for item in touched}
+        versions = {ref.version for ref in touched}
         exports = [record for record in export_records(self._store.root) if record["version"] in versions]
-        return Uses(self.what, touched, exports, self._unread)
+        return Uses(self.what, told, exports, self._unread)
 
 
 def _not_of(ending: str) -> Sequence[str]:
@@ -220,6 +243,5 @@ def _not_of(ending: str) -> Sequence[str]:
     return ("text",) if suffix in IMAGE_SUFFIXES else ("vision",) if suffix == TEXT_SUFFIX else ()
 
 
-def _by_artifact(rows: pa.Table) -> Iterable[tuple[ArtifactRef, dict[str, Any]]]:
-    for row in rows.to_pylist():
-        yield ArtifactRef.model_construct(kind=row["kind"], version=row["version"]), row
+def _columns(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    return zip(*(rows.column(name).to_pylist() for name in names), strict=True)

@@ -1,6 +1,7 @@
 """`uwm lineage uses`: what was made from a shard, a pair, a picture, weights or an artifact."""
 
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -37,14 +38,12 @@ def uses(
     json: JsonOption = False,
 ) -> None:
     """Show everything that was made from it, edits and exports too: this picture must go, what did it touch?"""
-    from flows.commands.display import progress_shown
     from tasks.lineage.store import Store
-    from tasks.shards.location import expand_locations
     from tasks.tracing.uses import find_uses
 
     opened = Store(store)
-    with progress_shown():
-        found = find_uses(opened, asked, [Path(place) for place in expand_locations(shards or ())])
+    with _told_of_progress(asked):
+        found = find_uses(opened, asked, _places(shards or []))
     if json:
         typer.echo(dumps(_as_json(found)))
     else:
@@ -57,6 +56,23 @@ def uses(
             f"the answer is not complete: {len(found.unread)} shards could not be looked through, the first: {first.location}:"
             f" {first.reason}"
         )
+
+
+def _told_of_progress(asked: str) -> AbstractContextManager[None]:
+    """Shards may have to be read for a file; what shows that takes its time to import."""
+    if not Path(asked).is_file():
+        return nullcontext()
+    from flows.commands.display import progress_shown
+
+    return progress_shown()
+
+
+def _places(patterns: list[str]) -> list[Path]:
+    if not patterns:
+        return []
+    from tasks.shards.location import expand_locations
+
+    return [Path(place) for place in expand_locations(patterns)]
 
 
 def _say(found: "Uses") -> None:
