@@ -14,7 +14,7 @@ from data_specs.run_config import (
     RunConfig,
 )
 from flows.session import Session
-from tasks.activations.task import extract_activations, statistics_of
+from tasks.activations.task import extract_activations, read_for_both, statistics_of
 from tasks.embeddings.task import embed_shards
 from tasks.scoring.folded.task import fold_activations, score_by_sums
 from tasks.scoring.gradients.calibration import EmbeddedCalibration
@@ -43,6 +43,7 @@ def scores_of(
     config = config or session.config
     require_layers(session, config)
     _require_members(session, config)
+    _read_for_both(session, config)
     layer_scores = {
         encoder: _layer_scores(session, config, encoder, chosen, name) for encoder, chosen in config.edited.items()
     }
@@ -124,6 +125,20 @@ def _slopes(
     with session.timed(f"slopes.{encoder}"):
         made = measure_slopes(encoder, chosen, pairs, session.original(), config, session.store, session.context)
     return session.keep(labelled(f"slopes.{encoder}", name), made)
+
+
+def _read_for_both(session: Session, config: RunConfig) -> None:
+    """Decode calibration pictures once for statistics and embeddings, where this way to edit or another one needs both."""
+    chosen, ways = config.vision, [config, session.config, *session.config.methods.values()]
+    embedded = any(way.signs or {own.scorer for own in way.edited.values()} & {*GRADIENT_SCORERS} for way in ways)
+    rows = chosen is not None and chosen.scorer in ACTIVATION_SCORERS and chosen.statistics == "rows"
+    if chosen is None or not (rows and embedded and session.store.makes):
+        return
+    plans = plan_reading(session.calibration_shards(), "vision", session.config.calibration.limit)
+    with session.timed("activations.vision"):
+        read_for_both(
+            "vision", chosen.layers, plans, session.original(), session.config, session.store, session.context
+        )
 
 
 def _embedded(session: Session, config: RunConfig) -> EmbeddedCalibration:

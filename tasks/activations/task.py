@@ -1,13 +1,16 @@
 """Activation statistics as an artifact."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from data_specs.run_config import Encoder, RunConfig
 from tasks.activations.capture import StatisticsObserver
+from tasks.embeddings.task import embeddings_of
 from tasks.encoders.architecture import build_model
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
+from tasks.extraction.in_turn import ModelInTurn, make_parts_in_turn
 from tasks.extraction.parts import PartMaker
 from tasks.extraction.sets import Extraction, extract_set
 from tasks.extraction.task import read_shards
@@ -28,6 +31,22 @@ def statistics_of(encoder: Encoder, layers: str, loaded: LoadedModel) -> Extract
         code=coded(PartMaker, StatisticsObserver, build_model),
         label=kind,
     )
+
+
+def read_for_both(
+    encoder: Encoder,
+    layers: str,
+    plans: Sequence[ShardPlan],
+    loaded: LoadedModel,
+    config: RunConfig,
+    store: Store,
+    context: RunContext,
+) -> None:
+    """Make what statistics and embeddings of the same samples lack, decoding each sample once for both."""
+    label = f"activations.{encoder} and embeddings"
+    model = ModelInTurn(loaded, lambda: nullcontext(loaded))
+    wanted = [(what, model) for what in (statistics_of(encoder, layers, loaded), embeddings_of(encoder, loaded, label))]
+    read_shards(partial(make_parts_in_turn, wanted, plans, config, store, context, label=label), label)
 
 
 def extract_activations(

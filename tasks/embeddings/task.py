@@ -28,7 +28,7 @@ def embed_shards(
     label: str,
 ) -> Made:
     """Embed all that one encoder reads; an edit of the other encoder finds the same artifact again."""
-    what = _embeddings_of(encoder, loaded, label)
+    what = embeddings_of(encoder, loaded, label)
     return read_shards(partial(extract_set, what, plans, loaded, config, store, context), label)
 
 
@@ -43,11 +43,13 @@ def embed_in_turn(
     label: str,
 ) -> None:
     """Make what `embed_shards` would lack of each of several models, decoding each sample once for all of them."""
-    what = _embeddings_of(encoder, models[0].loaded, label)
-    read_shards(partial(make_parts_in_turn, what, plans, models, config, store, context), label)
+    what = embeddings_of(encoder, models[0].loaded, label)
+    wanted = [(what, model) for model in models]
+    read_shards(partial(make_parts_in_turn, wanted, plans, config, store, context, label=label), label)
 
 
-def _embeddings_of(encoder: Encoder, loaded: LoadedModel, label: str) -> Extraction:
+def embeddings_of(encoder: Encoder, loaded: LoadedModel, label: str) -> Extraction:
+    """What is taken for embeddings."""
     width = int(loaded.architecture.model_cfg["embed_dim"])
     return Extraction(
         f"embeddings.{encoder}",
