@@ -14,12 +14,12 @@ from flows.record import last_run
 from flows.runners import Placed
 from flows.session import Session
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.devices import resolve_devices
 from tasks.lineage.planned import Planned, PlannedStore
 from tasks.lineage.store import Made
 from tasks.planning.pace import Paces
 from tasks.planning.statistics import statistics_bytes
 from tasks.planning.work import Work, work_of
+from tasks.workers.devices import resolve_devices
 
 
 class PlanSession(Session):

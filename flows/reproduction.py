@@ -13,7 +13,6 @@ from data_specs.wording import shown_path
 from flows.replay import replay
 from flows.requests import request_of
 from tasks.demo.task import SEED, draw_data, train_model
-from tasks.extraction.devices import resolve_devices
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
 from tasks.lineage.contents import label_of
 from tasks.lineage.digest import file_sha256, recipe_ref
@@ -24,6 +23,7 @@ from tasks.lineage.trace import artifacts_in, manifests_behind
 from tasks.reporting.html import without_box
 from tasks.reporting.task import REPORT_FILE
 from tasks.shards.location import is_elsewhere
+from tasks.workers.devices import resolve_devices
 
 _REPORT = "report"
 # What the demo draws before its run begins.

@@ -13,15 +13,15 @@ from data_specs.errors import ArtifactError, MachineError, PipelineError, SpecEr
 from data_specs.placement import Device, Placement, RunnerName, placement_of
 from data_specs.wording import first_line
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.devices import resolve_devices
-from tasks.extraction.shared_work import Runner, SharedWork
 from tasks.extraction.sharing import SharedParts
 from tasks.extraction.task import make_part, source_digest
-from tasks.extraction.workers import LocalWorkers
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance, notice
 from tasks.lineage.store import Store
 from tasks.shards.plan import planned_samples
+from tasks.workers.devices import resolve_devices
+from tasks.workers.local import LocalWorkers
+from tasks.workers.shared_work import Runner, SharedWork
 
 _LOOPBACK = "127.0.0.1"
 _ANSWER_SECONDS = 20

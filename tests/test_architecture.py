@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.cases.places import ROOT
 
-SHARED_STAGES = ("lineage", "encoders", "shards", "extraction", "embeddings", "selection", "tables")
+SHARED_STAGES = ("lineage", "encoders", "shards", "workers", "extraction", "embeddings", "selection", "tables")
 LAYERS = ("data_specs", "tasks", "flows")
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50

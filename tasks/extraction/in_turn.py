@@ -13,13 +13,13 @@ from tasks.extraction.parts import Part, PartMaker
 from tasks.extraction.sets import Extraction, part_maker, part_of
 from tasks.extraction.shard_pass import input_stream
 from tasks.extraction.shared_reading import SharedReading
-from tasks.extraction.shared_work import runner_of
 from tasks.extraction.sharing import PassingStore, without_samples
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Store
 from tasks.shards.copies import Copies
 from tasks.shards.plan import ShardPlan, planned_samples
+from tasks.workers.shared_work import runner_of
 
 InPlace = Callable[[], AbstractContextManager[LoadedModel]]
 

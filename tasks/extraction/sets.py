@@ -10,7 +10,6 @@ from data_specs.run_config import Encoder, RunConfig
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import ObserverOf, Part, PartMaker
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
-from tasks.extraction.shared_work import runner_of
 from tasks.extraction.sharing import SharedParts
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
@@ -18,6 +17,7 @@ from tasks.lineage.digest import recipe_ref
 from tasks.lineage.progress import notice, stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
+from tasks.workers.shared_work import runner_of
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from data_specs.run_config import RunConfig
 from tasks.embeddings.observer import EmbeddingObserver
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.extraction.sets import Extraction, extract_set
-from tasks.extraction.workers import LocalWorkers
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import ShardPlan, plan_reading
+from tasks.workers.local import LocalWorkers
 from tests.benchmarks.timing import one_thread, ratio, seconds
 from tests.cases.models import write_tiny_model
 from tests.cases.shard_files import pair, write_tar

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.shared_work import SharedWork
-from tasks.extraction.worker import Job
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance, notice
 from tasks.lineage.store import Store
+from tasks.workers.process import Job
+from tasks.workers.shared_work import SharedWork
 
 # A part that kills whoever makes it comes to this process in the end, which then ends as it would alone.
 _MOST_STARTS = 3
@@ -135,7 +135,7 @@ class _Worker:
         here, there = Pipe()
         paths = [str(_ROOT), *filter(None, sys.path)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.extraction.worker", str(there.fileno())],
+            [sys.executable, "-m", "tasks.workers.process", str(there.fileno())],
             pass_fds=[there.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

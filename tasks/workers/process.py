@@ -16,10 +16,10 @@ from typing import Any
 
 from data_specs.errors import PipelineError
 from data_specs.manifest import ArtifactRef
-from tasks.extraction.shared_work import SharedWork
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import listening
 from tasks.lineage.store import Store
+from tasks.workers.shared_work import SharedWork
 
 Say = Callable[..., None]
 

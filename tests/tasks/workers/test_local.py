@@ -6,19 +6,18 @@ from contextlib import contextmanager
 
 import pytest
 
-from data_specs.errors import DataError, SpecError
+from data_specs.errors import DataError
 from data_specs.run_config import RunConfig
 from tasks.activations.task import statistics_of
 from tasks.encoders.loading import load_model
-from tasks.extraction.devices import resolve_devices
 from tasks.extraction.parts import PartMaker
 from tasks.extraction.sets import extract_set
-from tasks.extraction.workers import LocalWorkers
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import listening
 from tasks.lineage.store import Store
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
+from tasks.workers.local import LocalWorkers
 from tests.cases.models import write_tiny_model
 from tests.cases.processes import alive, children, lock_holders, wait_for
 from tests.cases.shard_files import pair, write_tar
@@ -187,17 +186,3 @@ def test_workers_end_with_the_run_even_in_the_middle_of_a_part(extract, shards, 
     assert len(started) == 2
     workers.close()
     assert not [pid for pid in started if alive(pid)]
-
-
-def test_devices_are_named_one_by_one_or_counted():
-    assert resolve_devices("cpu:3") == ["cpu"] * 3
-    assert resolve_devices("cpu") == ["cpu"]
-    for wrong, said in (
-        ("cpu:0", "expected 1 to 256 processes"),
-        ("cpu:999", "expected 1 to 256 processes"),
-        ("cpu,cpu", "each must be another cuda:N"),
-        ("tpu", "use auto, cpu, cuda or cuda:N"),
-        ("cuda:0,cuda:99", "is not here; this machine has"),
-    ):
-        with pytest.raises(SpecError, match=said):
-            resolve_devices(wrong)
