@@ -21,6 +21,7 @@ from tasks.embeddings.pairs import Places, gathered
 from tasks.encoders.forward import encode
 from tasks.encoders.tokenizer import Tokenizer
 from tasks.extraction.table_reader import one_ahead
+from tasks.shards.location import fetched_bytes, is_elsewhere, shown_location
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
@@ -58,12 +59,21 @@ def open_data_set(config: ZeroShotConfig) -> DataSet:
     """
     paper = _paper_templates(config) if config.templates == "paper" else None
     folder = Path(config.path)
-    if not folder.is_dir():
+    if not (is_elsewhere(config.path) or folder.is_dir()):
         what = "is no folder" if folder.exists() else "does not exist"
         raise DataError(f"zero-shot data set {config.name}: {folder} {what}; {_expected(config)}")
-    class_names = _class_names(config, folder / CLASS_NAMES)
-    templates = paper or _templates(config, folder / TEMPLATES)
-    return DataSet(config.name, class_names, templates, _shards(config, folder / config.split))
+    class_names = _class_names(config, _inside(config, CLASS_NAMES))
+    templates = paper or _templates(config, _inside(config, TEMPLATES))
+    return DataSet(config.name, class_names, templates, _shards(config))
+
+
+def _inside(config: ZeroShotConfig, name: str) -> str:
+    """The path or URL of a file of the data set."""
+    if not is_elsewhere(config.path):
+        return str(Path(config.path) / name)
+    # Behind the path of a URL may stand what gives access to all below it.
+    address, mark, access = config.path.partition("?")
+    return f"{address.rstrip('/')}/{name}{mark}{access}"
 
 
 def _paper_templates(config: ZeroShotConfig) -> tuple[str, ...]:
@@ -77,56 +87,57 @@ def _paper_templates(config: ZeroShotConfig) -> tuple[str, ...]:
     return (preset.template,)
 
 
-def _class_names(config: ZeroShotConfig, path: Path) -> tuple[str, ...]:
+def _class_names(config: ZeroShotConfig, path: str) -> tuple[str, ...]:
     names = _lines(config, path)
     if "" in names:
         # Left out, it would shift the numbers of all classes behind it.
         raise DataError(
-            f"zero-shot data set {config.name}: line {names.index('') + 1} of {path} is blank, but a class's number is its"
+            f"zero-shot data set {config.name}: line {names.index('') + 1} of {shown_location(path)} is blank, but a class's number is its"
             " line; name the class or remove the line"
         )
     return tuple(names)
 
 
-def _templates(config: ZeroShotConfig, path: Path) -> tuple[str, ...]:
+def _templates(config: ZeroShotConfig, path: str) -> tuple[str, ...]:
     templates = tuple(line for line in _lines(config, path) if line)
     for template in templates:
         if CLASS_PLACE not in template:
             raise DataError(
-                f"zero-shot data set {config.name}: template {shown(template)} in {path} lacks {CLASS_PLACE}"
+                f"zero-shot data set {config.name}: template {shown(template)} in {shown_location(path)} lacks {CLASS_PLACE}"
             )
     return templates
 
 
-def _shards(config: ZeroShotConfig, folder: Path) -> tuple[str, ...]:
-    counted = " ".join(_lines(config, folder / N_SHARDS))
+def _shards(config: ZeroShotConfig) -> tuple[str, ...]:
+    said = _inside(config, f"{config.split}/{N_SHARDS}")
+    counted = " ".join(_lines(config, said))
     if not _COUNT.fullmatch(counted):
         raise DataError(
-            f"zero-shot data set {config.name}: {folder / N_SHARDS} says {shown(counted)}, expected a count of shards, 1 or more"
+            f"zero-shot data set {config.name}: {shown_location(said)} says {shown(counted)}, expected a count of shards, 1 or more"
         )
     shards = []
     for index in range(int(counted)):
-        path = folder / f"{index}.tar"
-        if not path.is_file():
+        path = _inside(config, f"{config.split}/{index}.tar")
+        if not (is_elsewhere(path) or Path(path).is_file()):
             raise DataError(
                 f"zero-shot data set {config.name}: shard {path} is missing; {N_SHARDS} beside it says {counted}, so"
                 f" 0.tar to {int(counted) - 1}.tar are expected; fetch the data set again"
             )
-        shards.append(str(path))
+        shards.append(path)
     return tuple(shards)
 
 
-def _lines(config: ZeroShotConfig, path: Path) -> list[str]:
+def _lines(config: ZeroShotConfig, path: str) -> list[str]:
     """Lines without surrounding white space; blank ones at the end do not count."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = (fetched_bytes(path) if is_elsewhere(path) else Path(path).read_bytes()).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError, DataError) as error:
         raise DataError(
-            f"zero-shot data set {config.name}: cannot read {path}: {error}; {_expected(config)}"
+            f"zero-shot data set {config.name}: cannot read {shown_location(path)}: {error}; {_expected(config)}"
         ) from error
     lines = [line.strip() for line in text.rstrip().splitlines()]
     if not lines:
-        raise DataError(f"zero-shot data set {config.name}: {path} is empty; {_expected(config)}")
+        raise DataError(f"zero-shot data set {config.name}: {shown_location(path)} is empty; {_expected(config)}")
     return lines
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from data_specs.errors import ArtifactError, DataError, SpecError
@@ -162,6 +163,21 @@ def fetch(location: str, draft: Path, keep: Callable[[Path, Fetched], Any], room
         with suppress(OSError):
             draft.unlink()
     return fetched
+
+
+def fetched_bytes(location: str) -> bytes:
+    """What lies elsewhere and is small, such as a list of names.
+
+    Raises:
+        DataError: it cannot be fetched in full.
+    """
+    try:
+        with TemporaryDirectory(prefix="uwm-") as folder:
+            draft = Path(folder) / "x"
+            _fetch(location, draft, None)
+            return draft.read_bytes()
+    except Unfetchable as error:
+        raise DataError(_told(error, location)) from error
 
 
 def look(location: str) -> Answer:
