@@ -60,7 +60,7 @@ class Uses:
     unread: "list[Unread]" = field(default_factory=list)
 
 
-def find_uses(store: Store, asked: str, shards: Iterable[Path] = ()) -> Uses:
+def find_uses(store: Store, asked: str, shards: Iterable[Path] = (), *, fetch: bool = False) -> Uses:
     """Find what was made from something.
 
     Args:
@@ -68,6 +68,7 @@ def find_uses(store: Store, asked: str, shards: Iterable[Path] = ()) -> Uses:
         asked: a file or its SHA-256 (a shard, weights, a file of an artifact, a picture in a shard), where a shard lay,
             the id of a pair, or an artifact.
         shards: files to look through for shards that lie no more where they did.
+        fetch: whether to fetch shards that lie on no local disk, to look for a picture in them.
 
     Returns:
         What was found; nothing where nothing was made from it.
@@ -76,7 +77,7 @@ def find_uses(store: Store, asked: str, shards: Iterable[Path] = ()) -> Uses:
         ArtifactError: it is nothing that the store knows of, or several things.
         SpecError: it is a folder of no artifact and no model.
     """
-    search = _Search(store, [*shards])
+    search = _Search(store, [*shards], fetch)
     place = Path(asked)
     if (pair := _PAIR.fullmatch(asked)) is not None:
         search.pair(pair[1], pair[2])
@@ -95,8 +96,8 @@ def find_uses(store: Store, asked: str, shards: Iterable[Path] = ()) -> Uses:
 
 
 class _Search:
-    def __init__(self, store: Store, shards: Sequence[Path]) -> None:
-        self._store, self._files = store, shards
+    def __init__(self, store: Store, moved: Sequence[Path], fetch: bool) -> None:
+        self._store, self._moved, self._fetch = store, moved, fetch
         self._index = open_index(store.root)
         self._edges = Edges(self._index)
         rows = flattened(self._index.table("sources"), "sources")
@@ -158,10 +159,11 @@ class _Search:
         """Begin with what took in a picture, or another member of shards, by its bytes."""
         # These bring what fetches shards, which other questions do without.
         from tasks.shards.tar import split_name
-        from tasks.tracing.members import members_with
+        from tasks.tracing.members import Shelf
 
         shards = {shard: [*self._locations[shard]] for shard in self._shards}
-        found, self._unread = members_with(self._store.root, digest, shards, self._files)
+        shelf = Shelf(self._store.root, self._moved, fetch=self._fetch)
+        found, self._unread = shelf.members_with(digest, shards)
         if not found:
             self.what.append(
                 f"{told}: in none of the {len(shards) - len(self._unread)} shards that were looked through"

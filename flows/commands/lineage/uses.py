@@ -34,6 +34,10 @@ def uses(
             "--shards", metavar="SHARD", help="Where shards lie now that were moved; may be a pattern, and be repeated."
         ),
     ] = None,
+    fetch: Annotated[
+        bool,
+        typer.Option("--fetch", help="Fetch shards that lie on no local disk, too, to look for a picture in them."),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     json: JsonOption = False,
 ) -> None:
@@ -43,7 +47,7 @@ def uses(
 
     opened = Store(store)
     with _told_of_progress(asked):
-        found = find_uses(opened, asked, _places(shards or []))
+        found = find_uses(opened, asked, _places(shards or []), fetch=fetch)
     if json:
         typer.echo(dumps(_as_json(found)))
     else:

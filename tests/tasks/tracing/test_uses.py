@@ -1,5 +1,6 @@
 """What was made from a shard, a pair, a picture, weights or an artifact; what cannot be looked through is told."""
 
+import json
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.tags import set_tag
 from tasks.tracing import members as members_module
 from tasks.tracing.uses import find_uses
+from tests.cases.file_server import files_served
 from tests.cases.large_store import manifests
 from tests.cases.used_store import BASE, UsedStore
 
@@ -145,3 +147,32 @@ def test_a_gallery_is_touched_by_the_pairs_that_it_shows(used):
     gallery = used.store.materialise(recipe, write, RunContext()).ref
     assert gallery.version in touched(find_uses(used.store, pair))
     assert gallery.version not in touched(find_uses(used.store, pair_id(used.digests[0], "a00")))
+
+
+def test_shards_of_urls_are_fetched_when_asked_for_or_taken_from_what_was_kept_and_commands_never_run(tmp_path):
+    used = UsedStore(tmp_path)
+    picture = used.file(tmp_path, 0, "a00.unsafe.png")
+    bodies = [path.read_bytes() for path in used.shards]
+    command = f"pipe:touch {tmp_path / 'was-run'}; cat {used.shards[1]}"
+    with files_served(first=bodies[0]) as server:
+        places = [f"{server.url}/first.tar", command]
+        for path in used.store.root.glob("[!.]*/*/manifest.json"):
+            text = path.read_text()
+            for shard, place in zip(used.shards, places, strict=True):
+                text = text.replace(json.dumps(str(shard)), json.dumps(place))
+            path.write_text(text)
+        for path in used.shards:
+            path.unlink()
+        found = find_uses(used.store, str(picture))
+        assert [item.reason.split(";")[0] for item in found.unread] == ["it lies on no local disk"] * 2
+        assert server.asked == []
+        found = find_uses(used.store, str(picture), fetch=True)
+        assert "edit" in kinds(found)
+        assert [item.reason for item in found.unread] == [
+            "it is given by a command, which is not run; name a copy with --shards"
+        ]
+        assert not (tmp_path / "was-run").exists()
+    kept = used.store.root / ".fetched" / f"{used.digests[1]}.tar"
+    kept.parent.mkdir()
+    kept.write_bytes(bodies[1])
+    assert find_uses(used.store, str(picture)).unread == []
