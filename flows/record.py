@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from prefect.runtime import flow_run
+
 from data_specs.evaluation_files import read_intervals
 from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
@@ -20,6 +22,7 @@ from data_specs.wording import one_line
 from flows.asked import asked_of_this_flow
 from flows.trackers import tell_hook
 from tasks.lineage.circumstances import now, user_name
+from tasks.lineage.listeners import Listeners
 from tasks.lineage.runs import RUNS
 from tasks.lineage.store import Store
 
@@ -32,6 +35,7 @@ class RunRecord:
 
     path: Path
     content: dict[str, Any]
+    listeners: Listeners
     results: list[RunResult] = field(default_factory=list)
 
     def write(self, status: Status, error: BaseException | None = None) -> None:
@@ -48,6 +52,7 @@ class RunRecord:
             draft = self.path.with_suffix(".tmp")
             draft.write_text(json.dumps(self.content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             draft.replace(self.path)
+        self.listeners.recorded(self.content)
 
 
 @contextmanager
@@ -74,7 +79,9 @@ def recorded(store: Store, settings: Sequence[dict[str, Any]]) -> Iterator[RunRe
         content["asked"] = asked.model_dump(mode="json")
     if is_filtered(settings):
         content["remarks"] = [SIGN_NOTE]
-    record = RunRecord(store.root / RUNS / f"{name}.json", content)
+    if flow_run.id is not None:
+        content["flow_run_id"] = flow_run.id
+    record = RunRecord(store.root / RUNS / f"{name}.json", content, store.listeners)
     record.write("running")
     try:
         yield record

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from data_specs.manifest import ArtifactRef, Manifest, Recipe
 from tasks.lineage.circumstances import RunContext
@@ -28,6 +29,9 @@ class Listener:
 
     def discarding(self, ref: ArtifactRef) -> None:
         """An artifact that nothing names is about to be removed."""
+
+    def recorded(self, content: dict[str, Any]) -> None:
+        """A run has begun or ended, and its record says so."""
 
 
 class Listeners(Listener):
@@ -66,6 +70,11 @@ class Listeners(Listener):
         """See `Listener`."""
         for listener in self.each:
             listener.discarding(ref)
+
+    def recorded(self, content: dict[str, Any]) -> None:
+        """See `Listener`."""
+        for listener in self.each:
+            listener.recorded(content)
 
     @contextmanager
     def told_of_failure(self, recipe: Recipe) -> Iterator[None]:

@@ -4,10 +4,17 @@ from pathlib import Path
 
 from tasks.lineage.listeners import Listener
 from tasks.lineage.log import Log
+from tasks.lineage.openlineage.sending import is_openlineage_asked
 from tasks.lineage.signatures import SignedStore, is_signing_asked
 
 
 def usual_listeners(root: Path) -> list[Listener]:
     """The listeners of the store at `root`."""
     # The log last: what has a line in it is about to be there.
-    return [*([SignedStore(root)] if is_signing_asked() else []), Log(root)]
+    listeners: list[Listener] = [SignedStore(root)] if is_signing_asked() else []
+    listeners.append(Log(root))
+    if is_openlineage_asked():
+        from tasks.lineage.openlineage.listener import OpenLineage
+
+        listeners.append(OpenLineage(root))
+    return listeners

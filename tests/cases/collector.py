@@ -1,0 +1,97 @@
+"""A collector of OpenLineage events: an HTTP server in a process of its own on loopback, and the standard's schemas."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+from referencing import Registry, Resource
+
+from tests.cases.places import ROOT
+
+_SCHEMAS = ROOT / "tests" / "data" / "openlineage"
+_SERVER = """
+import http.server, json, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status = int(sys.argv[2])
+        if status < 300:
+            with open(sys.argv[1], "ab") as file:
+                asked = {"path": self.path, "authorization": self.headers["Authorization"], "event": json.loads(body)}
+                file.write(json.dumps(asked).encode() + b"\\n")
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+_checker = FormatChecker()
+
+
+@_checker.checks("date-time", raises=ValueError)
+def _is_date_time(value: object) -> bool:
+    return datetime.fromisoformat(str(value)).tzinfo is not None
+
+
+@dataclass
+class Collector:
+    """A running collector, and what it has received."""
+
+    url: str
+    path: Path
+
+    def asked(self) -> list[dict[str, Any]]:
+        """Requests: path, authorization and event."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+    def events(self) -> list[dict[str, Any]]:
+        """Events, each found valid by the standard's schemas."""
+        return [validated(asked["event"]) for asked in self.asked()]
+
+
+@contextmanager
+def collecting(folder: Path, status: int = 201) -> Iterator[Collector]:
+    """A collector that writes into `folder` and answers with a status, until the block ends."""
+    path = folder / "collected.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SERVER, str(path), str(status)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield Collector(f"http://127.0.0.1:{process.stdout.readline().strip()}", path)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def validated(event: dict[str, Any]) -> dict[str, Any]:
+    """An event that is valid by the standard: as a whole, and each facet by the schema that it names."""
+    _validate(event, event["schemaURL"])
+    facets = [event["run"].get("facets", {}), event["job"].get("facets", {})]
+    for data_set in (*event.get("inputs", []), *event.get("outputs", [])):
+        facets += [data_set.get(name, {}) for name in ("facets", "inputFacets", "outputFacets")]
+    for facet in (facet for group in facets for facet in group.values()):
+        _validate(facet, facet["_schemaURL"])
+    return event
+
+
+def _validate(instance: object, url: str) -> None:
+    Draft202012Validator({"$ref": url}, registry=_registry(), format_checker=_checker).validate(instance)
+
+
+def _registry() -> Registry[Any]:
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in _SCHEMAS.glob("*.json")]
+    return Registry().with_resources([(content["$id"], Resource.from_contents(content)) for content in contents])
