@@ -181,6 +181,7 @@ def _with_paths(
             "calibration": _with(calibration, sides),
             "evaluation": _with(evaluation, {"shards": resolved(evaluation.shards), "zero_shot": zero_shot}),
             "selection": selection,
+            "store": _with(config.store, {"remote": [resolve(url) for url in config.store.remote]}),
         },
     )
 

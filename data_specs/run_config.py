@@ -11,6 +11,7 @@ from data_specs.fields import AUTO, NAME_PATTERN, BatchSize, Location, only_numb
 from data_specs.folding import SAMPLE_FIELD, SAMPLE_PAIRS, STATISTICS_FIELD, Statistics
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
 from data_specs.spec import Spec
+from data_specs.store_place import StoreConfig
 from data_specs.wording import shown
 
 Encoder = Literal["text", "vision"]
@@ -184,6 +185,7 @@ class RunConfig(MethodConfig):
         description="of pictures: torchvision takes half the time for a JPEG, and rounds otherwise than pillow",
     )
     fetching: FetchConfig = Field(default=FetchConfig(), description="of shards that lie elsewhere; in no version")
+    store: StoreConfig = Field(default=StoreConfig(), description="with whom artifacts are shared; in no version")
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that is tolerated")
 
     _numbers = field_validator("seed", "max_bad_fraction", mode="before")(only_numbers)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cases.s3_server import S3Server, s3_server
+
 # Before torch is imported, and for every child: threads of several tests at once wait for each other longer than they
 # compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,7 +22,7 @@ def pytest_configure() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
-        if "prefect_home" in item.fixturenames:
+        if {"prefect_home", "s3"} & {*item.fixturenames}:
             item.add_marker("slow")
 
 
@@ -33,6 +35,13 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield home
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server process with one bucket; each test has a prefix of its own."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,7 @@ def make_parts_in_turn(
         DataError: a shard has too many bad samples.
     """
     parts = [[part_of(what, plan, model.loaded, config) for plan in plans] for what, model in wanted]
+    store.elsewhere.ask(part.ref for own in parts for part in own)
     lacking = [[not store.holds(part.ref) for part in own] for own in parts]
     if sum(map(any, lacking)) > 1:
         total = sum(planned_samples(list(compress(plans, own))) for own in lacking)

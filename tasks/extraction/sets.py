@@ -60,6 +60,7 @@ def extract_set(
     n_planned = planned_samples(plans)
     recipe = _set_recipe(what.kind, plans, parts)
     if store.makes and not store.holds(recipe_ref(recipe)):
+        store.elsewhere.bring_all(part.ref for part in parts)
         # Before the set is locked, so that other processes make parts meanwhile.
         with stage(what.label, n_planned, "samples"):
             shared = SharedParts(part_maker(what, plans, loaded, config), parts, plans)

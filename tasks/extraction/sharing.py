@@ -134,5 +134,5 @@ class PassingStore(Store):
 
 def _left_out(ref: ArtifactRef, store: Store) -> Callable[[], Made]:
     # Not told as reused: it counts as done when it is there.
-    made = Made(ref, store.path(ref), False, Manifest.model_construct(version=ref.version))
+    made = Made(ref, store.folder(ref), False, Manifest.model_construct(version=ref.version))
     return lambda: made

@@ -16,9 +16,9 @@ def discard(store: Store, ref: ArtifactRef) -> None:
     """
     removed = store.temporary_folder(f"{ref.kind}-{ref.version}.removed")
     shutil.rmtree(removed, ignore_errors=True)
-    if os.path.lexists(store.path(ref)):
+    if os.path.lexists(store.folder(ref)):
         removed.parent.mkdir(parents=True, exist_ok=True)
         store.listeners.discarding(ref)
         with suppress(FileNotFoundError):  # another process was faster
-            os.rename(store.path(ref), removed)
+            os.rename(store.folder(ref), removed)
         shutil.rmtree(removed, ignore_errors=True)

@@ -21,6 +21,9 @@ class Listener:
     def made(self, manifest: Manifest, folder: Path) -> None:
         """An artifact is there now, in `folder`."""
 
+    def arriving(self, manifest: Manifest, folder: Path, source: str) -> None:
+        """An artifact from `source`, such as a remote, is complete in `folder`; it is there when all listeners have returned."""
+
     def failed(self, recipe: Recipe, error: BaseException) -> None:
         """What has started came to nothing."""
 
@@ -55,6 +58,11 @@ class Listeners(Listener):
         """See `Listener`."""
         for listener in self.each:
             listener.made(manifest, folder)
+
+    def arriving(self, manifest: Manifest, folder: Path, source: str) -> None:
+        """See `Listener`."""
+        for listener in self.each:
+            listener.arriving(manifest, folder, source)
 
     def failed(self, recipe: Recipe, error: BaseException) -> None:
         """See `Listener`."""

@@ -41,6 +41,10 @@ class Log(Listener):
         """Note what is about to be there."""
         self.append([fact_of("made", manifest.ref, manifest_sha256(folder))])
 
+    def arriving(self, manifest: Manifest, folder: Path, source: str) -> None:
+        """Note what is about to be there, and where it came from."""
+        self.append([fact_of("pulled", manifest.ref, manifest_sha256(folder), source=source)])
+
     def discarding(self, ref: ArtifactRef) -> None:
         """Note what is about to be removed."""
         self.append([fact_of("discarded", ref)])

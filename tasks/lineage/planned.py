@@ -37,6 +37,17 @@ class PlannedStore(Store):
         self.planned: dict[ArtifactRef, Planned] = {}
         self._open: set[ArtifactRef] = set()
         self._guessing = False
+        self._borrowed: Store | None = None
+
+    def borrow(self, borrowed: Store) -> None:
+        """Take the files of artifacts that are elsewhere from another store, which brings them there."""
+        self._borrowed, self.elsewhere = borrowed, borrowed.elsewhere
+
+    def path(self, ref: ArtifactRef) -> Path:
+        """The folder of an artifact, for its files; nothing is brought into this store."""
+        if self._borrowed is None or self.is_here(ref) or not self.elsewhere.holds(ref):
+            return self.folder(ref)
+        return self._borrowed.path(ref)
 
     def materialise(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
         """The artifact of a recipe, whether it is there or not; `write` is never called."""
@@ -46,12 +57,13 @@ class PlannedStore(Store):
             used = [item for given in recipe.inputs.values() for item in _listed(given)]
             certain = not (self._guessing or any(item in self._open for item in used))
             parts = _listed(recipe.inputs["parts"]) if "parts" in recipe.inputs else []
+            self.elsewhere.ask(part for part in parts if isinstance(part, ArtifactRef))
             missing = [place for place, part in enumerate(parts) if not there and not self._has(part)]
             self.planned[ref] = Planned(recipe, there, certain, missing, len(parts) if parts else None)
             if not certain:
                 self._open.add(ref)
         nothing = Manifest.model_construct(version=ref.version, recipe=recipe, files=[], sources=[], counts={})
-        return Made(ref, self.path(ref), there, self.manifest(ref) if there else nothing)
+        return Made(ref, self.folder(ref), there, self.manifest(ref) if there else nothing)
 
     @contextmanager
     def guessing(self) -> Iterator[None]:

@@ -127,7 +127,7 @@ def _made_by(store: Store, record: dict[str, Any], role: str, roles: Sequence[st
 def _of_versions(store: Store, named: str) -> dict[str, Callable[[], ArtifactRef]]:
     if not _VERSION_BEGINNING.fullmatch(named):
         return {}
-    refs = [item.ref for item in survey(store.root, named).found]
+    refs = [item.ref for item in survey(store.root, named).found] or store.elsewhere.known(named)
     return {f"{ref.kind} {ref.version[:16]}": partial(_itself, ref) for ref in refs}
 
 

@@ -33,7 +33,8 @@ from tasks.lineage.listeners import Listener
 from tasks.lineage.progress import notice
 
 FOLDER_SIGNATURE = "model.sig"  # as model signing calls it
-_FOLDER, _ENDING, _SHOWN = ".signatures", ".sig", 16
+SIGNATURES_FOLDER, SIGNATURE_ENDING = ".signatures", ".sig"
+_SHOWN = 16
 
 
 class Signer:
@@ -59,7 +60,7 @@ class Signer:
         Raises:
             ArtifactError: the signature cannot be written into the store at `root`.
         """
-        target = _signatures(root, ref) / f"{self.key_id[:_SHOWN]}{_ENDING}"
+        target = signatures_of(root, ref) / f"{self.key_id[:_SHOWN]}{SIGNATURE_ENDING}"
         draft = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ class Signer:
 
     def sign_file(self, path: Path) -> Path:
         """Sign one file; returns the signature's file, which lies beside it."""
-        target = path.with_name(path.name + _ENDING)
+        target = path.with_name(path.name + SIGNATURE_ENDING)
         self._config.sign(path, target)
         return target
 
@@ -107,7 +108,7 @@ class TrustedKeys:
         Raises:
             ArtifactError: none has, or the manifest is another than was signed.
         """
-        found = sorted(_signatures(root, ref).glob(f"*{_ENDING}"))
+        found = sorted(signatures_of(root, ref).glob(f"*{SIGNATURE_ENDING}"))
         if not found:
             raise ArtifactError(f"{label_of(ref)} is not signed; {self._remedy()}")
         return self._require_one(found, folder / MANIFEST, label_of(ref))
@@ -168,7 +169,7 @@ class SignedStore(Listener):
 
     def discarding(self, ref: ArtifactRef) -> None:
         """Remove the signatures of what is about to be removed."""
-        shutil.rmtree(_signatures(self._root, ref), ignore_errors=True)
+        shutil.rmtree(signatures_of(self._root, ref), ignore_errors=True)
 
     @cached_property
     def _signer(self) -> Signer | None:
@@ -186,8 +187,9 @@ def is_signing_asked() -> bool:
     return bool(os.environ.get(SIGNING_KEY) or trusted_key_paths())
 
 
-def _signatures(root: Path, ref: ArtifactRef) -> Path:
-    return root / _FOLDER / ref.kind / ref.version
+def signatures_of(root: Path, ref: ArtifactRef) -> Path:
+    """The folder with the signatures of an artifact of the store at `root`."""
+    return root / SIGNATURES_FOLDER / ref.kind / ref.version
 
 
 def _signed_by(path: Path) -> str:

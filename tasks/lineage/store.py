@@ -24,6 +24,7 @@ from tasks.lineage.listeners import Listener, Listeners
 from tasks.lineage.listing import Survey, survey
 from tasks.lineage.place import open_root
 from tasks.lineage.publishing import Publication, publish
+from tasks.lineage.remotes.elsewhere import KnownElsewhere
 from tasks.lineage.usual_listeners import usual_listeners
 
 
@@ -83,14 +84,25 @@ class Store:
         self.root = open_root(root)
         self.leases = Leases(self.root)
         self.listeners = Listeners(usual_listeners(self.root) if listeners is None else listeners)
+        self.elsewhere = KnownElsewhere(self.root)
         self._hash_once = hash_once
         self._sound: set[ArtifactRef] = set()
-        self._chain = Chain(self.path, once=hash_once)
+        self._chain = Chain(self.manifest_folder, once=hash_once)
         self.published: set[ArtifactRef] = set()
 
-    def path(self, ref: ArtifactRef) -> Path:
-        """The folder of an artifact, there or not."""
+    def folder(self, ref: ArtifactRef) -> Path:
+        """Where an artifact lies, here or not."""
         return self.root / ref.kind / ref.version
+
+    def path(self, ref: ArtifactRef) -> Path:
+        """The folder of an artifact, for its files: those that are elsewhere are brought here.
+
+        Raises:
+            Withdrawn: they were counted on, and cannot be had.
+        """
+        if not self.is_here(ref):
+            self.elsewhere.bring(ref)
+        return self.folder(ref)
 
     def materialise(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
         """Return the artifact of a recipe, making it where it is not there yet.
@@ -147,19 +159,23 @@ class Store:
 
         def finish() -> Made:
             with lock, self.listeners.told_of_failure(recipe), self._disk(ref):
-                return Made(ref, self.path(ref), False, self._publish(ref, build, context, started))
+                return Made(ref, self.folder(ref), False, self._publish(ref, build, context, started))
 
         return finish
 
-    def holds(self, ref: ArtifactRef) -> bool:
-        """Whether an artifact is there, whatever state it is in; one whose files were dropped is not."""
-        folder = self.path(ref)
+    def is_here(self, ref: ArtifactRef) -> bool:
+        """Whether an artifact is in the store's folder, whatever state it is in; one whose files were dropped is not."""
+        folder = self.folder(ref)
         return os.path.lexists(folder) and not is_pruned(folder)
+
+    def holds(self, ref: ArtifactRef) -> bool:
+        """Whether an artifact is there, here or elsewhere."""
+        return self.is_here(ref) or self.elsewhere.holds(ref)
 
     def _found(self, ref: ArtifactRef) -> Callable[[], Made] | None:
         if not self.holds(ref):
             return None
-        made = Made(ref, self.path(ref), True, self.ensure(ref))
+        made = Made(ref, self.folder(ref), True, self.ensure(ref))
         return lambda: made
 
     def _write(self, ref: ArtifactRef, recipe: Recipe, write: Callable[[Build], None]) -> Build:
@@ -177,30 +193,39 @@ class Store:
 
     def _publish(self, ref: ArtifactRef, build: Build, context: RunContext, started: str) -> Manifest:
         inputs = made_of(build.recipe, context.models, self._chain.as_it_is)
-        manifest = publish(Publication(ref, self.path(ref), inputs, context, started), build, self.listeners.publishing)
+        about = Publication(ref, self.folder(ref), inputs, context, started)
+        manifest = publish(about, build, self.listeners.publishing)
         self._chain.keep(manifest)
         self._sound.add(ref)
         self.published.add(ref)
-        self.listeners.made(manifest, self.path(ref))
+        self.listeners.made(manifest, self.folder(ref))
         return manifest
 
     def _disk(self, ref: ArtifactRef) -> AbstractContextManager[None]:
         return disk_of(self.root, [self.root / name for name in (SCRATCH, ref.kind)], label_of(ref))
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
-        """The manifest of an artifact.
+        """The manifest of an artifact, here or elsewhere.
 
         Raises:
             ArtifactError: there is no such artifact, or its manifest cannot be read.
         """
-        return read_manifest(self.path(ref), ref)
+        known = None if os.path.lexists(self.folder(ref)) else self.elsewhere.manifest(ref)
+        return known or read_manifest(self.folder(ref), ref)
+
+    def manifest_folder(self, ref: ArtifactRef) -> Path:
+        """The folder with an artifact's manifest: its own, or of one whose files are in a remote, where that is kept."""
+        folder = self.folder(ref)
+        return folder if os.path.lexists(folder) else self.elsewhere.folder(ref)
 
     def ensure(self, ref: ArtifactRef) -> Manifest:
-        """The manifest of an artifact that is sound; hashed once, where this object was asked to.
+        """The manifest of an artifact that is sound; hashed once, where this object was asked to, and on arrival if elsewhere.
 
         Raises:
             ArtifactError: see `check`.
         """
+        if not self.is_here(ref) and self.elsewhere.holds(ref):
+            return self.manifest(ref)
         return self.manifest(ref) if self._hash_once and ref in self._sound else self.check(ref)
 
     def check(self, ref: ArtifactRef) -> Manifest:
@@ -252,7 +277,7 @@ class Store:
         Raises:
             ArtifactError: none does, or several do.
         """
-        found = [item.ref for item in survey(self.root, version).found]
+        found = [item.ref for item in survey(self.root, version).found] or self.elsewhere.known(version)
         if len(found) != 1:
             some = ", ".join(f"{ref.kind} {ref.version[:16]}" for ref in found[:4])
             got = f"{len(found)} artifacts ({some})" if found else f"none of the {len(self.survey().found)} artifacts"

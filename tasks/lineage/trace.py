@@ -1,5 +1,6 @@
 """From an artifact back to all that it was made of."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
@@ -8,24 +9,26 @@ from data_specs.manifest import PART, ArtifactRef, Inputs, Manifest
 from tasks.lineage.store import Store
 
 
-def verify_lineage(store: Store, ref: ArtifactRef) -> Iterator[tuple[ArtifactRef, int]]:
+def verify_lineage(store: Store, ref: ArtifactRef) -> Iterator[tuple[ArtifactRef, int | None]]:
     """Check an artifact and its inputs, theirs too, inputs first.
 
     Yields:
-        Each artifact once, with the number of its files, after it was found as recorded.
+        Each artifact once, with the number of its files, after it was found as recorded; None where its files are in a
+        remote only, and its manifest alone was checked.
 
     Raises:
         ArtifactError: one of them is missing or has changed.
     """
     seen: set[ArtifactRef] = set()
 
-    def visit(current: ArtifactRef) -> Iterator[tuple[ArtifactRef, int]]:
+    def visit(current: ArtifactRef) -> Iterator[tuple[ArtifactRef, int | None]]:
         if current in seen:
             return
         seen.add(current)
         for item in inputs_of(store, current).values():
             yield from visit(item)
-        yield current, len(store.check(current).files)
+        is_here = os.path.lexists(store.folder(current)) or store.elsewhere.manifest(current) is None
+        yield current, len(store.check(current).files) if is_here else None
 
     yield from visit(ref)
 

@@ -51,7 +51,7 @@ def upgrade_manifests(store: Store) -> Upgraded:
         new = _rewritten(manifests[ref], {**manifests, **written})
         if new is not None:
             written[ref] = _put(store, ref, new)
-        elif is_pruned(store.path(ref)):
+        elif is_pruned(store.folder(ref)):
             _renew_note(store, ref, manifests[ref])
     return Upgraded(len(manifests), n_older, len(written) - n_older)
 
@@ -124,7 +124,7 @@ def _rewritten(manifest: Manifest, known: Mapping[ArtifactRef, Manifest]) -> Man
 
 def _put(store: Store, ref: ArtifactRef, new: Manifest) -> Manifest:
     whole, data = sealed(new)
-    folder = store.path(ref)
+    folder = store.folder(ref)
     draft = folder.with_name(f".{folder.name}.{MANIFEST}")  # outside: nobody takes it for a file of the artifact
     release = store.leases.wait(ref)
     try:
@@ -144,7 +144,7 @@ def _put(store: Store, ref: ArtifactRef, new: Manifest) -> Manifest:
 
 def _renew_note(store: Store, ref: ArtifactRef, manifest: Manifest) -> None:
     """Let the note that files were dropped name the manifest that is beside it now."""
-    path = store.path(ref) / PRUNED
+    path = store.folder(ref) / PRUNED
     try:
         note = unsealed(Pruned, path.read_bytes())
     except (OSError, ValueError) as error:

@@ -90,16 +90,17 @@ class _Look:
         self._versions: Mapping[str, list[ArtifactRef]] | None = None
 
     def at(self, ref: ArtifactRef) -> Verified:
-        read, folder = self._read(ref), self._store.path(ref)
+        read, folder = self._read(ref), self._store.folder(ref)
+        is_elsewhere = self._store.manifest_folder(ref) != folder and bool(read.data)
         self._digests[ref] = sealed_digest(read.data) if read.data else None
         faults = list(read.faults)
         if read.manifest is not None:
-            faults += faults_in(folder, ref, read.manifest)
+            faults += faults_in(folder, ref, read.manifest) if not is_elsewhere else []
             changes = changed_inputs(read.manifest, self._digest_of, self._store.manifest)
             faults += [input_fault(ref, changed) for changed in changes]
         elif os.path.lexists(folder) and not folder.is_symlink():
             faults += _unchecked(folder, ref)
-        return Verified(ref, read.manifest, is_pruned(folder), faults)
+        return Verified(ref, read.manifest, is_pruned(folder) or is_elsewhere, faults)
 
     def below(self, ref: ArtifactRef) -> list[ArtifactRef]:
         """What an artifact was made of, as far as its manifest still says."""
@@ -115,7 +116,7 @@ class _Look:
         return [*found]
 
     def _read(self, ref: ArtifactRef) -> _Read:
-        folder, label = self._store.path(ref), label_of(ref)
+        folder, label = self._store.manifest_folder(ref), label_of(ref)
         if not os.path.lexists(folder):
             text = f"{label} is missing from {self._store.root}; run what made it again"
             return _Read(faults=[Fault("missing", ref, "", text)])
@@ -192,7 +193,7 @@ def _displaced(survey: Survey, store: Store) -> Iterator[Fault]:
             manifest = unsealed(Manifest, (folder / MANIFEST).read_bytes())
         except (OSError, ValueError):
             continue
-        own = store.path(manifest.ref)
+        own = store.folder(manifest.ref)
         if not os.path.lexists(own):
             text = f"{label_of(manifest.ref)} is missing from {own}: it was renamed or moved to {folder}; move it back"
             yield Fault("missing", manifest.ref, "", text)

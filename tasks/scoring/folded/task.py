@@ -1,6 +1,6 @@
 """Folded statistics, and scores that are made of them, as artifacts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from data_specs.schemas import layer_folder
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.sets import Extraction, part_maker, part_of, report_skipped
 from tasks.extraction.task import read_shards
+from tasks.extraction.windows import complete_nodes
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.digest import digest_of
@@ -26,7 +27,7 @@ from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
 from tasks.scoring.folded.layer import Folding, LayerFolding
 from tasks.scoring.folded.parts import SUMMED, FoldedPartMaker, layer_foldings
-from tasks.scoring.folded.sets import FoldedSet, Joining
+from tasks.scoring.folded.sets import FoldedSet, Joining, Node, halves
 from tasks.scoring.layer_scores import scores_of_sums
 from tasks.scoring.scorer import ActivationScorer
 from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
@@ -71,7 +72,7 @@ def fold_activations(
     def write(build: Build) -> None:
         weights = loaded.target_weights(what.encoder, chosen.layers)
         layers = layer_foldings(weights, what.encoder, folding, torch.device(context.device))
-        lacking = folded.lacking(store)
+        lacking = _lacking(folded, store)
         with stage(what.label, planned_samples(plans), "samples"):
             made = maker.make([parts[i] for i in lacking], [plans[i] for i in lacking], loaded, store, context)
             Joining(folded, made, layers, store, what.label).fill(build, config.max_bad_fraction, context)
@@ -79,10 +80,23 @@ def fold_activations(
 
     made = read_shards(partial(store.materialise, recipe, write, context), what.label)
     if isinstance(store, PlannedStore):
-        store.note_parts(made.ref, [] if made.reused else folded.lacking(store), len(parts))
+        store.note_parts(made.ref, [] if made.reused else _lacking(folded, store), len(parts))
     if store.holds(made.ref):
         report_skipped(made, what.label, planned_samples(plans), config.max_bad_fraction)
     return made
+
+
+def _lacking(folded: FoldedSet, store: Store) -> list[int]:
+    # At once, where a remote is asked.
+    store.elsewhere.ask(folded.ref(node) for node in _nodes(complete_nodes(len(folded.parts))))
+    return folded.lacking(store)
+
+
+def _nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        if node[1] > 1:
+            yield from _nodes(halves(node))
 
 
 def _n_inputs(plan: ShardPlan) -> int:

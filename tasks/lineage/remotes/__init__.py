@@ -1,0 +1,1 @@
+"""Artifacts that several stores share, on S3 or wherever else fsspec reaches."""
