@@ -9,12 +9,14 @@ from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
+from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.measure import EvaluationSets, embed_together, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
+from flows.sharing import carry_out
 from tasks.experiments.ablation_points import AblationPlan, ablation_points, with_largest_limit
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 from tasks.lineage.progress import counted, notice
@@ -24,7 +26,7 @@ from tasks.lineage.progress import counted, notice
 def ablate(
     config: Config,
     axes: dict[str, list[Any]],
-    store: str = "store",
+    store: StoreLocation = "store",
     device: Device = "auto",
     workers: Workers = None,
 ) -> RunResult:
@@ -33,7 +35,7 @@ def ablate(
     Args:
         config: the run's settings, or the path of their file; what is no axis stays as it is there.
         axes: values of `scorer, aggregation, rule, weight_by_magnitude, layers, limit, seed, sign`.
-        store: folder of the artifact store.
+        store: folder of the artifact store; or a mapping `{folder, remote}`, see docs/remote.md.
         device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
@@ -42,7 +44,7 @@ def ablate(
     """
     plan = ablation_points(config, axes)
     with open_session(with_largest_limit(plan, config), store, device, workers) as session:
-        steps_of_ablate(session, plan)
+        carry_out([session], lambda: steps_of_ablate(session, plan))
         return session.result()
 
 

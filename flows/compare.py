@@ -13,6 +13,7 @@ from data_specs.paper import paper_row
 from data_specs.placement import Device
 from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.run_result import RunResult
+from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.measure import (
     EvaluationSets,
@@ -30,6 +31,7 @@ from flows.record import together
 from flows.report import lead_of, report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_sessions
+from flows.sharing import carry_out
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 from tasks.lineage.progress import advance, stage
 
@@ -73,7 +75,7 @@ SIGN_CONTROL, OPPOSITE = ".random_sign", ".opposite_sign"
 def compare(
     configs: list[Config],
     controls: Controls = "each",
-    store: str = "store",
+    store: StoreLocation = "store",
     device: Device = "auto",
     workers: Workers = None,
 ) -> RunResult:
@@ -85,7 +87,7 @@ def compare(
         controls: with each method, with the first of each run, or with none, a control that edits as
             many weights of the same layers, drawn at random. A method with a sign filter has its own two
             whatever is asked: as many weights drawn from those that the filter leaves, and its opposite.
-        store: folder of the artifact store.
+        store: folder of the artifact store; or a mapping `{folder, remote}`, see docs/remote.md.
         device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
@@ -93,7 +95,7 @@ def compare(
         Artifacts `comparison` and `report`, and everything that they are made of.
     """
     with open_sessions(configs, store, device, workers) as sessions:
-        steps_of_compare(sessions, controls)
+        carry_out(sessions, lambda: steps_of_compare(sessions, controls))
         return together([session.result() for session in sessions])
 
 
@@ -213,9 +215,9 @@ def _opposite(run: RunConfig) -> RunConfig:
 
 
 def _paper_rows(session: Session, original: ArtifactRef, methods: dict[str, MethodConfig]) -> list[Row]:
-    folder = session.store.path(original)
-    if not session.store.holds(original):  # a plan
+    if not session.store.is_here(original):  # a plan
         return []
+    folder = session.store.path(original)
     tags = {figure.tag for figure in read_by_tag(folder) if figure.tag is not None}
     rows = []
     for method in (None, *methods.values()):

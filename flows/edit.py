@@ -4,18 +4,20 @@ from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
+from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.measure import selected_edit
 from flows.parameters import Config
 from flows.scores import scores_of
 from flows.session import Session, open_session
+from flows.sharing import carry_out
 from tasks.manipulation.task import edit_model
 
 
 @flow(name="edit", run_name="{config.name}: edit")
 def edit(
     config: Config,
-    store: str = "store",
+    store: StoreLocation = "store",
     device: Device = "auto",
     workers: Workers = None,
     scores: ArtifactRef | None = None,
@@ -24,7 +26,7 @@ def edit(
 
     Args:
         config: the run's settings, or the path of their file.
-        store: folder of the artifact store.
+        store: folder of the artifact store; or a mapping `{folder, remote}`, see docs/remote.md.
         device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples.
         scores: the `scores` artifact to use; None calibrates first, or finds it done.
@@ -33,7 +35,7 @@ def edit(
         Artifacts `edit` and `model`.
     """
     with open_session(config, store, device, workers) as session:
-        steps_of_selection(session, scores)
+        carry_out([session], lambda: steps_of_selection(session, scores))
         return session.result()
 
 

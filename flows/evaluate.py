@@ -4,16 +4,18 @@ from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
+from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.measure import EvaluationSets, edit_of, measure_edit, measure_original
 from flows.parameters import Config
 from flows.session import Session, open_session
+from flows.sharing import carry_out
 
 
 @flow(name="evaluate", run_name="{config.name}: evaluate")
 def evaluate(
     config: Config,
-    store: str = "store",
+    store: StoreLocation = "store",
     device: Device = "auto",
     workers: Workers = None,
     model: ArtifactRef | None = None,
@@ -23,7 +25,7 @@ def evaluate(
 
     Args:
         config: the run's settings, or the path of their file.
-        store: folder of the artifact store.
+        store: folder of the artifact store; or a mapping `{folder, remote}`, see docs/remote.md.
         device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples.
         model: a `model` artifact; None measures the original model.
@@ -33,7 +35,7 @@ def evaluate(
         Artifact `evaluation.NAME` and metrics `NAME`.
     """
     with open_session(config, store, device, workers) as session:
-        steps_of_evaluation(session, model, name)
+        carry_out([session], lambda: steps_of_evaluation(session, model, name))
         return session.result()
 
 

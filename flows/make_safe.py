@@ -3,6 +3,7 @@
 from data_specs.fields import Workers
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
+from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import EvaluationSets, embed_together, measure_edit, measure_original, overlap_of, selected_edit
@@ -10,15 +11,18 @@ from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
 from flows.session import Session, open_session
+from flows.sharing import carry_out
 
 
 @flow(name="make-safe", run_name="{config.name}: make-safe")
-def make_safe(config: Config, store: str = "store", device: Device = "auto", workers: Workers = None) -> RunResult:
+def make_safe(
+    config: Config, store: StoreLocation = "store", device: Device = "auto", workers: Workers = None
+) -> RunResult:
     """Edit a model with Unsafe Weights Manipulation and compare it with the original.
 
     Args:
         config: the run's settings, or the path of their file.
-        store: folder of the artifact store.
+        store: folder of the artifact store; or a mapping `{folder, remote}`, see docs/remote.md.
         device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
@@ -26,7 +30,7 @@ def make_safe(config: Config, store: str = "store", device: Device = "auto", wor
         All artifacts, and metrics `original` and `edited`.
     """
     with open_session(config, store, device, workers) as session:
-        steps_of_make_safe(session)
+        carry_out([session], lambda: steps_of_make_safe(session))
         return session.result()
 
 

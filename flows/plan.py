@@ -1,8 +1,9 @@
 """What a run would make, found out by its own steps on a store that makes nothing."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 from data_specs.config_file import require_absolute
 from data_specs.evaluation_files import read_metrics
@@ -10,12 +11,14 @@ from data_specs.families import encoder_of
 from data_specs.manifest import ArtifactRef
 from data_specs.plan import PlannedArtifact, RunPlan
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
+from data_specs.store_place import StoreLocation, store_place_of
 from flows.record import last_run
 from flows.runners import Placed
 from flows.session import Session
+from flows.sharing import look_into, remotes_of
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.planned import Planned, PlannedStore
-from tasks.lineage.store import Made
+from tasks.lineage.store import Made, Store
 from tasks.planning.pace import Paces
 from tasks.planning.statistics import statistics_bytes
 from tasks.planning.work import Work, work_of
@@ -29,7 +32,7 @@ class PlanSession(Session):
 
     def keep_measured(self, name: str, made: Made) -> ArtifactRef:
         """Put an evaluation on the account; its metrics only where it is there."""
-        self.metrics[name] = read_metrics(made.path) if made.reused else {}
+        self.metrics[name] = read_metrics(self.store.path(made.ref)) if made.reused else {}
         return self.keep(f"evaluation.{name}", made)
 
     @contextmanager
@@ -57,13 +60,13 @@ class PlanSession(Session):
 
 
 def plan_of(
-    configs: Sequence[RunConfig], store: str, device: str, steps: Callable[[Sequence[Session]], None]
+    configs: Sequence[RunConfig], store: StoreLocation, device: str, steps: Callable[[Sequence[Session]], None]
 ) -> RunPlan:
     """Take the steps of runs without making anything.
 
     Args:
         configs: of the runs, one but for a comparison.
-        store: folder of the artifact store; it need not be there, and nothing is written to it.
+        store: where artifacts lie; the folder need not be there, and nothing is written to it or to a remote.
         device: on which they would run.
         steps: what the runs would do.
 
@@ -71,19 +74,24 @@ def plan_of(
         What they would find and make, in their order.
 
     Raises:
-        PipelineError: as the run would before it makes anything: settings, model or shards are wrong.
+        PipelineError: as the run would before it makes anything: settings, model, shards or a remote are wrong.
     """
-    planned = PlannedStore(store)
+    place = store_place_of(store)
+    planned = PlannedStore(place.folder)
     sessions = []
     for config in configs:
         require_absolute(config)
         sessions.append(PlanSession(config, planned, Placed(resolve_devices(device)[0]), 0))
-    try:
+    urls = remotes_of(place, configs)
+    with ExitStack() as closed:
+        for session in sessions:
+            closed.callback(session.close)
+        if urls:
+            borrowed = Store(closed.enter_context(TemporaryDirectory(prefix="uwm-plan-")))
+            look_into([borrowed], urls)
+            planned.borrow(borrowed)
         steps(sessions)
         return _plan(planned, sessions)
-    finally:
-        for session in sessions:
-            session.close()
 
 
 def _plan(store: PlannedStore, sessions: Sequence[PlanSession]) -> RunPlan:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from data_specs.run_config import RunConfig
 from tasks.encoders.reference import require_weights_path
+from tasks.lineage.remotes.address import remote_url
 from tasks.shards.location import expand_locations, is_elsewhere, local_copy
 
 
@@ -11,10 +12,12 @@ def require_paths(config: RunConfig) -> None:
     """Refuse settings that name files which are not there, without a heavy import; what lies elsewhere is not fetched.
 
     Raises:
-        SpecError: the weights are not there, or a shard is named twice.
+        SpecError: the weights are not there, a remote is no URL, or a shard is named twice.
         DataError: a shard is not there.
     """
     require_weights_path(config.model.weights)
+    for url in config.store.remote:
+        remote_url(url)
     calibration, selection = config.calibration, config.selection
     chosen_on = selection.shards if selection is not None else None
     for patterns in (calibration.shards, calibration.safe, calibration.unsafe, config.evaluation.shards, chosen_on):

@@ -14,7 +14,7 @@ from data_specs.wording import shown
 from tasks.lineage.runs import dotted_settings, run_records
 
 # Said by columns of their own, or no setting of the way to edit.
-_TOLD_APART = ("name", "model.", "evaluation.shards", "evaluation.zero_shot", "methods", "fetching.")
+_TOLD_APART = ("name", "model.", "evaluation.shards", "evaluation.zero_shot", "methods", "fetching.", "store.")
 _EDITED = "edited"
 _NOT_GIVEN = "–"
 

@@ -16,10 +16,12 @@ from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
+from data_specs.store_place import StoreLocation, store_place_of
 from flows.lineage_context import model_in_use, settings_told
 from flows.prefect_page import shown_in_prefect
 from flows.record import recorded
 from flows.runners import Placed, placed
+from flows.sharing import remotes_of, shared
 from flows.shown_result import ShownResult
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.extraction.batch_size import usual_batch_size
@@ -142,13 +144,18 @@ class Session:
     def keep_measured(self, name: str, made: Made) -> ArtifactRef:
         """Put an evaluation on the account as `evaluation.NAME`, and its metrics."""
         kept = self.keep(f"evaluation.{name}", made)
-        self.metrics[name] = read_metrics(made.path)
+        self.metrics[name] = read_metrics(self.store.path(made.ref))
         return kept
 
     def keep_as(self, name: str, kept: str) -> ArtifactRef:
         """Put an artifact of the account under another name, too."""
         self._made[name] = self._made[kept]
         return self._made[name].ref
+
+    @property
+    def account(self) -> list[Made]:
+        """All that was put on the account."""
+        return [*self._made.values()]
 
     def has(self, name: str) -> bool:
         """Whether anything is kept under a name."""
@@ -201,11 +208,14 @@ class Session:
 
 
 @contextmanager
-def open_session(config: RunConfig, store: Path | str, device: Device, workers: int | None) -> Iterator[Session]:
+def open_session(
+    config: RunConfig, store: StoreLocation | Path, device: Device, workers: int | None
+) -> Iterator[Session]:
     """A run from its first to its last step; it leaves a record in its store, whatever its end.
 
     Raises:
-        SpecError: the settings name relative paths, or the store or device is none.
+        SpecError: the settings name relative paths, or the store, a remote or device is none.
+        ArtifactError: a remote does not answer, or refuses.
     """
     with open_sessions([config], store, device, workers) as (session,):
         yield session
@@ -213,13 +223,14 @@ def open_session(config: RunConfig, store: Path | str, device: Device, workers: 
 
 @contextmanager
 def open_sessions(
-    configs: Sequence[RunConfig], store: Path | str, device: Device, workers: int | None
+    configs: Sequence[RunConfig], store: StoreLocation | Path, device: Device, workers: int | None
 ) -> Iterator[list[Session]]:
     """One run of several settings, a session each; see `open_session`."""
     for config in configs:
         require_absolute(config)
-    stores = [Store(store, hash_once=True) for _ in configs]
-    with placed(device) as place, ExitStack() as stack:
+    where = store_place_of(store)
+    stores = [Store(where.folder, hash_once=True) for _ in configs]
+    with shared(stores, remotes_of(where, configs)) as sharing, placed(device) as place, ExitStack() as stack:
         sessions = [Session(config, own, place, workers) for config, own in zip(configs, stores, strict=True)]
         settings = [session.config.model_dump(mode="json") for session in sessions]
         record, page = stack.enter_context(recorded(stores[0], settings)), stack.enter_context(shown_in_prefect())
@@ -227,7 +238,9 @@ def open_sessions(
             session.run = record.content["id"]
         try:
             yield sessions
+            sharing.settle(made.ref for session in sessions for made in session.account)
         finally:
+            record.content |= sharing.told()
             record.results = [session.result() for session in sessions]
             expanded = {name: found for session in sessions for name, found in session.expanded.items()}
             if expanded:

@@ -15,6 +15,7 @@ from data_specs.placement import Device
 from data_specs.run_config import ENCODERS, Encoder, Rule, RunConfig
 from data_specs.run_result import RunResult
 from data_specs.spec import Spec
+from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import (
@@ -30,6 +31,7 @@ from flows.parameters import Config
 from flows.report import report_of
 from flows.scores import scores_of
 from flows.session import Session, open_session
+from flows.sharing import carry_out
 from tasks.experiments.choice import parse_limits
 from tasks.experiments.grid import GridPoint, Taus, grid_points, method_at, swept_encoders, tau_at
 from tasks.experiments.task import MeasuredModel, Plan, chosen_among, write_experiment
@@ -52,7 +54,7 @@ def sweep(
     alphas: list[float],
     encoder: Literal["text", "vision", "both"] = "both",
     choose: Choose | str | None = None,
-    store: str = "store",
+    store: StoreLocation = "store",
     device: Device = "auto",
     workers: Workers = None,
 ) -> RunResult:
@@ -67,7 +69,7 @@ def sweep(
         choose: limits such as `zero_shot>=-2,PS>=-1`, points against the original: the point of
             highest GS that keeps them is starred, and its model is written. It is chosen on one part
             of the pairs and reported on the other; see `evaluation.choose_on` and `selection`.
-        store: folder of the artifact store.
+        store: folder of the artifact store; or a mapping `{folder, remote}`, see docs/remote.md.
         device: auto, cpu, cuda, `cuda:0,cuda:1`, all or cpu:N; or a mapping `{devices, runner, address}`.
         workers: processes that decode samples; None for one a core, at most 4.
 
@@ -76,7 +78,7 @@ def sweep(
     """
     asked = Choose(limits=choose) if isinstance(choose, str) else choose
     with open_session(config, store, device, workers) as session:
-        steps_of_sweep(session, taus, alphas, encoder, asked)
+        carry_out([session], lambda: steps_of_sweep(session, taus, alphas, encoder, asked))
         return session.result()
 
 

@@ -130,7 +130,7 @@ def sweep(
     def start() -> RunResult:
         from flows.sweep import sweep as sweep_flow
 
-        where = options.store, options.placement, options.workers
+        where = options.place, options.placement, options.workers
         return sweep_flow(settings, taus, alphas, grid.encoder.value, chosen(), *where)
 
     def steps(sessions: "Sequence[Session]") -> None:
@@ -155,7 +155,7 @@ def compare(
     def start() -> RunResult:
         from flows.compare import compare as compare_flow
 
-        return compare_flow(settings, controls.value, options.store, options.placement, options.workers)
+        return compare_flow(settings, controls.value, options.place, options.placement, options.workers)
 
     def steps(sessions: "Sequence[Session]") -> None:
         from flows.compare import steps_of_compare
@@ -206,7 +206,7 @@ def ablate(
     def start() -> RunResult:
         from flows.ablate import ablate as ablate_flow
 
-        return ablate_flow(settings, crossed, options.store, options.placement, options.workers)
+        return ablate_flow(settings, crossed, options.place, options.placement, options.workers)
 
     def steps(sessions: "Sequence[Session]") -> None:
         from flows.ablate import steps_of_ablate

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from data_specs.errors import SpecError
 from data_specs.fetching import FetchConfig
 from data_specs.placement import Placement
+from data_specs.store_place import StorePlace
 from data_specs.wording import shown
 
 
@@ -33,6 +34,15 @@ StoreOption = Annotated[
         help="Folder of the artifact store.",
         show_default=True,
         callback=_local_store,
+    ),
+]
+RemoteOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--remote",
+        envvar="UWM_REMOTE",
+        metavar="URL",
+        help="Share artifacts with this place, such as s3://bucket/prefix or file:///folder; may be given several times.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -121,6 +131,17 @@ def _size(limit: str) -> int:
         raise SpecError(f"--fetch-limit {shown(limit)} is no size; expected one such as 200GB or 1.5TiB") from error
 
 
+def store_place(store: str, remote: list[str] | None) -> StorePlace:
+    """Where artifacts lie, as options say it.
+
+    Raises:
+        SpecError: a remote is no URL of a place that files can be put to.
+    """
+    from tasks.lineage.remotes.address import remote_url
+
+    return StorePlace(folder=store, remote=[remote_url(url) for url in remote or []])
+
+
 def _say_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import PackageNotFoundError, version
@@ -145,6 +166,7 @@ class RunOptions:
     """How a run is carried out."""
 
     store: StoreOption = DEFAULT_STORE
+    remote: RemoteOption = None
     device: DevicesOption = "auto"
     workers: WorkersOption = None
     runner: RunnerOption = "local"
@@ -165,6 +187,15 @@ class RunOptions:
     def changed(self) -> list[str]:
         """What is taken in place of what the settings say."""
         return with_fetching(self.changes, self.fetch_limit, trusts_etags=self.trust_etag)
+
+    @property
+    def place(self) -> StorePlace:
+        """Where artifacts lie.
+
+        Raises:
+            SpecError: a remote is no URL of a place that files can be put to.
+        """
+        return store_place(self.store, self.remote)
 
     @property
     def placement(self) -> Placement:

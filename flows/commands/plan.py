@@ -8,15 +8,18 @@ import typer
 
 from data_specs.config_file import load_config
 from data_specs.run_config import RunConfig
+from data_specs.store_place import StorePlace
 from flows.commands.options import (
     DEFAULT_STORE,
     ConfigArgument,
     DeviceOption,
     FetchLimitOption,
     JsonOption,
+    RemoteOption,
     SetOption,
     StoreOption,
     TrustOption,
+    store_place,
     with_fetching,
 )
 from flows.commands.start import imported_quickly
@@ -30,6 +33,7 @@ _TOLD_SECONDS = 0.5
 def plan(
     config: ConfigArgument,
     store: StoreOption = DEFAULT_STORE,
+    remote: RemoteOption = None,
     device: DeviceOption = "auto",
     fetch_limit: FetchLimitOption = None,
     trust_etag: TrustOption = False,
@@ -44,11 +48,16 @@ def plan(
         steps_of_make_safe(sessions[0])
 
     settings = load_config(config, with_fetching(changes, fetch_limit, trusts_etags=trust_etag))
-    show_plan([settings], store, device, steps, json=json)
+    show_plan([settings], store_place(store, remote), device, steps, json=json)
 
 
 def show_plan(
-    configs: Sequence[RunConfig], store: str, device: str, steps: "Callable[[Sequence[Session]], None]", *, json: bool
+    configs: Sequence[RunConfig],
+    store: StorePlace,
+    device: str,
+    steps: "Callable[[Sequence[Session]], None]",
+    *,
+    json: bool,
 ) -> None:
     """Print what the steps of some runs would find and make; no server is started for it."""
     from flows.readiness import require_paths

@@ -11,10 +11,12 @@ def run(config: ConfigArgument, options: RunOptions = RunOptions()) -> None:  # 
     """Edit a model and compare it with the original."""
     settings = load_config(config, options.changed)
 
+    place = options.place
+
     def start() -> RunResult:
         from flows.make_safe import make_safe
 
-        result: RunResult = make_safe(settings, options.store, options.placement, options.workers)
+        result: RunResult = make_safe(settings, place, options.placement, options.workers)
         return result
 
     finish(in_prefect(start, options.store, [settings]), options.json, allow_overlap=options.allow_overlap)

@@ -65,7 +65,7 @@ def run_or_plan(
         return
     from flows.commands.plan import show_plan
 
-    show_plan(configs, options.store, options.device, steps, json=options.json)
+    show_plan(configs, options.place, options.device, steps, json=options.json)
 
 
 def finish(result: RunResult, json: bool, *, allow_overlap: bool = False) -> None:

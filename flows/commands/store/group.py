@@ -1,9 +1,12 @@
-"""`uwm store` and its commands, a module each."""
+"""`uwm store` and its commands, a module each or a few that belong together."""
 
 import typer
 
-from flows.commands.store import log, upgrade
+from flows.commands.store import exchange, log, upgrade
 
-app = typer.Typer(help="Look after a store.", no_args_is_help=True)
+app = typer.Typer(help="Look after a store, and share it with others.", no_args_is_help=True)
 app.command("log")(log.log)
 app.command("upgrade")(upgrade.upgrade)
+app.command("status")(exchange.status)
+app.command("push")(exchange.push)
+app.command("pull")(exchange.pull)
