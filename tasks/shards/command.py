@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-from tasks.shards.fetching import Unfetchable
+from tasks.shards.fetching import Answer, Unfetchable
 
 # A command may look for long before it says its first word.
 SILENCE_SECONDS = 300.0
@@ -20,41 +20,60 @@ class Command:
     """A shell command in a process group of its own, which ends with it; nobody answers its questions."""
 
     def __init__(self, command: str) -> None:
-        """Start it."""
+        """Starts when it is read: then whoever reads it is ready to end it, however soon it is interrupted."""
+        self._command = command
         self._last = b""
-        self._process = subprocess.Popen(  # noqa: S602  (a shell is what `pipe:` means)
-            command,
-            shell=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._listener = threading.Thread(target=self._listen, name="pipe", daemon=True)
-        self._listener.start()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = False
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[Answer | bytes]:
         """What it writes, complete where it ends with status 0."""
-        if self._process.stdout is not None:
-            with contextlib.suppress(ValueError):  # closed meanwhile
-                while chunk := os.read(self._process.stdout.fileno(), _CHUNK):
-                    yield chunk
-        status = self._process.wait()
+        process = self._started()
+        if process is None or process.stdout is None:
+            return
+        listener = threading.Thread(target=self._listen, args=(process,), name="pipe", daemon=True)
+        listener.start()
+        with contextlib.suppress(ValueError):  # closed meanwhile
+            while chunk := os.read(process.stdout.fileno(), _CHUNK):
+                yield chunk
+        status = process.wait()
         if status:
-            self._listener.join(1)
+            listener.join(1)
             said = self._last.decode(errors="replace").strip().splitlines()[-1:]
             words = f": {said[0][-_LONGEST_WORDS:]}" if said else " and said nothing"
             raise Unfetchable(f"its command {_ended_how(status)}{words}")
 
     def close(self) -> None:
         """End it, and all that it has started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with self._lock:
+            self._ended = True
+            process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
-    def _listen(self) -> None:
-        if self._process.stderr is not None:
-            while words := os.read(self._process.stderr.fileno(), _LAST_WORDS):
+    def _started(self) -> "subprocess.Popen[bytes] | None":
+        with self._lock:
+            if self._ended:
+                return None
+            try:
+                self._process = subprocess.Popen(  # noqa: S602  (a shell is what `pipe:` means)
+                    self._command,
+                    shell=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                raise Unfetchable(f"its command cannot be started: {error}") from error
+            return self._process
+
+    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
+        if process.stderr is not None:
+            while words := os.read(process.stderr.fileno(), _LAST_WORDS):
                 self._last = (self._last + words)[-_LAST_WORDS:]
 
 

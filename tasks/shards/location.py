@@ -247,10 +247,7 @@ def _pause(error: Transient, attempt: int, attempts: int, location: str) -> None
 
 def _source(location: str, scheme: str | None, rest: Rest | None) -> ByteSource:
     if scheme == _PIPE:
-        try:
-            return Command(location.removeprefix(COMMAND))
-        except (OSError, ValueError) as error:
-            raise Unfetchable(f"its command cannot be started: {error}") from error
+        return Command(location.removeprefix(COMMAND))
     if scheme in _WEB:
         return Web(location, rest)
     return Filesystem(location, scheme or "", rest)
