@@ -50,6 +50,9 @@ class Source(Spec):
     location: str
     sha256: str = Field(pattern=VERSION_PATTERN)
     size_bytes: int = Field(ge=0)
+    etag: str | None = Field(
+        default=None, description="on which the run took it for unchanged (`--trust-etag`); null: its bytes were read"
+    )
 
 
 class WeightsSource(Source):

@@ -82,7 +82,8 @@ class Session:
     def context(self) -> RunContext:
         """How this run is carried out, inside the flow that asks."""
         models = tuple(self._models.values())
-        return replace(self._context.within(flow_run.id), run=self.run, models=models)
+        trusted = {record.sha256: record.etag or "" for record in self._copies.trusted.values()}
+        return replace(self._context.within(flow_run.id), run=self.run, models=models, trusted=trusted)
 
     def original(self) -> LoadedModel:
         """The model of the settings, loaded once."""

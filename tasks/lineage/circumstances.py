@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -36,6 +37,8 @@ class RunContext:
     run: str | None = None  # identifier of the run's record
     settings: GivenSettings | None = field(default=None, repr=False)
     models: tuple[ModelInUse, ...] = field(default=(), repr=False)  # those that a digest in a recipe may stand for
+    # By SHA-256, the ETags of shards that were taken for unchanged on their word.
+    trusted: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def within(self, flow_run_id: str | None) -> "RunContext":
         """The same context, inside a flow run."""

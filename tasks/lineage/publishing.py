@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_specs.errors import ArtifactError
-from data_specs.manifest import PART, ArtifactRef, FileEntry, MadeOf, Manifest
+from data_specs.manifest import PART, ArtifactRef, FileEntry, MadeOf, Manifest, Source
 from tasks.lineage.base_weights import models_behind, weights_sources
 from tasks.lineage.circumstances import RunContext, describe_circumstances
 from tasks.lineage.contents import (
@@ -74,7 +74,7 @@ def publish(about: Publication, build: "Build", publishing: Callable[[Manifest, 
             modules=build.recipe.modules,
             inputs=dict(about.inputs),
             files=files,
-            sources=build.sources,
+            sources=build.sources if ref.kind.endswith(PART) else _with_trust(build.sources, context.trusted),
             weights=weights_sources(models_behind(build.recipe, context.models).values()),
             settings=None if ref.kind.endswith(PART) else context.settings,
             counts=build.counts,
@@ -89,6 +89,11 @@ def publish(about: Publication, build: "Build", publishing: Callable[[Manifest, 
     os.rename(build.folder, target)
     sync(target.parent)
     return manifest
+
+
+def _with_trust(sources: Iterable[Source], trusted: Mapping[str, str]) -> list[Source]:
+    """Sources, and of those that this run did not read on whose word; what is read for a part is always hashed."""
+    return [source.model_copy(update={"etag": trusted.get(source.sha256)}) for source in sources]
 
 
 def _restore(about: Publication, build: "Build", files: Sequence[FileEntry]) -> Manifest:

@@ -94,6 +94,9 @@ def test_what_one_shard_changes_is_made_again_and_nothing_else_is_fetched(config
     assert given(server)["test-000001.tar"] == 1
     # The overlap of calibration and evaluation looks into all of them again; the parts of the others are there.
     assert max(given(server).values()) == 1
+    manifest = json.loads((done.place("embeddings.text.original") / "manifest.json").read_text())
+    taken = {source["location"].rpartition("/")[2]: source["etag"] for source in manifest["sources"]}
+    assert taken == {"test-000000.tar": server.files["test-000000.tar"].said()["ETag"], "test-000001.tar": None}
 
 
 @pytest.mark.parametrize(
