@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from openlineage.client.facet_v2 import (
 from data_specs.manifest import Manifest, Recipe
 from data_specs.wording import LINE_LENGTH, one_line
 from tasks.lineage.circumstances import now
+from tasks.lineage.environment import product_version
 
 PACKAGE = "unsafe-weights"
 # The job that a run's stages have as their parent; their own are called after the kind of what they make.
@@ -67,9 +67,9 @@ class Told:
 
 def event_of(told: Told, namespace: str) -> RunEvent:
     """The event that a collector is sent, of now."""
-    set_producer(f"urn:{PACKAGE}:{product()}")
+    set_producer(f"urn:{PACKAGE}:{_product()}")
     facets: dict[str, RunFacet] = {
-        "processing_engine": processing_engine_run.ProcessingEngineRunFacet(version=product(), name=PACKAGE),
+        "processing_engine": processing_engine_run.ProcessingEngineRunFacet(version=_product(), name=PACKAGE),
         **told.facets,
     }
     if told.parent is not None:
@@ -98,15 +98,11 @@ def event_of(told: Told, namespace: str) -> RunEvent:
     )
 
 
+def _product() -> str:
+    return product_version() or "0"
+
+
 def recipe_facet(recipe: Recipe, manifest: Manifest | None = None) -> RecipeFacet:
     """A recipe, and what its code is of."""
     modules = recipe.modules if manifest is None else manifest.modules
     return RecipeFacet(kind=recipe.kind, settings=dict(recipe.settings), code=recipe.code, modules=dict(modules))
-
-
-def product() -> str:
-    """The version of this program."""
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        return "0"

@@ -65,7 +65,10 @@ class OpenLineage(Listener):
                 RunState.COMPLETE,
                 run_id,
                 recipe.kind,
-                inputs=[*artifact_inputs(self._root, recipe.inputs), *source_inputs(manifest.sources)],
+                inputs=[
+                    *artifact_inputs(self._root, recipe.inputs),
+                    *source_inputs([*manifest.sources, *manifest.weights]),
+                ],
                 outputs=[output_of(self._root, manifest, folder)],
                 facets={"unsafeWeights_recipe": recipe_facet(recipe, manifest)},
                 parent=parent,

@@ -13,7 +13,7 @@ from tasks.lineage.progress import notice
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent
 
-FILE = "UWM_OPENLINEAGE_FILE"
+EVENTS_FILE = "UWM_OPENLINEAGE_FILE"
 _URL, _ENDPOINT, _API_KEY, _CONFIG = (f"OPENLINEAGE_{name}" for name in ("URL", "ENDPOINT", "API_KEY", "CONFIG"))
 _DISABLED, _OF_TRANSPORT = "OPENLINEAGE_DISABLED", "OPENLINEAGE__TRANSPORT__"
 _TIMEOUT_SECONDS = 5.0
@@ -26,7 +26,7 @@ def is_openlineage_asked() -> bool:
     """Whether the environment says where events shall go."""
     if os.environ.get(_DISABLED, "").strip().lower() == "true":
         return False
-    named = any(os.environ.get(variable) for variable in (FILE, _URL, _CONFIG))
+    named = any(os.environ.get(variable) for variable in (EVENTS_FILE, _URL, _CONFIG))
     return named or any(variable.startswith(_OF_TRANSPORT) for variable in os.environ)
 
 
@@ -49,7 +49,7 @@ class Sender:
             ) from error
         except Exception as error:  # whatever its configuration raises
             raise SpecError(
-                f"OpenLineage cannot be set up: {one_line(first_line(error), 300)}; see {_URL}, {FILE} and {_CONFIG}"
+                f"OpenLineage cannot be set up: {one_line(first_line(error), 300)}; see {_URL}, {EVENTS_FILE} and {_CONFIG}"
             ) from error
         self._lock = threading.Lock()
         self._pause, self._not_before, self._n_lost = _FIRST_PAUSE_SECONDS, 0.0, 0
@@ -78,11 +78,11 @@ class Sender:
 
 def _transport() -> Any:
     """None where OpenLineage's own configuration says more than an address."""
-    if os.environ.get(FILE):
+    if os.environ.get(EVENTS_FILE):
         from openlineage.client.transport.file import FileConfig, FileTransport
 
         # A line an event, whoever writes: short lines are appended whole.
-        return FileTransport(FileConfig(log_file_path=str(Path(os.environ[FILE]).absolute()), append=True))
+        return FileTransport(FileConfig(log_file_path=str(Path(os.environ[EVENTS_FILE]).absolute()), append=True))
     if os.environ.get(_CONFIG) or any(variable.startswith(f"{_OF_TRANSPORT}TYPE") for variable in os.environ):
         return None
     url = os.environ.get(_URL)
