@@ -152,6 +152,8 @@ class Store:
             if (found := self._found(ref)) is not None:
                 return found
             started = now()
+            if is_pruned(self.path(ref)):
+                self.listeners.used(self.manifest(ref), self.path(ref))  # the manifest stays, whoever made it
             self.listeners.started(recipe, context)
             with self.listeners.told_of_failure(recipe), self._disk(ref):
                 build = self._write(ref, recipe, write)

@@ -15,6 +15,7 @@ from tasks.lineage.discarding import discard
 from tasks.lineage.keys import private_key_id, public_key_id, public_keys
 from tasks.lineage.log_check import check_log
 from tasks.lineage.progress import listening
+from tasks.lineage.pruning import prune
 from tasks.lineage.signatures import Signer, TrustedKeys
 from tasks.lineage.store import Store
 from tests.cases.keys import make_keys
@@ -233,6 +234,22 @@ def test_what_is_discarded_loses_its_signatures(tmp_path, keys, around):
     make(tmp_path)
     discard(Store(tmp_path), REF)
     assert signatures(tmp_path) == []
+
+
+def test_files_that_were_dropped_come_back_under_a_signed_manifest_only(tmp_path, keys, around):
+    def never(_build):
+        raise DataError("computed")
+
+    around(sign=keys[0])
+    made = make(tmp_path)
+    prune(Store(tmp_path), made.ref, "a test")
+    around(trust=keys[1])
+    signatures(tmp_path)[0].rename(tmp_path / "kept")
+    with pytest.raises(ArtifactError, match="is not signed"):
+        make(tmp_path, never)
+    (tmp_path / "kept").rename(tmp_path / ".signatures" / REF.kind / REF.version / "kept.sig")
+    assert not make(tmp_path).reused
+    assert make(tmp_path).reused
 
 
 def test_several_keys_sign_side_by_side(tmp_path, keys, around):
