@@ -64,7 +64,7 @@ def provenance_of(store: Store, ref: ArtifactRef, folder: Path, export_format: s
                 ],
             },
             "runDetails": {
-                "builder": {"id": _BUILDER, "version": around.libraries},
+                "builder": {"id": _BUILDER, "version": _versions(model)},
                 "metadata": _metadata(model, manifests),
             },
         },
@@ -81,6 +81,11 @@ def write_provenance(path: Path, statement: dict[str, Any]) -> None:
         path.write_text(json.dumps(statement, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise SpecError(f"cannot write --provenance {path}: {reason(error)}") from error
+
+
+def _versions(model: Manifest) -> dict[str, str]:
+    product = model.circumstances.product
+    return model.circumstances.libraries | ({"unsafe-weights": product} if product else {})
 
 
 def _metadata(model: Manifest, manifests: dict[ArtifactRef, Manifest]) -> dict[str, str]:
@@ -114,6 +119,12 @@ def _from_outside(manifests: dict[ArtifactRef, Manifest], base_name: str, base_d
         "digest": {"tensorsSha256": base_digest},
         "annotations": {"role": "base model"},
     }
+    for weights in {item.sha256: item for manifest in manifests.values() for item in manifest.weights}.values():
+        yield {
+            "name": last_part(weights.location),
+            "digest": {"sha256": weights.sha256},
+            "annotations": {"role": "file of the base model", "tensorsSha256": weights.tensors},
+        }
     found = {
         (source.sha256, last_part(source.location), manifest.recipe.kind)
         for manifest in manifests.values()

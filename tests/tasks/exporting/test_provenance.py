@@ -10,14 +10,18 @@ from in_toto_attestation.v1 import statement_pb2
 from typer.testing import CliRunner
 
 from data_specs.errors import SpecError
+from data_specs.manifest import Recipe
 from flows.commands.export import export
 from tasks.exporting.folder import export_model
 from tasks.exporting.provenance import provenance_of
+from tasks.lineage.base_weights import ModelInUse
+from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256, text_sha256
 from tasks.lineage.keys import public_keys
 from tasks.lineage.signatures import TrustedKeys
 from tests.cases.exporting_bench import BASE, Bench
 from tests.cases.keys import make_keys
+from tests.cases.recipes import write_two
 
 
 @pytest.fixture
@@ -80,6 +84,21 @@ def test_shards_base_model_manifests_and_settings_are_in_it_and_no_secret(bench,
         assert found[json.dumps({"sha256": manifest})]["uri"] == f"urn:unsafe-weights:{ref.kind}:{ref.version}"
     edit = definition["externalParameters"]["edit"]
     assert (edit["text"]["tau"], edit["vision"]["scorer"]) == (0.98, "difference")
+    assert "secret" not in json.dumps(statement)
+
+
+def test_the_file_of_the_base_model_is_in_it_where_the_manifest_knows_it(bench, exported, tmp_path):
+    weights = tmp_path / "secret" / "ViT.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    model = ModelInUse(digests=frozenset({BASE}), tensors=BASE, files=(weights,))
+    recipe = Recipe(kind="model", settings={"other": 1}, inputs={"edit": bench.edit, "model": BASE}, code="code")
+    made = bench.store.materialise(recipe, write_two, RunContext(models=(model,)))
+    statement = provenance_of(bench.store, made.ref, exported[0], "open_clip")
+    validated(statement)
+    dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    (found,) = [item for item in dependencies if item["digest"] == {"sha256": file_sha256(weights)}]
+    assert (found["name"], found["annotations"]["tensorsSha256"]) == ("ViT.safetensors", BASE)
     assert "secret" not in json.dumps(statement)
 
 
