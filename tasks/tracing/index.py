@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from data_specs.errors import ArtifactError
 from data_specs.manifest import KIND_PATTERN, VERSION_PATTERN, ArtifactRef
 from tasks.extraction.table_reader import open_rows
-from tasks.lineage.contents import MANIFEST, read_manifest, require_own
+from tasks.lineage.contents import MANIFEST, PRUNED, read_manifest, require_own
 from tasks.tracing.rows import Rows
 
 _FOLDER, _FILE = ".index", "manifests.parquet"
-_PRUNED = "pruned.json"
+
 _KIND, _VERSION = re.compile(KIND_PATTERN), re.compile(VERSION_PATTERN)
 # By these a manifest that was written anew is told from the one that was read: nobody but the kernel sets the second.
 _STAMP = {name: pa.int64() for name in ("modified", "changed", "length", "inode")} | {"is_pruned": pa.bool_()}
@@ -83,7 +83,7 @@ def _stamped(root: Path) -> Iterator[tuple[_Key, _Stamp]]:
 
 
 def _stamp(folder: str) -> _Stamp:
-    pruned = os.path.lexists(os.path.join(folder, _PRUNED))  # noqa: PTH118  (many thousand times)
+    pruned = os.path.lexists(os.path.join(folder, PRUNED))  # noqa: PTH118  (many thousand times)
     try:
         found = os.lstat(os.path.join(folder, MANIFEST))  # noqa: PTH118
     except OSError:

@@ -58,6 +58,7 @@ class Uses:
     touched: list[Touched] = field(default_factory=list)
     exports: list[dict[str, Any]] = field(default_factory=list)
     unread: "list[Unread]" = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  # artifacts of which it is not known what they were made of
 
 
 def find_uses(store: Store, asked: str, shards: Iterable[Path] = (), *, fetch: bool = False) -> Uses:
@@ -236,7 +237,8 @@ class _Search:
         ]
         versions = {ref.version for ref in touched}
         exports = [record for record in export_records(self._store.root) if record["version"] in versions]
-        return Uses(self.what, told, exports, self._unread)
+        problems = self._index.table().column("problem").drop_null().to_pylist()
+        return Uses(self.what, told, exports, self._unread, problems)
 
 
 def _not_of(ending: str) -> Sequence[str]:

@@ -21,12 +21,14 @@ KEYS = ("a0", "a1", "a2")
 class UsedStore:
     """Two shards of three pairs each; `read` says which of them went into each part."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make all of it in `folder`."""
+    def __init__(self, folder: Path, places: dict[int, str] | None = None) -> None:
+        """Make all of it in `folder`; `places` are where manifests say that shards lie, which is where they do."""
+        folder.mkdir(exist_ok=True)
         self.store = Store(folder / "store")
         self.members = {f"{i}.tar": pairs([f"{key}{i}" for key in KEYS], seed=10 * i) for i in range(2)}
         self.shards = [write_tar(folder / name, members) for name, members in self.members.items()]
         self.digests = [file_sha256(path) for path in self.shards]
+        self.places = [(places or {}).get(i, str(path)) for i, path in enumerate(self.shards)]
         self.refs: dict[str, ArtifactRef] = {}
         for encoder in ("text", "vision"):
             parts = []
@@ -60,8 +62,8 @@ class UsedStore:
                 (build.folder / "content.txt").write_text(kind)
             else:
                 pq.write_table(rows, build.folder / "rows.parquet")
-            places = dict(zip(self.digests, self.shards, strict=True))
-            build.sources += [Source(location=str(places[item]), sha256=item, size_bytes=1) for item in shards]
+            places = dict(zip(self.digests, self.places, strict=True))
+            build.sources += [Source(location=places[item], sha256=item, size_bytes=1) for item in shards]
             build.counts.update(counts or {})
 
         recipe = Recipe(kind=kind, settings={}, inputs=inputs, code="code")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_specs.errors import DataError
+from data_specs.errors import ArtifactError, DataError
 from data_specs.manifest import PART
 from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
@@ -54,6 +54,11 @@ def uses(
         _say(found)
     for item in found.unread[:_MOST_UNREAD]:
         typer.echo(printable(f"not looked through: {item.location}: {item.reason}"), err=True)
+    if found.broken:
+        raise ArtifactError(
+            f"the answer is not complete: {len(found.broken)} artifacts are broken, and what they were made of is not known;"
+            f" the first: {found.broken[0]}"
+        )
     if found.unread:
         first = found.unread[0]
         raise DataError(
@@ -125,5 +130,6 @@ def _as_json(found: "Uses") -> dict[str, object]:
         "what": found.what,
         "artifacts": artifacts,
         "exports": found.exports,
+        "broken": found.broken,
         "not_looked_through": [asdict(item) for item in found.unread],
     }

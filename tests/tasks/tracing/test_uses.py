@@ -1,6 +1,5 @@
 """What was made from a shard, a pair, a picture, weights or an artifact; what cannot be looked through is told."""
 
-import json
 import re
 
 import pytest
@@ -150,29 +149,27 @@ def test_a_gallery_is_touched_by_the_pairs_that_it_shows(used):
 
 
 def test_shards_of_urls_are_fetched_when_asked_for_or_taken_from_what_was_kept_and_commands_never_run(tmp_path):
-    used = UsedStore(tmp_path)
-    picture = used.file(tmp_path, 0, "a00.unsafe.png")
-    bodies = [path.read_bytes() for path in used.shards]
-    command = f"pipe:touch {tmp_path / 'was-run'}; cat {used.shards[1]}"
-    with files_served(first=bodies[0]) as server:
-        places = [f"{server.url}/first.tar", command]
-        for path in used.store.root.glob("[!.]*/*/manifest.json"):
-            text = path.read_text()
-            for shard, place in zip(used.shards, places, strict=True):
-                text = text.replace(json.dumps(str(shard)), json.dumps(place))
-            path.write_text(text)
-        for path in used.shards:
-            path.unlink()
+    body = UsedStore(tmp_path / "first").shards[0].read_bytes()
+    with files_served(first=body) as server:
+        command = f"pipe:touch {tmp_path / 'was-run'}; cat {tmp_path / '1.tar'}"
+        used = UsedStore(tmp_path, {0: f"{server.url}/first.tar", 1: command})
+        picture = used.file(tmp_path, 0, "a00.unsafe.png")
         found = find_uses(used.store, str(picture))
         assert [item.reason.split(";")[0] for item in found.unread] == ["it lies on no local disk"] * 2
         assert server.asked == []
         found = find_uses(used.store, str(picture), fetch=True)
         assert "edit" in kinds(found)
-        assert [item.reason for item in found.unread] == [
-            "it is given by a command, which is not run; name a copy with --shards"
-        ]
+        (left,) = found.unread
+        assert left.reason == "it is given by a command, which is not run; name a copy with --shards"
         assert not (tmp_path / "was-run").exists()
     kept = used.store.root / ".fetched" / f"{used.digests[1]}.tar"
     kept.parent.mkdir()
-    kept.write_bytes(bodies[1])
+    kept.write_bytes(used.shards[1].read_bytes())
     assert find_uses(used.store, str(picture)).unread == []
+
+
+def test_artifacts_that_are_broken_are_told_since_what_they_were_made_of_is_not_known(used):
+    (used.store.path(used.refs["edit"]) / "manifest.json").write_text("{")
+    found = find_uses(used.store, used.digests[0])
+    assert [problem.split(":")[0].endswith("manifest.json is not a manifest") for problem in found.broken] == [True]
+    assert used.refs["model"].version not in touched(found)

@@ -41,3 +41,6 @@ def test_an_answer_that_is_not_complete_says_so(tmp_path):
     assert "error: the answer is not complete: 1 shards could not be looked through" in done.stderr
     assert [item["location"] for item in json.loads(done.stdout)["not_looked_through"]] == [str(used.shards[0])]
     assert called("lineage", "uses", str(picture), "--shards", str(moved), *place).returncode == 0
+    (used.store.path(used.refs["edit"]) / "manifest.json").write_text("{")
+    broken = called("lineage", "uses", used.digests[0], *place)
+    assert (broken.returncode, "1 artifacts are broken, and what they were made of" in broken.stderr) == (4, True)
