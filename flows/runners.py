@@ -6,19 +6,18 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 
-from data_specs.errors import ArtifactError, MachineError, PipelineError, SpecError
+from data_specs.errors import MachineError, PipelineError, SpecError
 from data_specs.placement import Device, Placement, RunnerName, placement_of
 from data_specs.wording import first_line
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.sharing import SharedParts
-from tasks.extraction.task import make_part, source_digest
+from tasks.extraction.task import do_share, source_digest
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.progress import advance, notice
+from tasks.lineage.progress import notice
 from tasks.lineage.store import Store
-from tasks.shards.plan import planned_samples
 from tasks.workers.devices import resolve_devices
 from tasks.workers.local import LocalWorkers
 from tasks.workers.shared_work import Runner, SharedWork
@@ -65,7 +64,7 @@ def placed(device: Device) -> Iterator[Placed]:
 
 
 class EngineWorkers:
-    """Hands one part after the other to whichever worker of an engine is free; the engine makes good for one that dies."""
+    """Hands one share after the other to whichever worker of an engine is free; the engine makes good for one that dies."""
 
     def __init__(self, runner: TaskRunner[Any], placement: Placement, device: str) -> None:
         """Use a runner that has been started; `device` is named as its workers see it."""
@@ -74,43 +73,25 @@ class EngineWorkers:
         self._flow = copy_context()
 
     def make(self, shared: SharedWork, loaded: LoadedModel, store: Store, context: RunContext) -> None:
-        """Make all parts that are lacking.
+        """Have all done that is left of some work.
 
         Raises:
             PipelineError: what a worker met.
             ArtifactError: workers write to another store.
         """
-        del loaded  # a worker loads its own
-        if not isinstance(shared, SharedParts):
-            return  # several models in turn: their parts are made when each is asked for
-        lacking = [index for index, part in enumerate(shared.parts) if not store.holds(part.ref)]
-        there = {*range(len(shared.parts))} - {*lacking}
-        advance(shared.maker.stage, planned_samples([shared.plans[index] for index in there]))
-        places = {self._flow.run(self._submit, shared, index, store, context): index for index in lacking}
-        for future in as_completed([*places]):
+        left = shared.shares(loaded, store, context)
+        own = replace(context, device=self._device, runner=None)
+        given = {"store": store.root, "context": own, "source": source_digest(), "threads": torch.get_num_threads()}
+        numbers = {
+            self._flow.run(self._runner.submit, do_share, {"share": share, **given}): number
+            for number, share in enumerate(left.shares)
+        }
+        for future in as_completed([*numbers]):
             made, notices = future.result()
-            index = places[future]
-            if not store.holds(shared.parts[index].ref):
-                raise ArtifactError(
-                    f"a worker of {self._engine} made a part that is not in {store.root} here; give a --store that is the"
-                    " same folder, under the same path, for every worker"
-                )
-            if made:
-                store.published.add(shared.parts[index].ref)
-            advance(shared.maker.stage, planned_samples([shared.plans[index]]))
+            store.published.update(made)
+            left.done(numbers[future], made)
             for text in notices:
                 notice(text)
-
-    def _submit(self, shared: SharedParts, index: int, store: Store, context: RunContext) -> Any:
-        own = replace(context, device=self._device, runner=None)
-        given = {
-            "maker": shared.maker,
-            "part": shared.parts[index],
-            "store": store.root,
-            "context": own,
-            "source": source_digest(),
-        }
-        return self._runner.submit(make_part, given)
 
 
 def _of_engine(placement: Placement) -> tuple[str, int]:

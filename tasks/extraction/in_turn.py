@@ -2,11 +2,12 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import compress
 
+from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import Part, PartMaker
@@ -15,11 +16,11 @@ from tasks.extraction.shard_pass import input_stream
 from tasks.extraction.shared_reading import SharedReading
 from tasks.extraction.sharing import PassingStore, without_samples
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.progress import stage
+from tasks.lineage.progress import advance, stage
 from tasks.lineage.store import Store
 from tasks.shards.copies import Copies
 from tasks.shards.plan import ShardPlan, planned_samples
-from tasks.workers.shared_work import runner_of
+from tasks.workers.shared_work import require_here, runner_of
 
 InPlace = Callable[[], AbstractContextManager[LoadedModel]]
 
@@ -87,6 +88,23 @@ class PartsInTurn:
         """The same for another process."""
         return replace(self, plans=without_samples(self.plans), in_place=[maker.model.opened for maker in self.makers])
 
+    def shares(self, loaded: LoadedModel, store: Store, context: RunContext) -> "LackingTurns":
+        """A shard each, for all sets."""
+        del loaded, context
+        return LackingTurns(self.sendable(), store)
+
+    def do(self, store: Store, context: RunContext) -> None:
+        """As `help`."""
+        self.help(store, context)
+
+    def of_shard(self, index: int) -> "PartsInTurn":
+        """The same for one shard alone."""
+        return replace(self, parts=[[own[index]] for own in self.parts], plans=[self.plans[index]])
+
+    def lacking(self, store: Store) -> int:
+        """Samples that must go through a model, each as often as it must."""
+        return sum(planned_samples(self.plans) for own in self.parts if not all(store.holds(part.ref) for part in own))
+
     def make(
         self, loaded: LoadedModel, store: Store, context: RunContext, interrupted: Callable[[], None] = lambda: None
     ) -> None:
@@ -125,3 +143,23 @@ class PartsInTurn:
                     deque(made, maxlen=0)
                 if passing.has_met:
                     return
+
+
+class LackingTurns:
+    """The shards of which some of several sets lack parts, for workers that are handed one after the other."""
+
+    def __init__(self, turns: PartsInTurn, store: Store) -> None:
+        """Look into `store` for what is there."""
+        shards = [turns.of_shard(index) for index in range(len(turns.plans))]
+        self.shares = [shard for shard in shards if shard.lacking(store)]
+        self._n_samples = [shard.lacking(store) for shard in self.shares]
+        self._store, self._stage = store, turns.makers[0].stage
+
+    def done(self, number: int, made: Collection[ArtifactRef]) -> None:
+        """Tell of a shard that was read for all; what another run is at is left to it.
+
+        Raises:
+            ArtifactError: what was made is not in the store of this process.
+        """
+        require_here(self._store, is_here=all(map(self._store.holds, made)))
+        advance(self._stage, self._n_samples[number])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import Content, Decoder, Encoder, Precision
 from tasks.encoders.loading import LoadedModel, ModelRef
 from tasks.extraction.rows import Observer, RowFold
-from tasks.extraction.shard_pass import Batches, Fold, ShardPass, input_stream
+from tasks.extraction.shard_pass import Batches, Fold, ShardCounts, ShardPass, input_stream
 from tasks.extraction.shared_reading import SharedReading
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
@@ -109,13 +109,12 @@ class PartMaker:
         """
         missing = [index for index, part in enumerate(parts) if not store.holds(part.ref)]
         chosen = [plans[index] for index in missing]
-        fold = RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, torch.device(context.device))
-        shard_pass = self.shard_pass(fold, chosen, loaded, context, decoded)
+        shard_pass = self.shard_pass(chosen, loaded, context, decoded)
         places = {index: place for place, index in enumerate(missing)}
         under_way: deque[tuple[ShardPlan, Future[Made]]] = deque()
         with ThreadPoolExecutor(_FINISHING) as pool:
             for index, (part, plan) in enumerate(zip(parts, plans, strict=True)):
-                finish = store.begin(part.recipe, _writer(shard_pass, places.get(index), plan), context)
+                finish = store.begin(part.recipe, self._writer(shard_pass, places.get(index), plan), context)
                 under_way.append((plan, pool.submit(finish)))
                 if len(under_way) > _FINISHING:
                     yield self._finished(*under_way.popleft())
@@ -124,7 +123,6 @@ class PartMaker:
 
     def shard_pass(
         self,
-        fold: Fold,
         plans: Sequence[ShardPlan],
         loaded: LoadedModel,
         context: RunContext,
@@ -137,24 +135,34 @@ class PartMaker:
             else decoded.of(plans)
         )
         return ShardPass(
-            stream, plans, fold, stage=self.stage, max_bad_fraction=self.max_bad_fraction, n_planned=self.n_planned
+            stream,
+            plans,
+            self.fold(loaded, torch.device(context.device)),
+            stage=self.stage,
+            max_bad_fraction=self.max_bad_fraction,
+            n_planned=self.n_planned,
         )
+
+    def fold(self, loaded: LoadedModel, device: torch.device) -> Fold:
+        """What becomes of a shard's batches."""
+        return RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, device)
+
+    def counts(self, counted: ShardCounts) -> dict[str, Any]:
+        """What the record of a part says of its samples."""
+        return {"samples_used": counted.used, "bad": [vars(item) for item in counted.bad]}
+
+    def _writer(self, shard_pass: ShardPass, place: int | None, plan: ShardPlan) -> Callable[[Build], None]:
+        def write(build: Build) -> None:
+            shard = plan.shard
+            if place is None:
+                raise DataError(f"what was made of shard {shard.location} vanished from the store; start again")
+            build.counts.update(self.counts(shard_pass.run_shard(place, build)))
+            build.sources.append(Source(location=shard.location, sha256=shard.sha256, size_bytes=shard.size_bytes))
+
+        return write
 
     def _finished(self, plan: ShardPlan, finishing: Future[Made]) -> Made:
         made = finishing.result()
         if made.reused:
             advance(self.stage, len(plan.keys) + len(plan.bad))
         return made
-
-
-def _writer(shard_pass: ShardPass, place: int | None, plan: ShardPlan) -> Callable[[Build], None]:
-    def write(build: Build) -> None:
-        if place is None:
-            raise DataError(f"the rows of shard {plan.shard.location} vanished from the store; start again")
-        counts = shard_pass.run_shard(place, build)
-        build.counts["samples_used"] = counts.used
-        build.counts["bad"] = [vars(item) for item in counts.bad]
-        shard = plan.shard
-        build.sources.append(Source(location=shard.location, sha256=shard.sha256, size_bytes=shard.size_bytes))
-
-    return write

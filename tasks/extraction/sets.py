@@ -1,17 +1,17 @@
 """A set over shards: a part a shard, and an artifact that names them in order."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 from data_specs.manifest import PART, Recipe
 from data_specs.run_config import Encoder, RunConfig
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import ObserverOf, Part, PartMaker
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
-from tasks.extraction.sharing import SharedParts
-from tasks.lineage.circumstances import RunContext
+from tasks.extraction.sharing import PartedSet, SharedParts, without_samples
+from tasks.lineage.circumstances import RunContext, now
 from tasks.lineage.code import coded
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.progress import notice, stage
@@ -57,40 +57,105 @@ def extract_set(
         DataError: too many samples are bad, now or when a part was made.
     """
     parts = [part_of(what, plan, loaded, config) for plan in plans]
-    n_planned = planned_samples(plans)
-    recipe = _set_recipe(what.kind, plans, parts)
+    return make_set(RowSet(what.kind, part_maker(what, plans, loaded, config), parts, plans), loaded, store, context)
+
+
+class MadeSet(PartedSet, Protocol):
+    """Parts, and the artifact that is made of all of them."""
+
+    def recipe(self) -> Recipe:
+        """What decides its content."""
+
+    def bring(self, store: Store) -> None:
+        """Have here what a remote of the store has of it."""
+
+    def fill(self, build: Build, read: Sequence[int], loaded: LoadedModel, store: Store, context: RunContext) -> None:
+        """Make it, once all parts are there; `read` are the places of those that were not when this run asked for it.
+
+        Raises:
+            DataError: more samples of all parts are bad than is allowed.
+        """
+
+
+def make_set(parted: MadeSet, loaded: LoadedModel, store: Store, context: RunContext) -> Made:
+    """Make or find a set, and the parts that it is made of, alone or with others; see `extract_set`."""
+    recipe, maker, began = parted.recipe(), parted.maker, now()
+    read: list[int] = []
     if store.makes and not store.holds(recipe_ref(recipe)):
-        store.elsewhere.bring_all(part.ref for part in parts)
+        parted.bring(store)
+        read = parted.lacking(store)
         # Before the set is locked, so that other processes make parts meanwhile.
-        with stage(what.label, n_planned, "samples"):
-            shared = SharedParts(part_maker(what, plans, loaded, config), parts, plans)
-            runner_of(context).make(shared, loaded, store, context)
+        with stage(maker.stage, maker.n_planned, "samples"):
+            runner_of(context).make(SharedParts(parted), loaded, store, context)
 
     def write(build: Build) -> None:
-        made = (Made(part.ref, store.path(part.ref), True, store.ensure(part.ref)) for part in parts)
-        gather_parts(build, made, plans, config.max_bad_fraction)
+        build.started = began
+        parted.fill(build, read, loaded, store, context)
 
     made = store.materialise(recipe, write, context)
     if store.holds(made.ref):  # in a plan it may not be
-        report_skipped(made, what.label, n_planned, config.max_bad_fraction)
+        report_skipped(made, maker)
     return made
 
 
-def _set_recipe(kind: str, plans: Sequence[ShardPlan], parts: Sequence[Part]) -> Recipe:
-    # What all parts share stands in the set, too, where a reader looks for it.
-    shared = dict(parts[0].recipe.settings) if parts else {}
-    for of_one in ("samples", "content"):
-        shared.pop(of_one, None)
-    return Recipe(
-        kind=kind,
-        settings={
-            **shared,
-            "samples": [len(plan.keys) for plan in plans],
-            "contents": [plan.shard.content for plan in plans],
-        },
-        inputs={"parts": [part.ref for part in parts], "shards": [plan.shard.sha256 for plan in plans]},
-        **coded(gather_parts),
-    )
+@dataclass(frozen=True)
+class RowSet:
+    """A set that names its parts, and has all their rows as files of its own."""
+
+    kind: str
+    maker: PartMaker
+    parts: Sequence[Part]
+    plans: Sequence[ShardPlan]
+
+    def recipe(self) -> Recipe:
+        """What all parts share stands in the set, too, where a reader looks for it."""
+        shared = dict(self.parts[0].recipe.settings) if self.parts else {}
+        for of_one in ("samples", "content"):
+            shared.pop(of_one, None)
+        return Recipe(
+            kind=self.kind,
+            settings={
+                **shared,
+                "samples": [len(plan.keys) for plan in self.plans],
+                "contents": [plan.shard.content for plan in self.plans],
+            },
+            inputs={
+                "parts": [part.ref for part in self.parts],
+                "shards": [plan.shard.sha256 for plan in self.plans],
+            },
+            **coded(gather_parts),
+        )
+
+    def bring(self, store: Store) -> None:
+        """Have here the parts that a remote has."""
+        store.elsewhere.bring_all(part.ref for part in self.parts)
+
+    def lacking(self, store: Store) -> list[int]:
+        """The places of the parts that are not there."""
+        return [index for index in range(len(self.parts)) if not self.is_there(index, store)]
+
+    def is_there(self, index: int, store: Store) -> bool:
+        """Whether a part is there."""
+        return store.holds(self.parts[index].ref)
+
+    def settling(self, loaded: LoadedModel, store: Store, context: RunContext) -> Callable[[int], None]:
+        """Nothing: the parts stay."""
+        del loaded, store, context
+        return lambda _: None
+
+    def sendable(self) -> Self:
+        """The same, without what only planning needs to know of shards."""
+        return replace(self, plans=without_samples(self.plans))
+
+    def fill(self, build: Build, read: Sequence[int], loaded: LoadedModel, store: Store, context: RunContext) -> None:
+        """Take the files of all parts.
+
+        Raises:
+            DataError: more samples of all parts are bad than is allowed.
+        """
+        del read, loaded, context
+        made = (Made(part.ref, store.path(part.ref), True, store.ensure(part.ref)) for part in self.parts)
+        gather_parts(build, made, self.plans, self.maker.max_bad_fraction)
 
 
 def part_maker(what: Extraction, plans: Sequence[ShardPlan], loaded: LoadedModel, config: RunConfig) -> PartMaker:
@@ -148,7 +213,7 @@ def gather_parts(build: Build, parts: Iterable[Made], plans: Sequence[ShardPlan]
     build.counts.update(tally.counts())
 
 
-def report_skipped(made: Made, label: str, n_planned: int, max_bad_fraction: float) -> None:
+def report_skipped(made: Made, maker: PartMaker) -> None:
     """Tell how many samples a set was made without.
 
     Raises:
@@ -156,6 +221,6 @@ def report_skipped(made: Made, label: str, n_planned: int, max_bad_fraction: flo
     """
     skipped = made.manifest.counts["skipped"]
     if skipped:
-        tally = Tally(n_planned, 1.0, skipped=skipped)
-        notice(f"{label}: skipped {len(skipped)} of {n_planned} samples: {tally.reasons()}")
-        Tally(n_planned, max_bad_fraction, skipped=skipped).add(0, "", [])
+        tally = Tally(maker.n_planned, 1.0, skipped=skipped)
+        notice(f"{maker.stage}: skipped {len(skipped)} of {maker.n_planned} samples: {tally.reasons()}")
+        Tally(maker.n_planned, maker.max_bad_fraction, skipped=skipped).add(0, "", [])

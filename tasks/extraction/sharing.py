@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Protocol, Self
 
 from data_specs.manifest import ArtifactRef, Manifest, Recipe
 from tasks.encoders.loading import LoadedModel
@@ -15,10 +15,39 @@ from tasks.lineage.digest import recipe_ref
 from tasks.lineage.progress import advance, notice
 from tasks.lineage.store import Build, Made, Store
 from tasks.shards.plan import ShardPlan, planned_samples
+from tasks.workers.shared_work import require_here
 
 # Between two looks at what others make: long against a lock, short against a part.
 _PAUSE_SECONDS = 0.25
 _TOLD_AFTER_SECONDS = 10.0
+
+
+class PartedSet(Protocol):
+    """Parts over shards in their order, and what becomes of those that are there; a value that can be sent to another process."""
+
+    @property
+    def maker(self) -> PartMaker:
+        """How a part is made."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """One a shard."""
+
+    @property
+    def plans(self) -> Sequence[ShardPlan]:
+        """The samples of each."""
+
+    def lacking(self, store: Store) -> list[int]:
+        """The places of the parts that must be made, in order."""
+
+    def is_there(self, index: int, store: Store) -> bool:
+        """Whether a part is there, or what it has become a part of."""
+
+    def settling(self, loaded: LoadedModel, store: Store, context: RunContext) -> Callable[[int], None]:
+        """What is to be called with a part's place once it is there, in whatever process made it."""
+
+    def sendable(self) -> Self:
+        """The same, without what only planning needs to know of shards."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +58,16 @@ class SharedParts:
     another holds starts in the middle of the longest stretch that nobody is at, so that all meet seldom.
     """
 
-    maker: PartMaker
-    parts: Sequence[Part]
-    plans: Sequence[ShardPlan]
+    parted: PartedSet
 
     def help(self, store: Store, context: RunContext) -> None:
         """Make parts until all are there, and tell of none that others make."""
-        with self.maker.model.opened() as loaded:
+        with self.parted.maker.model.opened() as loaded:
             self.make(loaded, store, context, tells=False)
 
     def sendable(self) -> "SharedParts":
-        """The same, without what only planning needs to know of shards."""
-        return replace(self, plans=without_samples(self.plans))
+        """The same, small."""
+        return SharedParts(self.parted.sendable())
 
     def make(
         self,
@@ -63,36 +90,46 @@ class SharedParts:
         Raises:
             DataError: a shard has too many bad samples.
         """
-        before, left = frozenset(store.published), [*range(len(self.parts))]
+        maker, parts, plans = self.parted.maker, self.parted.parts, self.parted.plans
+        settle = self.parted.settling(loaded, store, context)
+        before, left = frozenset(store.published), [*range(len(parts))]
         since = time.monotonic()
         while True:
-            there = {index for index in left if store.holds(self.parts[index].ref)}
-            left = [index for index in left if index not in there]
+            lacking = {*self.parted.lacking(store)}
+            there, left = [i for i in left if i not in lacking], [i for i in left if i in lacking]
+            interrupted()  # since then, what helpers have made is known as such
             if tells:
                 own = store.published - before
-                others = [self.plans[index] for index in sorted(there) if self.parts[index].ref not in own]
-                advance(self.maker.stage, planned_samples(others))
+                advance(maker.stage, planned_samples([plans[i] for i in there if parts[i].ref not in own]))
             if not left:
                 return
-            interrupted()
             if stretch := self._stretch(left, store):
-                parts, plans = [self.parts[index] for index in stretch], [self.plans[index] for index in stretch]
-                passing = PassingStore(store, interrupted)
-                deque(self.maker.make(parts, plans, loaded, passing, context), maxlen=0)
+                passing = PassingStore(store, interrupted, self._looking_for(stretch, store))
+                made = maker.make([parts[i] for i in stretch], [plans[i] for i in stretch], loaded, passing, context)
+                for index, _ in zip(stretch, made, strict=True):
+                    settle(index)
                 since = time.monotonic()
             else:
                 since = self._wait(since, len(left), tells=tells)
 
+    def _looking_for(self, stretch: Sequence[int], store: Store) -> Callable[[ArtifactRef], bool]:
+        places = {self.parted.parts[index].ref: index for index in stretch}
+        return lambda ref: self.parted.is_there(places[ref], store)
+
+    def shares(self, loaded: LoadedModel, store: Store, context: RunContext) -> "LackingParts":
+        """A part each."""
+        return LackingParts(self.parted, loaded, store, context)
+
     def _wait(self, since: float, n_left: int, *, tells: bool) -> float:
         if tells and time.monotonic() - since > _TOLD_AFTER_SECONDS:
-            notice(f"{self.maker.stage}: {n_left} shards are in the hands of other processes")
+            notice(f"{self.parted.maker.stage}: {n_left} shards are in the hands of other processes")
             since = math.inf
         time.sleep(_PAUSE_SECONDS)
         return since
 
     def _stretch(self, left: Sequence[int], store: Store) -> Sequence[int]:
         """Neighbours that nobody is at: the longest stretch, or its second half where somebody is heading for the first."""
-        taken = [store.leases.is_taken(self.parts[index].ref) for index in left]
+        taken = [store.leases.is_taken(self.parted.parts[index].ref) for index in left]
         stretches, start = [], 0
         for is_taken, group in groupby(taken):
             length = len([*group])
@@ -107,6 +144,49 @@ class SharedParts:
         return left[first + half : first + length]
 
 
+@dataclass(frozen=True)
+class OnePart:
+    """A part, and how it is made."""
+
+    maker: PartMaker
+    part: Part
+
+    def do(self, store: Store, context: RunContext) -> None:
+        """Make it.
+
+        Raises:
+            DataError: its shard is missing or another here, or too many of its samples are bad.
+        """
+        self.maker(self.part, store, context)
+
+
+class LackingParts:
+    """The parts that a set lacks, for workers that are handed one after the other."""
+
+    def __init__(self, parted: PartedSet, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+        """What is there already is told as done."""
+        self._parted, self._store = parted, store
+        self._settle = parted.settling(loaded, store, context)
+        self._places = parted.lacking(store)
+        self._tell({*range(len(parted.parts))}.difference(self._places))
+        self.shares = [OnePart(parted.maker, parted.parts[index]) for index in self._places]
+
+    def done(self, number: int, made: Collection[ArtifactRef]) -> None:
+        """Tell of a part that is there now, and let the set take it in.
+
+        Raises:
+            ArtifactError: it is not in the store of this process.
+        """
+        del made
+        index = self._places[number]
+        require_here(self._store, is_here=self._parted.is_there(index, self._store))
+        self._tell([index])
+        self._settle(index)
+
+    def _tell(self, places: Collection[int]) -> None:
+        advance(self._parted.maker.stage, planned_samples([self._parted.plans[index] for index in places]))
+
+
 def without_samples(plans: Sequence[ShardPlan]) -> list[ShardPlan]:
     """Plans that say what is read, but not what else their shards hold."""
     return [replace(plan, shard=replace(plan.shard, samples=())) for plan in plans]
@@ -115,10 +195,15 @@ def without_samples(plans: Sequence[ShardPlan]) -> list[ShardPlan]:
 class PassingStore(Store):
     """A store for one stretch of parts: from the first that another makes, all are left out."""
 
-    def __init__(self, store: Store, interrupted: Callable[[], None] = lambda: None) -> None:
-        """Share all that `store` has and knows."""
+    def __init__(
+        self,
+        store: Store,
+        interrupted: Callable[[], None] = lambda: None,
+        is_there: Callable[[ArtifactRef], bool] | None = None,
+    ) -> None:
+        """Share all that `store` has and knows; `is_there` says of a part whether it need not be made."""
         self.__dict__.update(store.__dict__)
-        self._interrupted = interrupted
+        self._interrupted, self._is_there = interrupted, is_there or self.holds
         self.has_met = False  # somebody who makes the same
 
     def begin(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Callable[[], Made]:
@@ -126,7 +211,7 @@ class PassingStore(Store):
         self._interrupted()
         ref = recipe_ref(recipe)
         begun = None
-        if not self.has_met and not self.holds(ref):
+        if not self.has_met and not self._is_there(ref):
             begun = self.begin_unless_taken(recipe, write, context)
         self.has_met = begun is None
         return begun or _left_out(ref, self)

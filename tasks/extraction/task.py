@@ -1,19 +1,23 @@
-"""A pass over shards as one Prefect task, and one shard's share of it as another."""
+"""A pass over shards as one Prefect task, and a share of it as another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from data_specs.errors import SpecError
+from data_specs.manifest import ArtifactRef
 from tasks.encoders.forward import resolve_device
-from tasks.extraction.parts import Part, PartMaker
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import digest_of, text_sha256
 from tasks.lineage.progress import listening
 from tasks.lineage.store import Store
 from tasks.lineage.task import task
+from tasks.workers.shared_work import Share
 
 _Result = TypeVar("_Result")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -31,30 +35,31 @@ def read_shards(make: Callable[[], _Result], label: str) -> _Result:
 
 
 @task(name="make-part", tried_again=True)
-def make_part(maker: PartMaker, part: Part, store: Path, context: RunContext, source: str) -> tuple[bool, list[str]]:
-    """Make one part in the process of an engine's worker.
+def do_share(
+    share: Share, store: Path, context: RunContext, source: str, threads: int
+) -> tuple[set[ArtifactRef], list[str]]:
+    """Do a share of some work in the process of an engine's worker.
 
     Args:
-        maker: how.
-        part: which.
+        share: which.
         store: the folder of the store, the same for all.
         context: how the run is carried out; `auto` and `cuda` mean the worker's own device.
         source: digest of the source of the run that asks.
+        threads: of the run that asks, which change last digits on the CPU; engines give their workers others.
 
     Returns:
-        Whether it was made, or there already; and what the user should read.
+        What was made, and what the user should read.
 
     Raises:
         SpecError: the worker runs other source, has another model or no such device.
-        DataError: the shard is missing or another here, or too many of its samples are bad.
+        DataError: a shard is missing or another here, or too many of its samples are bad.
     """
     if source != source_digest():
         raise SpecError(f"a worker runs other source than this run, in {_ROOT}; install the same version on all")
-    heard = _Notices()
-    own = replace(context, device=str(resolve_device(context.device)))
-    with listening(heard):
-        made = maker(part, Store(store), own)
-    return not made.reused, heard.texts
+    heard, own = _Notices(), Store(store)
+    with listening(heard), computing_by(threads):
+        share.do(own, replace(context, device=str(resolve_device(context.device))))
+    return own.published, heard.texts
 
 
 @cache
@@ -62,6 +67,17 @@ def source_digest() -> str:
     """Of all source that can decide what a part holds."""
     paths = sorted(path for folder in _SOURCES for path in (_ROOT / folder).rglob("*.py"))
     return digest_of({path.relative_to(_ROOT).as_posix(): text_sha256(path.read_text("utf-8")) for path in paths})
+
+
+@contextmanager
+def computing_by(threads: int) -> Iterator[None]:
+    """Let torch use so many threads for as long as the block lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Notices:

@@ -49,6 +49,7 @@ class Build:
     counts: dict[str, Any] = field(default_factory=dict)
     known: dict[str, FileEntry] = field(default_factory=dict)  # files taken from artifacts that were checked
     pending: list[Callable[[], None]] = field(default_factory=list)  # what `folder` lacks until these are called
+    started: str = field(default_factory=now)
 
     def take(self, folder: Path, entry: FileEntry, name: str) -> None:
         """Make a file of an artifact that was checked this one's too: a hard link where the file system has them."""
@@ -151,7 +152,6 @@ class Store:
             held.callback(release)
             if (found := self._found(ref)) is not None:
                 return found
-            started = now()
             if is_pruned(self.path(ref)):
                 self.listeners.used(self.manifest(ref), self.path(ref))  # the manifest stays, whoever made it
             self.listeners.started(recipe, context)
@@ -161,7 +161,7 @@ class Store:
 
         def finish() -> Made:
             with lock, self.listeners.told_of_failure(recipe), self._disk(ref):
-                return Made(ref, self.folder(ref), False, self._publish(ref, build, context, started))
+                return Made(ref, self.folder(ref), False, self._publish(ref, build, context))
 
         return finish
 
@@ -193,13 +193,13 @@ class Store:
             raise
         return build
 
-    def _publish(self, ref: ArtifactRef, build: Build, context: RunContext, started: str) -> Manifest:
+    def _publish(self, ref: ArtifactRef, build: Build, context: RunContext) -> Manifest:
         inputs = made_of(build.recipe, context.models, self._chain.as_it_is)
-        about = Publication(ref, self.folder(ref), inputs, context, started)
+        about = Publication(ref, self.folder(ref), inputs, context, build.started)
+        self.published.add(ref)  # before others see it: who finds it there knows whose it is
         manifest = publish(about, build, self.listeners.publishing)
         self._chain.keep(manifest)
         self._sound.add(ref)
-        self.published.add(ref)
         self.listeners.made(manifest, self.folder(ref))
         return manifest
 

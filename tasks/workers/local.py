@@ -51,12 +51,13 @@ class LocalWorkers:
         self.wait()
 
     def check(self) -> None:
-        """Raise what a worker met, as if this process had met it.
+        """Take in what workers have told so far, and raise what one met, as if this process had met it.
 
         Raises:
             PipelineError: a shard, the settings or the store are wrong.
         """
         for worker in self._workers:
+            worker.take_all()
             worker.check()
 
     def wait(self) -> None:
@@ -94,6 +95,7 @@ class _Worker:
         self._n_starts = 0
         self._stopped = False
         self._lock = threading.Lock()  # of what is changed when the process dies
+        self._hearing = threading.Lock()  # of the receiving end
 
     def send(self, job: Job, store: Store) -> None:
         with self._lock:
@@ -105,6 +107,12 @@ class _Worker:
                 self._begin()
             else:
                 self._hand_over()
+
+    def take_all(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            with suppress(EOFError, OSError):  # it died; `_hear` finds out
+                self._take_from(connection)
 
     def check(self) -> None:
         if self._error is not None:
@@ -157,9 +165,13 @@ class _Worker:
         with connection, suppress(EOFError, OSError):
             # The processes that decode for a worker hold its end of the line open for some seconds after its death.
             while connection.poll(_LOOK_SECONDS) or not _has_ended(process):
-                if connection.poll():
-                    self._take(*connection.recv())
+                self._take_from(connection)
         self._died(process)
+
+    def _take_from(self, connection: Connection) -> None:
+        with self._hearing:
+            while connection.poll():
+                self._take(*connection.recv())
 
     def _take(self, what: str, *told: Any) -> None:
         if what == "advance":

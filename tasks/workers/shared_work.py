@@ -1,8 +1,10 @@
 """Work that several processes do together on one store, and who carries it out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from data_specs.errors import ArtifactError
+from data_specs.manifest import ArtifactRef
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
@@ -19,6 +21,48 @@ class SharedWork(Protocol):
 
     def sendable(self) -> "SharedWork":
         """The same as a small value, for a process of this machine."""
+
+    def shares(self, loaded: LoadedModel, store: Store, context: RunContext) -> "SharesLeft":
+        """What is left of it, cut up for an engine that hands it out."""
+
+
+class Share(Protocol):
+    """A share of some work; a small value that stands alone."""
+
+    def do(self, store: Store, context: RunContext) -> None:
+        """Do it, in whatever process this is.
+
+        Raises:
+            PipelineError: what this process met.
+        """
+
+
+class SharesLeft(Protocol):
+    """The shares of some work, as the process knows them that hands them out."""
+
+    @property
+    def shares(self) -> Sequence[Share]:
+        """All of them, in their order."""
+
+    def done(self, number: int, made: Collection[ArtifactRef]) -> None:
+        """Go on from a share that was done elsewhere, which made some artifacts.
+
+        Raises:
+            ArtifactError: they are not in the store of this process.
+        """
+
+
+def require_here(store: Store, *, is_here: bool) -> None:
+    """Refuse what a worker of an engine made and this process does not see.
+
+    Raises:
+        ArtifactError: it is in another store.
+    """
+    if not is_here:
+        raise ArtifactError(
+            f"a worker made a part that is not in {store.root} here; give a --store that is the same folder, under the same"
+            " path, for every worker"
+        )
 
 
 class Runner(Protocol):

@@ -1,7 +1,11 @@
 """Processes of other programs, and waiting for what they do however slow the machine is."""
 
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +40,18 @@ def lock_holders(store: Path) -> set[int]:
     inodes = {path.stat().st_ino for path in store.glob(".locks/*.lock")}
     lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line]
     return {int(line[4]) for line in lines if line[1] == "FLOCK" and int(line[5].rpartition(":")[2]) in inodes}
+
+
+@contextmanager
+def killing_one_at_work(store: Path) -> Iterator[list[int]]:
+    """SIGKILL to the first other process that holds a part of a store, as its lock tells; whose number is told at the end."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        killed.append(wait_for(lambda: next(iter(lock_holders(store) - {os.getpid()}), None)))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    yield killed
+    killer.join(PATIENCE_SECONDS)

@@ -1,25 +1,20 @@
 """One shard's sums as an artifact of their own, beside the parts that hold rows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import Tensor
 
-from data_specs.errors import DataError
-from data_specs.manifest import Source
 from data_specs.run_config import Encoder, Precision
 from data_specs.schemas import layer_folder, pair_id
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.parts import Part, PartMaker
+from tasks.extraction.parts import PartMaker
 from tasks.extraction.rows import Observer, RowFold
-from tasks.extraction.shard_pass import ShardPass
-from tasks.extraction.shared_reading import SharedReading
-from tasks.lineage.circumstances import RunContext
-from tasks.lineage.progress import advance
-from tasks.lineage.store import Build, Made, Store
+from tasks.extraction.shard_pass import ShardCounts
+from tasks.lineage.store import Build
 from tasks.scoring.folded.layer import Folded, Folding, LayerFolding, Unfolded
 from tasks.scoring.folded.sample import drawn, rows_of
 from tasks.shards.plan import ShardPlan
@@ -109,54 +104,25 @@ class ShardWindows:
         return dict(self._folded.sums.counts)
 
 
-def layer_foldings(
-    weights: Mapping[str, Tensor], encoder: Encoder, folding: Folding, device: torch.device
-) -> dict[str, LayerFolding]:
-    """How each layer is folded, by its folder."""
-    return {
-        layer_folder(encoder, name): LayerFolding(weight.to(device), folding, name) for name, weight in weights.items()
-    }
-
-
 @dataclass(frozen=True)
 class FoldedPartMaker(PartMaker):
     """How the parts of one folded set are made; a value that can be sent to another process."""
 
     folding: Folding
 
-    def make(
-        self,
-        parts: Sequence[Part],
-        plans: Sequence[ShardPlan],
-        loaded: LoadedModel,
-        store: Store,
-        context: RunContext,
-        decoded: SharedReading | None = None,
-    ) -> Iterator[Made]:
-        """Make parts one after the other, or find them made; decoding goes on from one to the next."""
-        missing = [index for index, part in enumerate(parts) if not store.holds(part.ref)]
-        chosen = [plans[index] for index in missing]
-        device = torch.device(context.device)
-        layers = layer_foldings(
-            loaded.target_weights(self.encoder, self.folding.chosen.layers), self.encoder, self.folding, device
-        )
-        fold = SumFold(loaded, self.encoder, self.observer(loaded.model), self.precision, device, layers)
-        shard_pass = self.shard_pass(fold, chosen, loaded, context, decoded)
-        places = {index: place for place, index in enumerate(missing)}
-        for index, (part, plan) in enumerate(zip(parts, plans, strict=True)):
-            made = store.materialise(part.recipe, _writer(shard_pass, places.get(index), plan), context)
-            if made.reused:
-                advance(self.stage, len(plan.keys) + len(plan.bad))
-            yield made
+    def layers(self, loaded: LoadedModel, device: torch.device) -> dict[str, LayerFolding]:
+        """How each layer is folded, by its folder."""
+        weights = loaded.target_weights(self.encoder, self.folding.chosen.layers)
+        return {
+            layer_folder(self.encoder, name): LayerFolding(weight.to(device), self.folding, name)
+            for name, weight in weights.items()
+        }
 
+    def fold(self, loaded: LoadedModel, device: torch.device) -> SumFold:
+        """Sums in place of rows."""
+        layers = self.layers(loaded, device)
+        return SumFold(loaded, self.encoder, self.observer(loaded.model), self.precision, device, layers)
 
-def _writer(shard_pass: ShardPass, place: int | None, plan: ShardPlan) -> Callable[[Build], None]:
-    def write(build: Build) -> None:
-        shard = plan.shard
-        if place is None:
-            raise DataError(f"the sums of shard {shard.location} vanished from the store; start again")
-        counts = shard_pass.run_shard(place, build)
-        build.counts[OF_SHARDS] = [{"used": counts.used, "bad": [vars(item) for item in counts.bad]}]
-        build.sources.append(Source(location=shard.location, sha256=shard.sha256, size_bytes=shard.size_bytes))
-
-    return write
+    def counts(self, counted: ShardCounts) -> dict[str, Any]:
+        """As those of many shards: a list of what became of the samples of each."""
+        return {OF_SHARDS: [{"used": counted.used, "bad": [vars(item) for item in counted.bad]}]}

@@ -1,20 +1,26 @@
 """A folded set: parts of shards, joined two by two as soon as both are there; of a set that grows, what is joined stays."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Self
 
+import torch
+
+from data_specs.folding import SAMPLES_READ
 from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.samples import needed_contents
+from tasks.encoders.loading import LoadedModel
 from tasks.extraction.parts import Part
+from tasks.extraction.sharing import without_samples
 from tasks.extraction.windows import complete_nodes
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.discarding import discard
-from tasks.lineage.progress import advance
 from tasks.lineage.store import Build, Made, Store
-from tasks.scoring.folded.layer import Folded, LayerFolding, LayerState
-from tasks.scoring.folded.parts import OF_SHARDS, SUMMED
-from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
+from tasks.scoring.folded.layer import Folded, LayerState
+from tasks.scoring.folded.parts import OF_SHARDS, SUMMED, FoldedPartMaker
+from tasks.shards.plan import BadSample, ShardPlan, Tally
 
 JOINED = ".joined"  # ends the kind of what neighbouring parts come to
 
@@ -26,20 +32,30 @@ class FoldedSet:
     """The shards of one set in their order, with the part of each."""
 
     kind: str
-    plans: Sequence[ShardPlan]
+    maker: FoldedPartMaker
     parts: Sequence[Part]
+    plans: Sequence[ShardPlan]
     code: Mapping[str, Any]  # of all that is made of parts
+    refs: dict[Node, ArtifactRef] = field(default_factory=dict, repr=False, compare=False)  # those that were asked for
 
     def ref(self, node: Node) -> ArtifactRef:
         """The artifact of a node: the part of one shard, or what several come to."""
-        first, span = node
-        return self.parts[first].ref if span == 1 else recipe_ref(self.recipe(self.kind + JOINED, node))
+        if node[1] == 1:
+            return self.parts[node[0]].ref
+        if node not in self.refs:
+            self.refs[node] = recipe_ref(self.recipe_of(node))
+        return self.refs[node]
 
-    def recipe(self, kind: str, node: Node) -> Recipe:
-        """What decides the content of what some neighbouring shards come to.
+    def recipe(self) -> Recipe:
+        """What decides the content of the whole set."""
+        return self._recipe(self.kind, (0, len(self.parts)))
 
-        It names the shards and not the parts, which are removed once they are joined.
-        """
+    def recipe_of(self, node: Node) -> Recipe:
+        """What decides the content of what some neighbouring shards come to."""
+        return self._recipe(self.kind + JOINED, node)
+
+    def _recipe(self, kind: str, node: Node) -> Recipe:
+        # It names the shards and not the parts, which are removed once they are joined.
         first, span = node
         some = slice(first, first + span)
         shared = {name: value for name, value in self.parts[first].recipe.settings.items() if name not in _OF_ONE}
@@ -58,9 +74,29 @@ class FoldedSet:
             **self.code,
         )
 
+    def nodes(self) -> Iterator[ArtifactRef]:
+        """The artifacts of all nodes."""
+        return (self.ref(node) for top in complete_nodes(len(self.parts)) for node in _below(top))
+
+    def bring(self, store: Store) -> None:
+        """Have here what a remote has: of a node that is there, nothing below."""
+        store.elsewhere.ask(self.nodes())
+        store.elsewhere.bring_all(
+            self.ref(node) for top in complete_nodes(len(self.parts)) for node in self._highest(top, store)
+        )
+
+    def _highest(self, node: Node, store: Store) -> Iterator[Node]:
+        if store.holds(self.ref(node)):
+            yield node
+        elif node[1] > 1:
+            for half in halves(node):
+                yield from self._highest(half, store)
+
     def lacking(self, store: Store) -> list[int]:
-        """The shards that must be read, in order: of no node that is there."""
-        return [first for node in complete_nodes(len(self.parts)) for first in self._lacking(node, store)]
+        """The places of the shards that must be read, in order: of no node that is there."""
+        found = (first for node in complete_nodes(len(self.parts)) for first in self._lacking(node, store))
+        # Meanwhile others may have joined what is below a node.
+        return [index for index in found if not self.is_there(index, store)]
 
     def _lacking(self, node: Node, store: Store) -> Iterator[int]:
         if store.holds(self.ref(node)):
@@ -70,6 +106,29 @@ class FoldedSet:
             return
         for half in halves(node):
             yield from self._lacking(half, store)
+
+    def is_there(self, index: int, store: Store) -> bool:
+        """Whether a part is there, or a node above it; from below, as what is joined is removed after that is there."""
+        return any(store.holds(self.ref(node)) for node in [(index, 1), *self.above(index)])
+
+    def above(self, index: int) -> Iterator[Node]:
+        """The nodes that hold a shard, from two shards up to the whole of a complete node."""
+        first, span = next(node for node in complete_nodes(len(self.parts)) if node[0] <= index < node[0] + node[1])
+        for level in range(1, span.bit_length()):
+            yield first + ((index - first) >> level << level), 1 << level
+
+    def settling(self, loaded: LoadedModel, store: Store, context: RunContext) -> Callable[[int], None]:
+        """Joins a part with its neighbour, and so on upwards, as soon as both are there."""
+        return Joining(self, loaded, store, context).settle
+
+    def sendable(self) -> Self:
+        """The same, without what only planning needs to know of shards."""
+        return replace(self, plans=without_samples(self.plans))
+
+    def fill(self, build: Build, read: Sequence[int], loaded: LoadedModel, store: Store, context: RunContext) -> None:
+        """Make the whole set from its complete nodes; see `Joining.fill`."""
+        Joining(self, loaded, store, context).fill(build)
+        build.counts[SAMPLES_READ] = sum(n_inputs(self.plans[index]) for index in read)
 
 
 _OF_ONE = ("samples", "content")
@@ -81,23 +140,54 @@ def halves(node: Node) -> tuple[Node, Node]:
     return (first, span // 2), (first + span // 2, span // 2)
 
 
+def _below(node: Node) -> Iterator[Node]:
+    yield node
+    if node[1] > 1:
+        for half in halves(node):
+            yield from _below(half)
+
+
+def n_inputs(plan: ShardPlan) -> int:
+    """Images or texts of a shard that go through the model."""
+    return len(plan.keys) * len(needed_contents(plan.shard.content))
+
+
 class Joining:
-    """Makes the nodes of a set from parts that come in their order."""
+    """Makes the nodes of a set from the parts that are there, beside other processes that do the same.
 
-    def __init__(
-        self, folded: FoldedSet, parts: Iterator[Made], layers: Mapping[str, LayerFolding], store: Store, stage: str
-    ) -> None:
-        """Take from `parts` those that the set lacks; `layers` are by folder."""
-        self._set, self._parts, self._layers, self._store, self._stage = folded, parts, layers, store, stage
+    A node is made under its lock, and its halves are removed after it is there: so whoever holds the lock of one that is
+    not there finds both halves, or may make them.
+    """
 
-    def fill(self, build: Build, max_bad_fraction: float, context: RunContext) -> None:
+    def __init__(self, folded: FoldedSet, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+        """Join in `store` what is folded of a model."""
+        self._set, self._loaded, self._store, self._context = folded, loaded, store, context
+        self._layers = folded.maker.layers(loaded, torch.device(context.device))
+
+    def settle(self, index: int) -> None:
+        """Join upwards from a part, as far as both halves are there and nobody else is at it."""
+        if any(self._store.holds(self._set.ref(node)) for node in self._set.above(index)):
+            discard(self._store, self._set.parts[index].ref)  # another run was faster
+            return
+        for node in self._set.above(index):
+            if not all(self._store.holds(self._set.ref(half)) for half in halves(node)):
+                return
+            finish = self._store.begin_unless_taken(
+                self._set.recipe_of(node), partial(self._write, node), self._context
+            )
+            if finish is None:
+                return
+            finish()
+            self._forget_halves(node)
+
+    def fill(self, build: Build) -> None:
         """Make the artifact of the whole set from its complete nodes, which stay for the set to grow on.
 
         Raises:
             DataError: more samples of all parts are bad than is allowed.
         """
         nodes = complete_nodes(len(self._set.parts))
-        made = [self._node(node, context) for node in nodes]
+        made = [self._node(node) for node in nodes]
         if len(made) == 1:
             for entry in made[0].manifest.files:
                 build.take(made[0].path, entry, entry.path)
@@ -106,25 +196,24 @@ class Joining:
             self._join(build, made)
         for node in nodes:
             self._forget_below(node)
-        tally = Tally(planned_samples(self._set.plans), max_bad_fraction)
+        tally = Tally(self._set.maker.n_planned, self._set.maker.max_bad_fraction)
         for plan, of_shard in zip(self._set.plans, build.counts[OF_SHARDS], strict=True):
             tally.add(of_shard["used"], plan.shard.location, [BadSample(**item) for item in of_shard["bad"]])
         build.counts.update(tally.counts())
         del build.counts[OF_SHARDS]
 
-    def _node(self, node: Node, context: RunContext) -> Made:
-        ref = self._set.ref(node)
-        if self._store.holds(ref):
-            advance(self._stage, planned_samples(self._set.plans[node[0] : node[0] + node[1]]))
-            return Made(ref, self._store.path(ref), True, self._store.ensure(ref))
-        if node[1] == 1:
-            return next(self._parts)
-        both = [self._node(half, context) for half in halves(node)]
-        recipe = self._set.recipe(self._set.kind + JOINED, node)
-        joined = self._store.materialise(recipe, lambda build: self._join(build, both), context)
-        for item in both:
-            discard(self._store, item.ref)
-        return joined
+    def _node(self, node: Node) -> Made:
+        if node[1] > 1:
+            made = self._store.materialise(self._set.recipe_of(node), partial(self._write, node), self._context)
+            return replace(made, path=self._store.path(made.ref))
+        part, plan = self._set.parts[node[0]], self._set.plans[node[0]]
+        if self._store.holds(part.ref):
+            return Made(part.ref, self._store.path(part.ref), True, self._store.ensure(part.ref))
+        # A set of other length has taken it meanwhile.
+        return next(self._set.maker.make([part], [plan], self._loaded, self._store, self._context))
+
+    def _write(self, node: Node, build: Build) -> None:
+        self._join(build, [self._node(half) for half in halves(node)])
 
     def _join(self, build: Build, made: Sequence[Made]) -> None:
         """Write what some neighbours come to, layer by layer; they are joined as the nodes of one tree, last ones first."""
@@ -137,11 +226,15 @@ class Joining:
             build.counts[SUMMED] = counts_of(state)
         _record(build, made)
 
+    def _forget_halves(self, node: Node) -> None:
+        for half in halves(node):
+            discard(self._store, self._set.ref(half))
+
     def _forget_below(self, node: Node) -> None:
         # A killed run may have left the halves of what it had joined.
         if node[1] > 1:
+            self._forget_halves(node)
             for half in halves(node):
-                discard(self._store, self._set.ref(half))
                 self._forget_below(half)
 
 

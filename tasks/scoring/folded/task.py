@@ -1,38 +1,33 @@
 """Folded statistics, and scores that are made of them, as artifacts."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from data_specs.errors import DataError
-from data_specs.folding import SAMPLES_READ
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import Encoder, EncoderConfig, RunConfig
-from data_specs.samples import needed_contents
 from data_specs.schemas import layer_folder
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.sets import Extraction, part_maker, part_of, report_skipped
+from tasks.extraction.sets import Extraction, make_set, part_maker, part_of
 from tasks.extraction.task import read_shards
-from tasks.extraction.windows import complete_nodes
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.digest import digest_of
 from tasks.lineage.planned import PlannedStore
-from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
 from tasks.scoring.folded.layer import Folding, LayerFolding
-from tasks.scoring.folded.parts import SUMMED, FoldedPartMaker, layer_foldings
-from tasks.scoring.folded.sets import FoldedSet, Joining, Node, halves
+from tasks.scoring.folded.parts import SUMMED, FoldedPartMaker
+from tasks.scoring.folded.sets import FoldedSet, Joining
 from tasks.scoring.layer_scores import scores_of_sums
 from tasks.scoring.scorer import ActivationScorer
 from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
 from tasks.scoring.task import layer_scores_recipe, write_scored
-from tasks.shards.plan import ShardPlan, planned_samples
+from tasks.shards.plan import ShardPlan
 
 
 def fold_activations(
@@ -63,44 +58,15 @@ def fold_activations(
     """
     if not plans:
         raise DataError(f"no calibration sample of the {rows.encoder} encoder is left to score; look at the shards")
-    what, folding = _folded(rows, chosen, config), _folding(chosen, config)
+    what = _folded(rows, chosen, config)
     parts = [part_of(what, plan, loaded, config) for plan in plans]
-    maker = FoldedPartMaker(**vars(part_maker(what, plans, loaded, config)), folding=folding)
-    folded = FoldedSet(what.kind, plans, parts, what.code)
-    recipe = folded.recipe(what.kind, (0, len(parts)))
-
-    def write(build: Build) -> None:
-        weights = loaded.target_weights(what.encoder, chosen.layers)
-        layers = layer_foldings(weights, what.encoder, folding, torch.device(context.device))
-        lacking = _lacking(folded, store)
-        with stage(what.label, planned_samples(plans), "samples"):
-            made = maker.make([parts[i] for i in lacking], [plans[i] for i in lacking], loaded, store, context)
-            Joining(folded, made, layers, store, what.label).fill(build, config.max_bad_fraction, context)
-        build.counts[SAMPLES_READ] = sum(_n_inputs(plans[i]) for i in lacking)
-
-    made = read_shards(partial(store.materialise, recipe, write, context), what.label)
+    maker = FoldedPartMaker(**vars(part_maker(what, plans, loaded, config)), folding=_folding(chosen, config))
+    folded = FoldedSet(what.kind, maker, parts, plans, what.code)
+    made = read_shards(partial(make_set, folded, loaded, store, context), what.label)
     if isinstance(store, PlannedStore):
-        store.note_parts(made.ref, [] if made.reused else _lacking(folded, store), len(parts))
-    if store.holds(made.ref):
-        report_skipped(made, what.label, planned_samples(plans), config.max_bad_fraction)
+        store.elsewhere.ask(folded.nodes())
+        store.note_parts(made.ref, [] if made.reused else folded.lacking(store), len(parts))
     return made
-
-
-def _lacking(folded: FoldedSet, store: Store) -> list[int]:
-    # At once, where a remote is asked.
-    store.elsewhere.ask(folded.ref(node) for node in _nodes(complete_nodes(len(folded.parts))))
-    return folded.lacking(store)
-
-
-def _nodes(nodes: Iterable[Node]) -> Iterator[Node]:
-    for node in nodes:
-        yield node
-        if node[1] > 1:
-            yield from _nodes(halves(node))
-
-
-def _n_inputs(plan: ShardPlan) -> int:
-    return len(plan.keys) * len(needed_contents(plan.shard.content))
 
 
 def _folding(chosen: EncoderConfig, config: RunConfig) -> Folding:

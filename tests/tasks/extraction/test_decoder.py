@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from data_specs.run_config import RunConfig
 from tasks.embeddings.observer import FOLDER
 from tasks.embeddings.task import embed_shards
 from tasks.encoders.loading import load_model
@@ -17,7 +16,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
-from tests.cases.models import write_tiny_model, write_toy_tokenizer
+from tests.cases.extracting import config_of, write_model_with_tokenizer
 from tests.cases.shard_files import image_bytes, write_tar
 
 
@@ -30,9 +29,7 @@ def smooth(seed, format="JPEG", mode="RGB"):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    write_toy_tokenizer(folder / "tokenizer")
-    return write_tiny_model(folder).model_copy(update={"tokenizer": str(folder / "tokenizer")})
+    return write_model_with_tokenizer(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +41,7 @@ def shard(tmp_path_factory):
 
 
 def embedded(root, model, shard, decoder, *, workers=0, encoder="vision"):
-    named = {"shards": ["/nowhere.tar"]}
-    settings = {"calibration": named, "evaluation": named, "batch_size": 4, "max_bad_fraction": 0.3}
-    config = RunConfig.model_validate({"name": "run", "model": model.model_dump(), "decoder": decoder, **settings})
+    config = config_of(model, decoder=decoder, batch_size=4, max_bad_fraction=0.3)
     plans, context = plan_reading([shard], encoder, None), RunContext(workers=workers)
     return embed_shards(encoder, plans, load_model(model), config, Store(root), context, label="embeddings")
 
@@ -73,9 +68,7 @@ def test_processes_that_decode_give_the_same_bytes(tmp_path, model, shard):
 
 
 def test_recipes_name_the_decoder_of_pictures_only_and_only_where_it_is_not_pillow(model):
-    named = {"shards": ["/nowhere.tar"]}
-    base = {"name": "run", "model": model.model_dump(), "calibration": named, "evaluation": named}
-    other = RunConfig.model_validate(base | {"decoder": "torchvision"})
+    other = config_of(model, decoder="torchvision")
     plain = {"precision": "fp32", "batch_size": 32}
     assert [other.reading("vision"), other.reading("text")] == [plain | {"decoder": "torchvision"}, plain]
-    assert RunConfig.model_validate(base).reading("vision") == plain
+    assert config_of(model).reading("vision") == plain

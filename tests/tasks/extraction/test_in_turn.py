@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 
-from data_specs.run_config import RunConfig
 from tasks.embeddings.task import embed_in_turn, embed_shards
 from tasks.encoders.loading import load_model
 from tasks.extraction.in_turn import ModelInTurn
@@ -17,10 +16,8 @@ from tasks.manipulation.edit import Edit, positions
 from tasks.manipulation.edit_file import write_edit
 from tasks.manipulation.in_place import edited_in_place
 from tasks.shards.decoding import DECODERS, decode_caption
-from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
-from tests.cases.models import write_tiny_model, write_toy_tokenizer
-from tests.cases.shard_files import pair, write_tar
+from tests.cases.extracting import config_of, write_model_with_tokenizer, write_pair_shards
 
 LAYERS = {"text": "transformer.resblocks.0.attn.out_proj", "vision": "visual.transformer.resblocks.1.mlp.c_proj"}
 N_MODELS = 3
@@ -28,9 +25,7 @@ N_MODELS = 3
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    write_toy_tokenizer(folder / "tokenizer")
-    return write_tiny_model(folder).model_copy(update={"tokenizer": str(folder / "tokenizer")})
+    return write_model_with_tokenizer(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +35,7 @@ def loaded(model):
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-
-    def shard(number, n):
-        members = [member for i in range(n) for member in pair(f"s{number}k{i}", seed=10 * number + i)]
-        if number == 1:
-            members += pair("bad", unsafe_png=b"no picture", unsafe_txt=b"\xff\xfe")
-        return inspect_shard(f"{number}.tar", None, write_tar(folder / f"{number}.tar", members))
-
-    return [shard(number, n) for number, n in enumerate((4, 3, 5, 1))]
+    return write_pair_shards(tmp_path_factory.mktemp("shards"), (4, 3, 5, 1), broken=1)
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +56,7 @@ def edits(loaded, tmp_path_factory):
     return found
 
 
-def config_of(model):
-    shard = {"shards": ["/nowhere.tar"]}
-    settings = {"calibration": shard, "evaluation": shard, "batch_size": 4, "max_bad_fraction": 0.3}
-    return RunConfig.model_validate({"name": "turn", "model": model.model_dump(), **settings})
+SETTINGS = {"batch_size": 4, "max_bad_fraction": 0.3}
 
 
 @pytest.fixture
@@ -85,7 +69,9 @@ def in_turn(loaded, edits, model, shards):
             with edited_in_place(loaded, *edits[number]) as edited:
                 models.append(ModelInTurn(edited, partial(edited_in_place, loaded, *edits[number], edited.digests)))
         plans = plan_reading(shards, encoder, None)
-        embed_in_turn(encoder, plans, models, config_of(model), store, RunContext(workers=workers), label="turn")
+        embed_in_turn(
+            encoder, plans, models, config_of(model, **SETTINGS), store, RunContext(workers=workers), label="turn"
+        )
 
     return make
 
@@ -93,7 +79,7 @@ def in_turn(loaded, edits, model, shards):
 def alone(store, loaded, edits, model, shards, encoder, number):
     with edited_in_place(loaded, *edits[number]) as edited:
         plans = plan_reading(shards, encoder, None)
-        return embed_shards(encoder, plans, edited, config_of(model), store, RunContext(), label="alone")
+        return embed_shards(encoder, plans, edited, config_of(model, **SETTINGS), store, RunContext(), label="alone")
 
 
 @contextmanager

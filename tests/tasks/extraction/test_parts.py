@@ -8,54 +8,27 @@ from functools import partial
 import pytest
 
 from data_specs.errors import ArtifactError, DataError, SpecError
-from data_specs.run_config import RunConfig
 from tasks.activations.capture import StatisticsObserver
-from tasks.activations.task import statistics_of
-from tasks.encoders.loading import load_model
 from tasks.encoders.reference import ModelFiles
 from tasks.extraction.parts import Part, PartMaker
-from tasks.extraction.sets import extract_set
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
-from tasks.shards.inspection import inspect_shard
-from tasks.shards.plan import plan_reading
-from tests.cases.models import write_tiny_model
+from tests.cases.extracting import LAYERS, Extracting
 from tests.cases.places import ROOT
-from tests.cases.shard_files import pair, write_tar
-
-LAYERS = "mlp_output"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def loaded(model):
-    return load_model(model)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-
-    def shard(number):
-        members = [member for i in range(4) for member in pair(f"s{number}k{i}", seed=10 * number + i)]
-        return inspect_shard(f"{number}.tar", None, write_tar(folder / f"{number}.tar", members))
-
-    return [shard(number) for number in range(5)]
-
-
-def config_of(model):
-    shard = {"shards": ["/nowhere.tar"]}
-    return RunConfig.model_validate(
-        {"name": "parts", "model": model.model_dump(), "calibration": shard, "evaluation": shard}
-    )
+def case(tmp_path_factory):
+    return Extracting(tmp_path_factory.mktemp("case"), [4] * 5)
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch, loaded, model):
+def shards(case):
+    return case.shards
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch, case):
     """Extract from shards into one store; the parts that were computed, and the set."""
     computed = []
     run_shard = PartMaker.make
@@ -70,9 +43,7 @@ def made(tmp_path, monkeypatch, loaded, model):
 
     def extract(shards, limit=None):
         computed.clear()
-        plans = plan_reading(shards, "vision", limit)
-        what = statistics_of("vision", LAYERS, loaded)
-        item = extract_set(what, plans, loaded, config_of(model), Store(tmp_path / "store"), RunContext())
+        item = case.rows(Store(tmp_path / "store"), shards=shards, limit=limit)
         return [*computed], item
 
     return extract
@@ -112,9 +83,7 @@ def test_a_set_has_the_rows_of_its_parts_without_a_second_copy(made, shards):
     assert [source.location for source in manifest.sources] == ["0.tar", "1.tar"]
 
 
-def test_parts_that_are_on_their_way_to_the_disk_when_a_later_one_fails_are_kept(
-    tmp_path, made, shards, loaded, monkeypatch
-):
+def test_parts_that_are_on_their_way_to_the_disk_when_a_later_one_fails_are_kept(tmp_path, made, shards, monkeypatch):
     publish = Store._publish
 
     def refused(self, ref, build, *rest):
@@ -126,11 +95,10 @@ def test_parts_that_are_on_their_way_to_the_disk_when_a_later_one_fails_are_kept
     with pytest.raises(ArtifactError, match="cannot write to the store"):
         made(shards)
     monkeypatch.undo()
-    what = statistics_of("vision", LAYERS, loaded)
-    assert len(list((tmp_path / "store" / f"{what.kind}.part").iterdir())) == 4
+    assert len(list((tmp_path / "store" / "activations.vision.part").iterdir())) == 4
 
 
-def planned(model, loaded, shards, store):
+def planned(case, store):
     """The first shard's part and its maker, as `extract_set` hands them out."""
     caught = []
 
@@ -141,11 +109,10 @@ def planned(model, loaded, shards, store):
         caught.append((parts[0], self))
         raise Caught
 
-    plans = plan_reading(shards[:1], "vision", None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PartMaker, "make", make)
         with pytest.raises(Caught):
-            extract_set(statistics_of("vision", LAYERS, loaded), plans, loaded, config_of(model), store, RunContext())
+            case.rows(store, shards=case.shards[:1])
     return caught[0]
 
 
@@ -159,9 +126,9 @@ print(maker(part, Store(sys.argv[1]), RunContext()).path)
 
 
 @pytest.mark.slow
-def test_a_part_is_a_small_value_that_another_process_makes_to_the_same_bytes(tmp_path, made, model, loaded, shards):
+def test_a_part_is_a_small_value_that_another_process_makes_to_the_same_bytes(tmp_path, made, case, shards):
     _, here = made(shards[:1])
-    part, maker = planned(model, loaded, shards, Store(tmp_path / "unused"))
+    part, maker = planned(case, Store(tmp_path / "unused"))
     sent = pickle.dumps((part, maker))
     assert len(sent) < 10_000
     done = subprocess.run(
@@ -178,21 +145,22 @@ def test_a_part_is_a_small_value_that_another_process_makes_to_the_same_bytes(tm
     assert found.files == Store(here.path.parents[1]).check(part.ref).files
 
 
-def test_a_process_that_has_another_model_or_shard_says_so(tmp_path, model, loaded, shards):
+def test_a_process_that_has_another_model_or_shard_says_so(tmp_path, case, shards):
     store = Store(tmp_path)
-    part, maker = planned(model, loaded, shards, store)
+    part, maker = planned(case, store)
     with pytest.raises(SpecError, match=r"have digest .* on this machine, expected 000000"):
-        PartMaker(**{**vars(maker), "model": ModelFiles(model, "0" * 64)})(part, store, RunContext())
+        PartMaker(**{**vars(maker), "model": ModelFiles(case.model, "0" * 64)})(part, store, RunContext())
     with pytest.raises(DataError, match="is not what was planned"):
         maker(Part(**{**vars(part), "path": shards[1].path}), store, RunContext())
     with pytest.raises(DataError, match="is not at /nowhere on this machine"):
         maker(Part(**{**vars(part), "path": shards[1].path.parent.parent.joinpath("/nowhere")}), store, RunContext())
 
 
-def test_the_observer_of_a_part_is_a_value(loaded):
+def test_the_observer_of_a_part_is_a_value(case):
     observer = pickle.loads(pickle.dumps(partial(StatisticsObserver, encoder="vision", layers=LAYERS)))
     assert (
-        observer(loaded.model).schemas().keys() == StatisticsObserver(loaded.model, "vision", LAYERS).schemas().keys()
+        observer(case.loaded.model).schemas().keys()
+        == StatisticsObserver(case.loaded.model, "vision", LAYERS).schemas().keys()
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.extraction.parts import Part
+from tasks.extraction.sets import RowSet
 from tasks.extraction.sharing import SharedParts
 from tasks.lineage.leases import Leases
 from tasks.lineage.store import Store
@@ -33,7 +34,7 @@ def parts():
 def test_a_process_takes_the_longest_stretch_that_nobody_is_at_or_heading_for(tmp_path, parts, taken, left, expected):
     others = Leases(tmp_path)
     held = [others.take(parts[index].ref) for index in taken]
-    shared = SharedParts(None, parts, [])
+    shared = SharedParts(RowSet("rows", None, parts, []))
     assert [*shared._stretch([*left], Store(tmp_path))] == expected
     for release in held:
         release()

@@ -7,69 +7,23 @@ from contextlib import contextmanager
 import pytest
 
 from data_specs.errors import DataError
-from data_specs.run_config import RunConfig
-from tasks.activations.task import statistics_of
-from tasks.encoders.loading import load_model
 from tasks.extraction.parts import PartMaker
-from tasks.extraction.sets import extract_set
-from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import listening
-from tasks.lineage.store import Store
-from tasks.shards.inspection import inspect_shard
-from tasks.shards.plan import plan_reading
 from tasks.workers.local import LocalWorkers
-from tests.cases.models import write_tiny_model
+from tests.cases.extracting import Extracting
 from tests.cases.processes import alive, children, lock_holders, wait_for
-from tests.cases.shard_files import pair, write_tar
 from tests.cases.small_run import file_digests
 
 pytestmark = pytest.mark.slow
 
 N_SHARDS, N_PAIRS = 12, 24
+FEW = {"max_bad_fraction": 0.1}  # of what a set may be made without
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def loaded(model):
-    return load_model(model)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
+def case(tmp_path_factory):
     """One sample of the last shard is broken."""
-    folder = tmp_path_factory.mktemp("shards")
-
-    def shard(number):
-        members = [member for i in range(N_PAIRS) for member in pair(f"s{number}k{i}", seed=100 * number + i)]
-        if number == N_SHARDS - 1:
-            members += pair("bad", unsafe_png=b"no picture")
-        return inspect_shard(f"{number}.tar", None, write_tar(folder / f"{number}.tar", members))
-
-    return [shard(number) for number in range(N_SHARDS)]
-
-
-@pytest.fixture
-def extract(model, loaded, shards):
-    def call(store, runner=None, *, chosen=None, max_bad_fraction=0.1):
-        named = {"shards": ["/nowhere.tar"]}
-        config = RunConfig.model_validate(
-            {
-                "name": "workers",
-                "model": model.model_dump(),
-                "calibration": named,
-                "evaluation": named,
-                "max_bad_fraction": max_bad_fraction,
-            }
-        )
-        plans = plan_reading(chosen or shards, "vision", None)
-        what = statistics_of("vision", "mlp_output", loaded)
-        return extract_set(what, plans, loaded, config, Store(store, hash_once=True), RunContext(runner=runner))
-
-    return call
+    return Extracting(tmp_path_factory.mktemp("case"), [N_PAIRS] * N_SHARDS, broken=N_SHARDS - 1)
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +34,15 @@ def workers():
     found.close()
 
 
+@pytest.fixture(params=["rows", "folded"])
+def statistics(request, case):
+    """How statistics are made, as rows or as sums that are joined as they come."""
+    return getattr(case, request.param)
+
+
 @pytest.fixture
-def alone(extract, tmp_path):
-    extract(tmp_path / "alone")
+def alone(statistics, tmp_path):
+    statistics(tmp_path / "alone", **FEW)
     return file_digests(tmp_path / "alone")
 
 
@@ -119,16 +79,18 @@ def leaving_to_others(monkeypatch, condition):
         yield
 
 
-def parts(store):
-    return list(store.glob("activations.vision.part/*"))
+def has_half(store):
+    """Whether half of the shards have come to something."""
+    parts, joined = (list(store.glob(f"activations.vision.{kind}/*")) for kind in ("part", "joined"))
+    return joined or len(parts) >= N_SHARDS // 2
 
 
 def test_bytes_are_those_of_one_process_and_progress_and_bad_samples_come_home(
-    extract, workers, alone, tmp_path, monkeypatch
+    statistics, workers, alone, tmp_path, monkeypatch
 ):
     store, heard = tmp_path / "shared", Heard()
-    with listening(heard), leaving_to_others(monkeypatch, lambda: len(parts(store)) == N_SHARDS - 1):
-        made = extract(store, workers)
+    with listening(heard), leaving_to_others(monkeypatch, lambda: has_half(store)):
+        made = statistics(store, workers, **FEW)
     assert file_digests(store) == alone
     assert [item["key"] for item in made.manifest.counts["skipped"]] == ["bad"]
     assert heard.n_done == heard.total == N_SHARDS * N_PAIRS + 1
@@ -136,16 +98,16 @@ def test_bytes_are_those_of_one_process_and_progress_and_bad_samples_come_home(
     assert not [text for text in heard.notices if "died" in text]
 
 
-def test_what_a_worker_meets_is_the_error_of_the_run(extract, workers, shards, tmp_path, monkeypatch):
+def test_what_a_worker_meets_is_the_error_of_the_run(case, workers, tmp_path, monkeypatch):
     with (
         leaving_to_others(monkeypatch, lambda: any(worker._error for worker in workers._workers)),
         pytest.raises(DataError, match=r"1 of 25 samples are bad .*'bad' in 11.tar") as found,
     ):
-        extract(tmp_path, workers, chosen=shards[-1:], max_bad_fraction=0.01)
+        case.rows(tmp_path, workers, shards=case.shards[-1:], max_bad_fraction=0.01)
     assert "in the worker on cpu" in str(found.value.__cause__)
 
 
-def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(extract, alone, tmp_path, monkeypatch):
+def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(statistics, alone, tmp_path, monkeypatch):
     store, heard, workers = tmp_path / "shared", Heard(), LocalWorkers(["cpu"])
     killed = []
 
@@ -159,7 +121,7 @@ def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(ex
 
     try:
         with listening(heard), leaving_to_others(monkeypatch, kill):
-            extract(store, workers)
+            statistics(store, workers, **FEW)
     finally:
         workers.close()
     assert file_digests(store) == alone
@@ -169,7 +131,7 @@ def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(ex
     assert not alive(killed[0])
 
 
-def test_workers_end_with_the_run_even_in_the_middle_of_a_part(extract, shards, tmp_path, monkeypatch):
+def test_workers_end_with_the_run_even_in_the_middle_of_a_part(case, tmp_path, monkeypatch):
     store, workers = tmp_path / "shared", LocalWorkers(["cpu", "cpu"])
 
     class Cancelled(Exception):
@@ -181,7 +143,7 @@ def test_workers_end_with_the_run_even_in_the_middle_of_a_part(extract, shards, 
 
     before = set(children(os.getpid()))
     with leaving_to_others(monkeypatch, cancel), pytest.raises(Cancelled):
-        extract(store, workers)
+        case.rows(store, workers, **FEW)
     started = set(children(os.getpid())) - before
     assert len(started) == 2
     workers.close()

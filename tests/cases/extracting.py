@@ -1,0 +1,95 @@
+"""A tiny model and small shards of pairs, and what is taken from the shards by one process or by several."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data_specs.run_config import ModelConfig, RunConfig
+from tasks.activations.task import statistics_of
+from tasks.encoders.loading import LoadedModel, load_model
+from tasks.extraction.sets import extract_set
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.store import Made, Store
+from tasks.scoring.folded.task import fold_activations
+from tasks.shards.inspection import Shard, inspect_shard
+from tasks.shards.plan import plan_reading
+from tasks.workers.shared_work import Runner
+from tests.cases.models import write_tiny_model, write_toy_tokenizer
+from tests.cases.shard_files import pair, write_tar
+
+LAYERS = "mlp_output"
+NOWHERE = {"shards": ["/nowhere.tar"]}
+
+
+def write_model_with_tokenizer(folder: Path) -> ModelConfig:
+    """TINY_CLIP and a tokenizer of 64 words, as files."""
+    write_toy_tokenizer(folder / "tokenizer")
+    return write_tiny_model(folder).model_copy(update={"tokenizer": str(folder / "tokenizer")})
+
+
+def write_pair_shards(folder: Path, sizes: Sequence[int], *, broken: int | None = None) -> list[Shard]:
+    """Shards 0.tar and so on of so many pairs; that of number `broken` holds one more, of which nothing unsafe can be read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for number, size in enumerate(sizes):
+        members = [member for i in range(size) for member in pair(f"s{number}k{i}", seed=100 * number + i)]
+        if number == broken:
+            members += pair("bad", unsafe_png=b"no picture", unsafe_txt=b"\xff\xfe")
+        shards.append(inspect_shard(f"{number}.tar", None, write_tar(folder / f"{number}.tar", members)))
+    return shards
+
+
+def config_of(model: ModelConfig, **settings: Any) -> RunConfig:
+    """Settings of a run over shards that are handed in as they are."""
+    named = {"name": "run", "model": model.model_dump(), "calibration": NOWHERE, "evaluation": NOWHERE}
+    return RunConfig.model_validate(named | settings)
+
+
+class Extracting:
+    """One model, and the shards that its vision encoder reads."""
+
+    def __init__(self, folder: Path, sizes: Sequence[int], *, broken: int | None = None) -> None:
+        self.model = write_model_with_tokenizer(folder / "model")
+        self.loaded: LoadedModel = load_model(self.model)
+        self.shards = write_pair_shards(folder / "shards", sizes, broken=broken)
+
+    def config(self, **settings: Any) -> RunConfig:
+        return config_of(self.model, **settings)
+
+    def rows(
+        self,
+        store: Path | Store,
+        runner: Runner | None = None,
+        *,
+        shards: Sequence[Shard] | None = None,
+        limit: int | None = None,
+        **settings: Any,
+    ) -> Made:
+        """Statistics as rows."""
+        plans = plan_reading(self.shards if shards is None else shards, "vision", limit)
+        what = statistics_of("vision", LAYERS, self.loaded)
+        return extract_set(what, plans, self.loaded, self.config(**settings), opened(store), RunContext(runner=runner))
+
+    def folded(
+        self,
+        store: Path | Store,
+        runner: Runner | None = None,
+        *,
+        shards: Sequence[Shard] | None = None,
+        **settings: Any,
+    ) -> Made:
+        """Statistics as sums."""
+        vision = {"layers": LAYERS, "statistics": "folded"}
+        config = self.config(text=None, vision=vision, **settings)
+        plans = plan_reading(self.shards if shards is None else shards, "vision", None)
+        rows, context = statistics_of("vision", LAYERS, self.loaded), RunContext(runner=runner)
+        return fold_activations(rows, config.encoder("vision"), plans, self.loaded, config, opened(store), context)
+
+
+def opened(store: Path | Store) -> Store:
+    return store if isinstance(store, Store) else Store(store, hash_once=True)
+
+
+def moved_away(shards: Sequence[Shard]) -> list[Shard]:
+    """The same shards, of which a worker finds none where it looks."""
+    return [type(shard)(**{**vars(shard), "path": Path("/nowhere") / shard.path.name}) for shard in shards]
