@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from data_specs.spec import Spec
 
-RunnerName = Literal["local", "dask"]
+RunnerName = Literal["local", "dask", "ray"]
 
 
 class Placement(Spec):
@@ -18,18 +18,18 @@ class Placement(Spec):
         max_length=1000,
         description="auto, cpu, cuda, cuda:N, cuda:0,cuda:1 (a process each), all (every CUDA device) or cpu:N (N processes)",
     )
-    runner: RunnerName = Field(default="local", description="processes of this machine, or workers of Dask")
+    runner: RunnerName = Field(default="local", description="processes of this machine, or workers of Dask or Ray")
     address: str | None = Field(
         default=None,
         min_length=1,
         max_length=1000,
-        description="of a Dask scheduler; null starts one here",
+        description="of a Dask scheduler or Ray cluster; null starts one here",
     )
 
     @model_validator(mode="after")
     def _address_of_an_engine(self) -> "Placement":
         if self.address is not None and self.runner == "local":
-            raise ValueError("an address is of a runner that has one: dask")
+            raise ValueError("an address is of a runner that has one: dask or ray")
         return self
 
 

@@ -1,7 +1,8 @@
-"""Where the parts of a run are made: in processes of this machine, or by the workers of Dask."""
+"""Where the parts of a run are made: in processes of this machine, or by the workers of Dask or Ray."""
 
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,13 @@ from tasks.workers.shared_work import Runner, SharedWork
 
 _LOOPBACK = "127.0.0.1"
 _ANSWER_SECONDS = 20
+_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, each worker would install the project anew
+    "RAY_worker_niceness": "0",  # by default 15, which on a busy machine comes to nothing
+    "RAY_worker_register_timeout_seconds": "300",
+}
+_RAY_OBJECT_BYTES = 100 << 20  # what a share and its answer need is small
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,7 @@ class EngineWorkers:
         own = replace(context, device=self._device, runner=None)
         given = {"store": store.root, "context": own, "source": source_digest(), "threads": torch.get_num_threads()}
         numbers = {
-            self._flow.run(self._runner.submit, do_share, {"share": share, **given}): number
-            for number, share in enumerate(left.shares)
+            self._flow.run(self._submit, {"share": share, **given}): number for number, share in enumerate(left.shares)
         }
         for future in as_completed([*numbers]):
             made, notices = future.result()
@@ -92,6 +99,19 @@ class EngineWorkers:
             left.done(numbers[future], made)
             for text in notices:
                 notice(text)
+
+    def _submit(self, given: dict[str, Any]) -> Any:
+        with self._asking_for_a_gpu():
+            return self._runner.submit(do_share, given)
+
+    def _asking_for_a_gpu(self) -> AbstractContextManager[Any]:
+        if self._engine != "ray" or self._device == "cpu":
+            return nullcontext()
+        import ray
+        from prefect_ray.context import remote_options
+
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return remote_options(num_gpus=1) if resources.get("GPU") else nullcontext()
 
 
 def _of_engine(placement: Placement) -> tuple[str, int]:
@@ -131,8 +151,9 @@ def _reached(placement: Placement) -> Iterator[None]:
 
 
 def _engine(placement: Placement, n_workers: int) -> TaskRunner[Any]:
+    make = {"dask": _dask, "ray": _ray}[placement.runner]
     try:
-        runner: TaskRunner[Any] = _dask(placement, n_workers)
+        runner: TaskRunner[Any] = make(placement, n_workers)
     except ImportError as error:
         raise SpecError(
             f"--runner {placement.runner} is not installed ({error}); add it with `uv sync --extra {placement.runner}`"
@@ -158,3 +179,23 @@ def _dask(placement: Placement, n_workers: int) -> Any:
             "dashboard_address": f"{_LOOPBACK}:0",
         }
     )
+
+
+def _ray(placement: Placement, n_workers: int) -> Any:
+    for name, value in _RAY.items():
+        os.environ.setdefault(name, value)
+    from prefect_ray.task_runners import RayTaskRunner
+
+    quiet = {"configure_logging": False, "log_to_driver": False}
+    if placement.address is not None:
+        return RayTaskRunner(init_kwargs={"address": placement.address, **quiet})
+    # Of a cluster that only this process reaches; else a key is written to the user's home.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    here = {
+        "address": "local",  # else a cluster that happens to be here would be taken
+        "num_cpus": n_workers,
+        "object_store_memory": _RAY_OBJECT_BYTES,
+        "include_dashboard": False,
+        "_node_ip_address": _LOOPBACK,
+    }
+    return RayTaskRunner(init_kwargs={**here, **quiet})

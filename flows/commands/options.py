@@ -56,12 +56,14 @@ DevicesOption = Annotated[
     ),
 ]
 RunnerOption = Annotated[
-    Literal["local", "dask"],
-    typer.Option("--runner", help="Who starts the processes: this machine, or the workers of Dask."),
+    Literal["local", "dask", "ray"],
+    typer.Option("--runner", help="Who starts the processes: this machine, or the workers of Dask or Ray."),
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--runner-address", metavar="URL", help="Of a Dask scheduler; default: start one here."),
+    typer.Option(
+        "--runner-address", metavar="URL", help="Of a Dask scheduler or Ray cluster; default: start one here."
+    ),
 ]
 WorkersOption = Annotated[
     int | None,
@@ -205,7 +207,7 @@ class RunOptions:
             SpecError: an address without a runner that has one.
         """
         if self.runner_address is not None and self.runner == "local":
-            raise SpecError("--runner-address is of a runner that has one; give --runner dask, too")
+            raise SpecError("--runner-address is of a runner that has one; give --runner dask or ray, too")
         return Placement(devices=self.device, runner=self.runner, address=self.runner_address)
 
 

@@ -30,7 +30,7 @@ def alone(case, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["dask"])
+@pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_workers_of_an_engine_make_the_bytes_of_one_process_and_what_they_meet_comes_home(
     engine, case, alone, api_url, tmp_path
 ):
