@@ -72,6 +72,9 @@ class MadeOf(ArtifactRef):
     content: str | None = Field(
         pattern=VERSION_PATTERN, description="digest of its version, files and counts; the same when it is made again"
     )
+    environment: str | None = Field(
+        default=None, pattern=VERSION_PATTERN, description="of its circumstances; null where they name none"
+    )
 
     @property
     def ref(self) -> ArtifactRef:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from data_specs.spec import Spec
 
 RunnerName = Literal["local", "dask", "ray"]
+SameEnvironment = Literal["warn", "refuse", "ignore"]
 
 
 class Placement(Spec):
@@ -24,6 +25,10 @@ class Placement(Spec):
         min_length=1,
         max_length=1000,
         description="of a Dask scheduler or Ray cluster; null starts one here",
+    )
+    same_environment: SameEnvironment = Field(
+        default="warn",
+        description="of artifacts that other libraries, another machine, kind of device or precision made: told, refused, or used",
     )
 
     @model_validator(mode="after")

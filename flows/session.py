@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 from data_specs.config_file import require_absolute
 from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
-from data_specs.placement import Device
+from data_specs.placement import Device, SameEnvironment, placement_of
 from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
 from data_specs.store_place import StoreLocation, store_place_of
@@ -28,6 +28,8 @@ from tasks.extraction.batch_size import usual_batch_size
 from tasks.lineage.base_weights import ModelInUse
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.cores import usual_workers
+from tasks.lineage.environment import environment_here
+from tasks.lineage.listeners import Listeners
 from tasks.lineage.progress import stage
 from tasks.lineage.recorded import (
     MANIFESTS,
@@ -36,6 +38,7 @@ from tasks.lineage.recorded import (
     recorded_manifests,
     require_as_recorded,
 )
+from tasks.lineage.reuse import ReuseWatch, record_of_reuse
 from tasks.lineage.store import Made, Store
 from tasks.manipulation.edit_file import EDIT_FILE
 from tasks.manipulation.in_place import edited_in_place
@@ -222,6 +225,12 @@ def open_session(
         yield session
 
 
+def _watched(store: Store, device: str, config: RunConfig, policy: SameEnvironment) -> ReuseWatch:
+    watch = ReuseWatch(environment_here(device, config.precision), policy)
+    store.listeners = Listeners([*store.listeners.each, watch])
+    return watch
+
+
 @contextmanager
 def open_sessions(
     configs: Sequence[RunConfig], store: StoreLocation | Path, device: Device, workers: int | None
@@ -229,7 +238,7 @@ def open_sessions(
     """One run of several settings, a session each; see `open_session`."""
     for config in configs:
         require_absolute(config)
-    where = store_place_of(store)
+    where, policy = store_place_of(store), placement_of(device).same_environment
     stores = [Store(where.folder, hash_once=True) for _ in configs]
     with shared(stores, remotes_of(where, configs)) as sharing, placed(device) as place, ExitStack() as stack:
         sessions = [Session(config, own, place, workers) for config, own in zip(configs, stores, strict=True)]
@@ -237,6 +246,7 @@ def open_sessions(
         record, page = stack.enter_context(recorded(stores[0], settings)), stack.enter_context(shown_in_prefect())
         for session in sessions:
             session.run = record.content["id"]
+        watches = [_watched(own, place.device, config, policy) for own, config in zip(stores, configs, strict=True)]
         try:
             yield sessions
             sharing.settle(made.ref for session in sessions for made in session.account)
@@ -249,6 +259,8 @@ def open_sessions(
             if trusted := [each for session in sessions for each in session.trusted]:
                 record.content["trusted"] = trusted
             record.content[MANIFESTS] = {version: of for one in sessions for version, of in one.manifests().items()}
+            if found := record_of_reuse(watches):
+                record.content["other_environments"] = found
             for session in sessions:
                 record.content |= session.told
             for session in sessions:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from data_specs.errors import SpecError
 from data_specs.fetching import FetchConfig
-from data_specs.placement import Placement
+from data_specs.placement import Placement, SameEnvironment
 from data_specs.store_place import StorePlace
 from data_specs.wording import shown
 
@@ -63,6 +63,13 @@ AddressOption = Annotated[
     str | None,
     typer.Option(
         "--runner-address", metavar="URL", help="Of a Dask scheduler or Ray cluster; default: start one here."
+    ),
+]
+SameEnvironmentOption = Annotated[
+    SameEnvironment,
+    typer.Option(
+        "--same-environment",
+        help="Of artifacts that other libraries, another machine, kind of device or precision made: say so, refuse them, or not.",
     ),
 ]
 WorkersOption = Annotated[
@@ -175,6 +182,7 @@ class RunOptions:
     runner_address: AddressOption = None
     fetch_limit: FetchLimitOption = None
     trust_etag: TrustOption = False
+    same_environment: SameEnvironmentOption = "warn"
     json: JsonOption = False
     changes: SetOption = None
     allow_overlap: Annotated[
@@ -208,7 +216,12 @@ class RunOptions:
         """
         if self.runner_address is not None and self.runner == "local":
             raise SpecError("--runner-address is of a runner that has one; give --runner dask or ray, too")
-        return Placement(devices=self.device, runner=self.runner, address=self.runner_address)
+        return Placement(
+            devices=self.device,
+            runner=self.runner,
+            address=self.runner_address,
+            same_environment=self.same_environment,
+        )
 
 
 @dataclass(frozen=True)

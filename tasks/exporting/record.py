@@ -111,7 +111,7 @@ def describe_edited(store: Store, ref: ArtifactRef) -> ModelRecord:
 
 
 def _require_counts(path: Path, edit: Manifest) -> None:
-    """Refuse counts of changed weights that are not those of the edit's file: no digest covers a manifest's counts."""
+    """Refuse counts of changed weights that are not those of the edit's file: who rewrites counts may rewrite their digest."""
     try:
         with safe_open(path, framework="pt") as file:
             names = [name for name in file.keys() if name.endswith(_INDEX)]  # noqa: SIM118

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef, MadeOf, Manifest
-from tasks.lineage.contents import MANIFEST, label_of, manifest_bytes, read_manifest
-from tasks.lineage.faults import changed_inputs, content_digest, input_fault
+from tasks.lineage.contents import MANIFEST, REMEDY, label_of, read_manifest
+from tasks.lineage.faults import changed_inputs, input_fault, named_as_it_is
 from tasks.lineage.progress import notice
 from tasks.lineage.sealed_json import sealed_digest
 
@@ -50,8 +50,7 @@ class Chain:
         """
         if not self._has(ref):
             return MadeOf(kind=ref.kind, version=ref.version, manifest=None, content=None)
-        manifest = self._read(ref)
-        return MadeOf(kind=ref.kind, version=ref.version, manifest=manifest.digest, content=content_digest(manifest))
+        return named_as_it_is(self._read(ref))
 
     def _has(self, ref: ArtifactRef) -> bool:
         return os.path.lexists(self._place(ref) / MANIFEST)
@@ -61,9 +60,16 @@ class Chain:
 
     def _digest_of(self, ref: ArtifactRef) -> str | None:
         known = self._digests.get(ref)
-        if known is not None or not self._has(ref):
+        if known is not None:
             return known
-        found = sealed_digest(manifest_bytes(self._place(ref), ref))
+        try:
+            # A link would do no harm: what it leads to is of the digest or is not.
+            found = sealed_digest((self._place(ref) / MANIFEST).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            text = f"{label_of(ref)} has no readable {error.filename}: {error.strerror or error}; {REMEDY}"
+            raise ArtifactError(text) from error
         if self._once:
             self._digests[ref] = found
         return found

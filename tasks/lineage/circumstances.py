@@ -14,13 +14,7 @@ from typing import Any
 
 from data_specs.manifest import Circumstances, GivenSettings
 from tasks.lineage.base_weights import ModelInUse
-from tasks.lineage.environment import (
-    environment_digest,
-    hardware_of,
-    library_records,
-    library_versions,
-    product_version,
-)
+from tasks.lineage.environment import environment_here, product_version
 
 
 @dataclass(frozen=True)
@@ -61,12 +55,12 @@ def user_name() -> str:
 def describe_circumstances(context: RunContext, *, started: str) -> Circumstances:
     """Everything of note about this process, ending now."""
     commit, dirty = _git_state()
-    libraries, records, hardware = library_versions(), library_records(), hardware_of(context.device)
+    here = environment_here(context.device, context.precision)
     return Circumstances(
-        libraries=dict(libraries),
-        records=dict(records),
-        hardware=dict(hardware),
-        environment=environment_digest(libraries, records, hardware, context.device, context.precision),
+        libraries=dict(here.libraries),
+        records=dict(here.records),
+        hardware=dict(here.hardware),
+        environment=here.digest,
         device=context.device,
         precision=context.precision,
         seed=context.seed,

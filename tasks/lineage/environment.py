@@ -5,6 +5,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -81,12 +82,31 @@ def hardware_of(device: str) -> Mapping[str, str]:
     return found
 
 
-def environment_digest(
-    libraries: Mapping[str, str], records: Mapping[str, str], hardware: Mapping[str, str], device: str, precision: str
-) -> str:
-    """One digest of all on which bytes may depend beside a recipe."""
-    parts = {"libraries": libraries, "records": records, "hardware": hardware}
-    return text_sha256(canonical_json({**parts, "device": device_kind(device), "precision": precision}))
+@dataclass(frozen=True)
+class Environment:
+    """On what bytes may depend beside a recipe, as far as it is known."""
+
+    libraries: Mapping[str, str]
+    records: Mapping[str, str]
+    hardware: Mapping[str, str]
+    device: str
+    precision: str
+
+    @property
+    def digest(self) -> str:
+        """One digest of all of it; of a device its kind counts."""
+        parts = {"libraries": dict(self.libraries), "records": dict(self.records), "hardware": dict(self.hardware)}
+        return text_sha256(canonical_json({**parts, "device": device_kind(self.device), "precision": self.precision}))
+
+
+def environment_here(device: str, precision: str) -> Environment:
+    """That of this process."""
+    return Environment(library_versions(), library_records(), hardware_of(device), device, precision)
+
+
+def environment_when_made(made: Circumstances) -> Environment:
+    """That in which an artifact was made."""
+    return Environment(made.libraries, made.records, made.hardware, made.device, made.precision)
 
 
 def device_kind(device: str) -> str:
@@ -94,18 +114,12 @@ def device_kind(device: str) -> str:
     return device.partition(":")[0]
 
 
-def environment_changes(made: Circumstances, now: Circumstances) -> dict[str, tuple[str, str]]:
+def environment_changes(made: Environment, now: Environment) -> dict[str, tuple[str, str]]:
     """In what two environments differ, as far as both are recorded.
-
-    Args:
-        made: of an artifact.
-        now: of a process, or of another artifact.
 
     Returns:
         By what differs, such as `torch` or `device`: the value of each. Empty where nothing does.
     """
-    if made.environment is not None and made.environment == now.environment:
-        return {}
     found = dict(_unequal(made.libraries, now.libraries))
     for name, _ in _unequal(made.records, now.records):
         if name not in found:

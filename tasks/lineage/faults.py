@@ -42,6 +42,17 @@ def content_digest(manifest: Manifest) -> str:
     return text_sha256(canonical_json({"version": manifest.version, "files": files, "counts": counts}))
 
 
+def named_as_it_is(manifest: Manifest) -> MadeOf:
+    """How what is made of an artifact names it."""
+    return MadeOf(
+        kind=manifest.recipe.kind,
+        version=manifest.version,
+        manifest=manifest.digest,
+        content=content_digest(manifest),
+        environment=manifest.circumstances.environment,
+    )
+
+
 def faults_in(folder: Path, ref: ArtifactRef, manifest: Manifest) -> Iterator[Fault]:
     """Compare all that lies in an artifact's folder with its manifest; all files are hashed.
 

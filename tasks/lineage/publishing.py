@@ -23,7 +23,7 @@ from tasks.lineage.contents import (
 )
 from tasks.lineage.digest import describe_files
 from tasks.lineage.disk import sync
-from tasks.lineage.environment import environment_changes
+from tasks.lineage.environment import environment_changes, environment_here, environment_when_made
 from tasks.lineage.finished_parts import PARTS_FOLDER
 from tasks.lineage.sealed_json import sealed
 
@@ -103,9 +103,8 @@ def _restore(about: Publication, build: "Build", files: Sequence[FileEntry]) -> 
     pruned = read_pruned(target, manifest)
     if [*files] != sorted(manifest.files, key=lambda entry: entry.path):
         shutil.rmtree(build.folder, ignore_errors=True)
-        changes = environment_changes(
-            manifest.circumstances, describe_circumstances(about.context, started=about.started)
-        )
+        here = environment_here(about.context.device, about.context.precision)
+        changes = environment_changes(environment_when_made(manifest.circumstances), here)
         differs = ", ".join(f"{name} {before} then, {after} now" for name, (before, after) in changes.items())
         raise ArtifactError(
             f"{label_of(ref)}: its files were dropped on {pruned.when[:10]} and come out otherwise now:"

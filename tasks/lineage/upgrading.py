@@ -11,7 +11,7 @@ from tasks.lineage.contents import MANIFEST, PRUNED, is_pruned, label_of
 from tasks.lineage.digest import file_sha256
 from tasks.lineage.disk import sync
 from tasks.lineage.environment import product_version
-from tasks.lineage.faults import content_digest
+from tasks.lineage.faults import named_as_it_is
 from tasks.lineage.inputs import made_of
 from tasks.lineage.log import Log, fact_of
 from tasks.lineage.sealed_json import sealed, unsealed
@@ -99,9 +99,9 @@ def _rewritten(manifest: Manifest, known: Mapping[ArtifactRef, Manifest]) -> Man
     """The manifest in the newest format with its inputs as they are now; None where nothing is to be rewritten."""
 
     def as_it_is(ref: ArtifactRef) -> MadeOf:
-        there = known.get(ref)
-        content = None if there is None else content_digest(there)
-        return MadeOf(kind=ref.kind, version=ref.version, manifest=there.digest if there else None, content=content)
+        if ref in known:
+            return named_as_it_is(known[ref])
+        return MadeOf(kind=ref.kind, version=ref.version, manifest=None, content=None)
 
     older = manifest.format < _NEWEST
     if older:

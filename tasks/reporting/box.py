@@ -15,6 +15,8 @@ from data_specs.experiment_files import read_experiment
 from data_specs.manifest import ArtifactRef, Circumstances, Manifest
 from data_specs.run_config import ENCODERS, HUB
 from data_specs.wording import last_part, one_line, printable, shortened
+from tasks.lineage.environment import environment_when_made
+from tasks.lineage.reuse import Comparison
 from tasks.lineage.store import Store
 from tasks.lineage.trace import manifests_behind
 from tasks.reporting.settings import experiment_line, settings_lines
@@ -51,7 +53,7 @@ def describe_subject(reported: Reported, store: Store) -> list[BoxRow]:
         "Calibration data": _calibration_lines(reported, behind, store),
         "Evaluation data": _evaluation_lines(first, store),
         "Zero-shot data": _zero_shot_lines(first, store),
-        **_circumstance_rows([*shown.values()], [*behind.values()]),
+        **_circumstance_rows([*shown.values()], [*behind.values()], store),
     }
     return [BoxRow(name, lines) for name, lines in rows.items() if lines]
 
@@ -161,7 +163,7 @@ def _samples(item: Manifest | None, unit: str) -> str:
     return f"{item.counts[_USED]:,} {unit}, {without}"
 
 
-def _circumstance_rows(shown: Sequence[Manifest], behind: Sequence[Manifest]) -> dict[str, list[str]]:
+def _circumstance_rows(shown: Sequence[Manifest], behind: Sequence[Manifest], store: Store) -> dict[str, list[str]]:
     if not shown:
         return {}
     newest = max(shown, key=lambda item: (item.circumstances.ended, item.version)).circumstances
@@ -171,9 +173,21 @@ def _circumstance_rows(shown: Sequence[Manifest], behind: Sequence[Manifest]) ->
         "Device": [_each(of_all, "device")],
         "Precision": [f"{_each(of_all, 'precision')}; seed {_each(of_all, 'seed')}"],
         "Libraries": [_libraries(of_all)],
+        "Environments": _environment_lines(newest, behind, store),
         "Commit": [_commit(newest)],
         "Command": [_command(newest.command)],
     }
+
+
+def _environment_lines(newest: Circumstances, behind: Sequence[Manifest], store: Store) -> list[str]:
+    """How many artifacts, parts too, were made otherwise than the newest one, and in what; none where none was."""
+    comparison = Comparison(environment_when_made(newest))
+    found = {ref: changes for item in behind for ref, changes in comparison.differing(item, store.root)}
+    told = Counter(
+        ", ".join(f"{name} {then} instead of {now}" for name, (then, now) in changes.items())
+        for changes in found.values()
+    )
+    return [f"{n:,} artifact{'s' if n != 1 else ''} made with {printable(said)}" for said, n in told.most_common()]
 
 
 def _each(circumstances: Sequence[Circumstances], name: str) -> str:

@@ -11,9 +11,11 @@ import yaml
 from data_specs.config_file import load_config
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef
+from data_specs.placement import Placement
 from flows.make_safe import steps_of_make_safe
 from flows.session import open_session
 from tasks.lineage.digest import file_sha256
+from tasks.lineage.environment import library_versions
 from tasks.lineage.progress import listening
 from tasks.lineage.store import Store
 from tasks.lineage.trace import artifacts_in
@@ -25,8 +27,8 @@ from tests.cases.small_run import write_run
 pytestmark = pytest.mark.slow
 
 
-def run(config, store):
-    with open_session(load_config(config), store, "cpu", 0) as session:
+def run(config, store, device="cpu"):
+    with open_session(load_config(config), store, device, 0) as session:
         steps_of_make_safe(session)
         return session.result()
 
@@ -184,3 +186,23 @@ def test_shards_and_weights_of_a_run_are_hashed_outside_the_store(copied):
     items = [*verified(store, [ref_of(result, "report")])]
     found = outside_of(item.manifest for item in items)
     assert (found.n_hashed, found.unreachable, found.faults) == (5, [], [])
+
+
+def test_a_run_says_of_what_it_reuses_that_other_libraries_made_it_in_its_record_too_or_refuses_it(copied, monkeypatch):
+    config, store, _ = copied
+    mine = library_versions()
+    monkeypatch.setattr("tasks.lineage.environment.library_versions", lambda: {**mine, "torch": "0.1"})
+    heard = Notices()
+    with listening(heard):
+        run(config, store.root)
+    (said,) = heard.texts
+    assert said.startswith("reused, though made in another environment: ")
+    assert said.endswith(f"torch {mine['torch']} then, 0.1 now")
+    (told,) = record_of(store.root)["other_environments"]["differences"].items()
+    assert told == (f"torch {mine['torch']} then, 0.1 now", len(store.refs()))
+    with pytest.raises(ArtifactError, match=r"was made in another environment: torch .* give --same-environment warn"):
+        run(config, store.root, Placement(devices="cpu", same_environment="refuse"))
+    heard.texts.clear()
+    with listening(heard):
+        run(config, store.root, Placement(devices="cpu", same_environment="ignore"))
+    assert (heard.texts, "other_environments" in record_of(store.root)) == ([], False)

@@ -39,6 +39,12 @@ def test_where_artifacts_were_made_differently_each_way_is_counted(store):
     assert rows["Device"] == ["cpu (2 of 3 artifacts), cuda:0 (1 of 3 artifacts)"]
     assert rows["Libraries"] == ["python 3.11.2, torch 1.0 and 2.0"]
     assert rows["Precision"] == ["fp32; seed none"]
+    newest = rows["Environments"][0].partition(" instead of ")[2].partition(",")[0]
+    expected = {
+        "1.0": ["1 artifact made with torch 2.0 instead of 1.0, device cuda instead of cpu"],
+        "2.0": ["2 artifacts made with torch 1.0 instead of 2.0, device cpu instead of cuda"],
+    }
+    assert rows["Environments"] == expected[newest]
 
 
 def test_date_commit_and_command_are_the_newest_artifacts(store):
