@@ -47,7 +47,8 @@ def _line(thing: Thing) -> str:
     what = "sha256" if thing.form in ("digest", "shard", "weights") else thing.kind or thing.form
     id = thing.id if thing.form == "run" else thing.id[:_ID_CHARS]
     broken = f" BROKEN: {thing.problem}" if thing.problem else ""
-    return f"{what} {id}{when}{where}{broken}"
+    dropped = " (files dropped)" if thing.pruned else ""
+    return f"{what} {id}{when}{where}{dropped}{broken}"
 
 
 def as_json(graph: Graph) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef
 from data_specs.wording import one_line
+from tasks.lineage.contents import is_pruned
 from tasks.lineage.store import Store
 from tasks.tracing.edges import Edges, Input
 from tasks.tracing.rows import input_rows
@@ -29,6 +30,7 @@ class Thing:
     location: str | None = None  # where it lay, as what was made of it says
     settings: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    pruned: bool | None = None  # whether its files were dropped, so that only its manifest is there
 
 
 @dataclass
@@ -119,7 +121,10 @@ class _Walk:
             self.graph.things[ref.version] = replace(thing, problem=one_line(str(error)))
             return []
         settings = dict(manifest.recipe.settings)
-        self.graph.things[ref.version] = replace(thing, made=manifest.circumstances.ended, settings=settings)
+        pruned = is_pruned(self._store.path(ref)) or None
+        self.graph.things[ref.version] = replace(
+            thing, made=manifest.circumstances.ended, settings=settings, pruned=pruned
+        )
         self.graph.edges.pop(ref.version, None)
         told = manifest.model_dump(mode="json")
         inputs = [

@@ -11,7 +11,7 @@ from tests.benchmarks.timing import by_turns, seconds
 from tests.cases.large_store import LargeStore
 from tests.cases.small_run import UWM, environment
 
-_REPEATS, _N_ARTIFACTS = 5, 10_000
+_REPEATS, _N_ARTIFACTS = 3, 10_000
 _IMPORTS = "import typer, rich.table, pydantic, pyarrow.parquet, pyarrow.compute"
 
 

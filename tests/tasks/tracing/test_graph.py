@@ -123,6 +123,15 @@ def test_what_is_missing_or_broken_is_told_in_its_place(filled):
     assert any("edit " in line and "BROKEN: " in line for line in text_lines(graph))
 
 
+def test_artifacts_whose_files_were_dropped_are_told_so(filled):
+    large, made = filled
+    (large.root / "scores" / made["scores"].version / "pruned.json").write_text("{}")
+    lines = [line for line in text_lines(graph_of(large.root, made["model"])) if "(files dropped)" in line]
+    assert [line.split()[1] for line in lines] == ["scores"]
+    pruned = open_index(large.root).table("pruned").to_pylist()
+    assert [row["version"] for row in pruned if row["pruned"]] == [made["scores"].version]
+
+
 def test_a_lineage_that_goes_round_in_a_circle_comes_to_an_end(filled):
     large, made = filled
     path = large.root / "scores" / made["scores"].version / "manifest.json"
