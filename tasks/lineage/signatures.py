@@ -167,6 +167,11 @@ class SignedStore(Listener):
         if self._trusted is not None:
             self._trusted.require_signed(self._root, manifest.ref, folder)
 
+    def arriving(self, manifest: Manifest, folder: Path, source: str) -> None:
+        """Refuse what comes from a remote and is not signed."""
+        del source
+        self.used(manifest, folder)
+
     def discarding(self, ref: ArtifactRef) -> None:
         """Remove the signatures of what is about to be removed."""
         shutil.rmtree(signatures_of(self._root, ref), ignore_errors=True)

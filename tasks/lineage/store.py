@@ -88,6 +88,7 @@ class Store:
         self.elsewhere = KnownElsewhere(self.root)
         self._hash_once = hash_once
         self._sound: set[ArtifactRef] = set()
+        self._promised: set[ArtifactRef] = set()  # counted on, and elsewhere
         self._chain = Chain(self.manifest_folder, once=hash_once)
         self.published: set[ArtifactRef] = set()
 
@@ -152,8 +153,8 @@ class Store:
             held.callback(release)
             if (found := self._found(ref)) is not None:
                 return found
-            if is_pruned(self.path(ref)):
-                self.listeners.used(self.manifest(ref), self.path(ref))  # the manifest stays, whoever made it
+            if is_pruned(self.folder(ref)):
+                self.listeners.used(self.manifest(ref), self.folder(ref))  # the manifest stays, whoever made it
             self.listeners.started(recipe, context)
             with self.listeners.told_of_failure(recipe), self._disk(ref):
                 build = self._write(ref, recipe, write)
@@ -227,7 +228,11 @@ class Store:
             ArtifactError: see `check`.
         """
         if not self.is_here(ref) and self.elsewhere.holds(ref):
-            return self.manifest(ref)
+            manifest = self.manifest(ref)
+            if ref not in self._promised:
+                self.listeners.used(manifest, self.elsewhere.folder(ref))
+                self._promised.add(ref)
+            return manifest
         return self.manifest(ref) if self._hash_once and ref in self._sound else self.check(ref)
 
     def check(self, ref: ArtifactRef) -> Manifest:

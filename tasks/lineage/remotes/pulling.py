@@ -15,6 +15,7 @@ from tasks.lineage.contents import MANIFEST, PRUNED, SCRATCH, label_of, read_man
 from tasks.lineage.digest import file_sha256
 from tasks.lineage.disk import disk_of, sync
 from tasks.lineage.faults import content_digest, named_inputs
+from tasks.lineage.keys import trusted_key_paths
 from tasks.lineage.progress import advance, notice, stage
 from tasks.lineage.remotes.elsewhere import KnownElsewhere, Withdrawn
 from tasks.lineage.remotes.faults import Damaged, RemoteFault, Unreachable
@@ -169,8 +170,7 @@ class Remotes(KnownElsewhere):
         with ThreadPoolExecutor(_FETCHING) as pool:
             for _ in pool.map(fetch, files):
                 pass
-        for name, content in promise.remote.signatures(ref).items():
-            _keep_signature(signatures_of(self._store.root, ref) / name, content)
+        self._keep_signatures(ref, promise.remote)
         _put_in_place(draft, self._store.folder(ref), promise, self._store.listeners.arriving)
         self.pulled[ref] = sum(entry.size_bytes for entry in files)
 
@@ -213,6 +213,12 @@ class Remotes(KnownElsewhere):
                 continue
             if found is not None and self._fits(found[0], remote):
                 self.keep_known(ref, found[1])
+                if trusted_key_paths():  # which are asked before the files are
+                    try:
+                        self._keep_signatures(ref, remote)
+                    except RemoteFault as error:
+                        self.silence(remote, error)
+                        continue
                 return Promise(*found, remote)
         return None
 
@@ -233,6 +239,14 @@ class Remotes(KnownElsewhere):
                 return False
         return True
 
+    def _keep_signatures(self, ref: ArtifactRef, remote: Remote) -> None:
+        for name, content in remote.signatures(ref).items():
+            target = signatures_of(self._store.root, ref) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_name(f".{target.name}.pulled")
+            draft.write_bytes(content)
+            os.replace(draft, target)
+
     def _own_manifest(self, ref: ArtifactRef) -> Manifest | None:
         folder = self._store.folder(ref)
         return read_manifest(folder, ref) if os.path.lexists(folder) else None
@@ -247,13 +261,6 @@ class Remotes(KnownElsewhere):
 
 def _is(path: Path, entry: FileEntry) -> bool:
     return path.is_file() and path.stat().st_size == entry.size_bytes and file_sha256(path) == entry.sha256
-
-
-def _keep_signature(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.pulled")
-    draft.write_bytes(content)
-    os.replace(draft, target)
 
 
 def _put_in_place(draft: Path, target: Path, promise: Promise, arriving: Callable[[Manifest, Path, str], None]) -> None:
