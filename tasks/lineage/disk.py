@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def unshare(path: Path) -> None:
+    """Give a file that is about to be written in place bytes of its own, where a copy of its folder shares them by hard links."""
+    if path.exists() and path.stat().st_nlink > 1:
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        shutil.copy2(path, draft)
+        sync(draft)
+        os.replace(draft, path)
 
 
 def is_full(error: BaseException) -> bool:

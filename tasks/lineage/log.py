@@ -20,7 +20,7 @@ from data_specs.manifest import ArtifactRef, Manifest
 from tasks.lineage.circumstances import now, user_name
 from tasks.lineage.contents import manifest_sha256
 from tasks.lineage.digest import canonical_json, text_sha256
-from tasks.lineage.disk import refusal, sync
+from tasks.lineage.disk import refusal, sync, unshare
 from tasks.lineage.listeners import Listener
 from tasks.lineage.listing import artifact_folders
 
@@ -86,11 +86,10 @@ class Log(Listener):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             begins = not self.path.exists()
-            with (
-                FileLock(self.path.parent / _LOCK, thread_local=False, fallback_to_soft=False),
-                self.path.open("ab+") as file,
-            ):
-                yield file
+            with FileLock(self.path.parent / _LOCK, thread_local=False, fallback_to_soft=False):
+                unshare(self.path)
+                with self.path.open("ab+") as file:
+                    yield file
             if begins:
                 for folder in (self.path.parent, self._root):
                     sync(folder)

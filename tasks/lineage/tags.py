@@ -18,7 +18,7 @@ from data_specs.tag import TagEvent, require_tag_name
 from data_specs.wording import shown
 from tasks.lineage.circumstances import now, user_name
 from tasks.lineage.contents import manifest_sha256
-from tasks.lineage.disk import refusal
+from tasks.lineage.disk import refusal, unshare
 from tasks.lineage.log import Log, fact_of
 from tasks.lineage.runs import run_records
 from tasks.lineage.store import Store
@@ -110,6 +110,7 @@ def _append(root: Path, name: str, ref: ArtifactRef | None, given: str | None) -
     )
     # Before the tag is moved, as with what is made: no tag moves without a line.
     Log(root).append([tag_fact(root, name, ref)])
+    unshare(root / _HISTORY)
     descriptor = os.open(root / _HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         line = event.model_dump_json().encode() + b"\n"
