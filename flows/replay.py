@@ -23,6 +23,7 @@ from flows.scores import scores_of
 from flows.session import Session
 from flows.sweep import Choose, steps_of_sweep
 from tasks.experiments.ablation_points import ablation_points
+from tasks.lineage.digest import canonical_json
 from tasks.lineage.store import Store
 
 Parameters = Mapping[str, JsonValue]
@@ -35,6 +36,13 @@ class Request:
 
     asked: AskedFlow
     configs: list[RunConfig]
+
+    @property
+    def key(self) -> str:
+        """The same for the same flow with the same settings."""
+        return canonical_json(
+            [self.asked.model_dump(mode="json"), *(each.model_dump(mode="json") for each in self.configs)]
+        )
 
 
 def replay(request: Request, store: Store, device: Device, workers: int | None) -> None:
@@ -52,19 +60,29 @@ def replay(request: Request, store: Store, device: Device, workers: int | None) 
     """
     for config in request.configs:
         require_absolute(config)
-    steps = _steps_of(request.asked)
     with placed(device) as place:
         sessions = [Session(config, store, place, workers) for config in request.configs]
         try:
-            steps(sessions, request.asked.parameters)
-        except (KeyError, ValidationError) as error:
-            raise ArtifactError(
-                f"the flow {request.asked.flow} was asked for with parameters that this version does not know:"
-                f" {shown(request.asked.parameters)}"
-            ) from error
+            take_steps(request.asked, sessions)
         finally:
             for session in sessions:
                 session.close()
+
+
+def take_steps(asked: AskedFlow, sessions: Sequence[Session]) -> None:
+    """Do what a flow does within its sessions.
+
+    Raises:
+        ArtifactError: there is no such flow, or not with such parameters.
+    """
+    steps = _steps_of(asked)
+    try:
+        steps(sessions, asked.parameters)
+    except (KeyError, ValidationError) as error:
+        raise ArtifactError(
+            f"the flow {asked.flow} was asked for with parameters that this version does not know:"
+            f" {shown(asked.parameters)}"
+        ) from error
 
 
 def _steps_of(asked: AskedFlow) -> _Steps:

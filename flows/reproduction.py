@@ -16,6 +16,7 @@ from tasks.demo.task import SEED, draw_data, train_model
 from tasks.lineage.circumstances import RunContext, describe_circumstances, now
 from tasks.lineage.contents import label_of
 from tasks.lineage.digest import file_sha256, recipe_ref
+from tasks.lineage.environment import environment_changes
 from tasks.lineage.listeners import Listener, Listeners
 from tasks.lineage.progress import counted
 from tasks.lineage.store import Store
@@ -190,7 +191,7 @@ def _chain(source: Store, ref: ArtifactRef) -> dict[ArtifactRef, Manifest]:
 
 def _require_sources(manifests: Iterable[Manifest]) -> None:
     """Refuse to begin where what lies outside the store is missing or another; what must be fetched is seen later."""
-    recorded = {source.location: source for manifest in manifests for source in manifest.sources}
+    recorded = {source.location: source for item in manifests for source in (*item.sources, *item.weights)}
     local = [source for location, source in recorded.items() if not is_elsewhere(location)]
     for source in counted("check sources", local, "files"):
         path = Path(source.location)
@@ -221,9 +222,5 @@ def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def environment_of(source: Store, ref: ArtifactRef, device: str) -> dict[str, tuple[str, str]]:
     """In what this process differs from the one that made an artifact: by name, the value then and now."""
     then = source.manifest(ref).circumstances
-    here = describe_circumstances(
-        RunContext(device=resolve_devices(device)[0], precision=then.precision), started=now()
-    )
-    versions = {name: (value, here.libraries[name]) for name, value in then.libraries.items() if name in here.libraries}
-    told = versions | {"device": (then.device.partition(":")[0], here.device.partition(":")[0])}
-    return {name: values for name, values in told.items() if values[0] != values[1]}
+    context = RunContext(device=resolve_devices(device)[0], precision=then.precision)
+    return environment_changes(then, describe_circumstances(context, started=now()))

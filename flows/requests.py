@@ -75,11 +75,11 @@ def _sized(store: Store, ref: ArtifactRef, config: RunConfig) -> RunConfig:
 def _records_about(store: Store, manifest: Manifest) -> Iterator[dict[str, Any]]:
     """Records of runs that made or used an artifact: that which its manifest names, those that name it, and the rest."""
     records = sorted(_records(store.root), key=lambda record: str(record.get("started")), reverse=True)
-    own = getattr(manifest.circumstances, "run", None)
+    own = manifest.circumstances.run
     yield from (record for record in records if own is not None and record.get("id") == own)
     named = [record for record in records if manifest.version in _versions(record)]
     yield from sorted(named, key=lambda record: record.get("status") != "completed")
-    by_version = {ref.version: ref for ref in store.refs()}
+    by_version = {item.ref.version: item.ref for item in store.survey().found}
     for record in records:
         refs = [by_version[version] for version in _versions(record) if version in by_version]
         behind = manifests_behind(store, refs)

@@ -13,10 +13,18 @@ from data_specs.errors import ArtifactError, PipelineError, SpecError
 from data_specs.manifest import PART, ArtifactRef, Manifest
 from data_specs.wording import shown_path
 from tasks.auditing import bundle_check
-from tasks.auditing.bundle_check import BUNDLE_INDEX, LOG_FILE, MANIFEST_NAME, SIGNATURES, STORE_FOLDER, index_bytes
+from tasks.auditing.bundle_check import (
+    BUNDLE_INDEX,
+    DROPPED,
+    LOG_FILE,
+    MANIFEST_NAME,
+    SIGNATURES,
+    STORE_FOLDER,
+    index_bytes,
+)
 from tasks.auditing.report_page import captions_in, page_without_pairs
 from tasks.auditing.surroundings import installed_distributions, locked_environment
-from tasks.lineage.contents import label_of
+from tasks.lineage.contents import is_pruned, label_of
 from tasks.lineage.digest import file_sha256
 from tasks.lineage.disk import refused_by_disk
 from tasks.lineage.runs import RUNS
@@ -151,6 +159,8 @@ def _add_artifact(evidence: Evidence, folder: Path, manifest: Manifest) -> None:
     ref = manifest.ref
     before = f"{STORE_FOLDER}{ref.kind}/{ref.version}/"
     evidence.files[before + MANIFEST_NAME] = folder / MANIFEST_NAME
+    if is_pruned(folder):
+        evidence.files[before + DROPPED] = folder / DROPPED
     for entry in manifest.files:
         if entry.path.rpartition("/")[2] in _FIGURES and (folder / entry.path).is_file():
             evidence.files[before + entry.path] = folder / entry.path
