@@ -207,8 +207,9 @@ class Session:
         return [record.model_dump(mode="json", exclude={"format", "index"}) for record in records]
 
     def close(self) -> None:
-        """Let go of copies of shards that were fetched."""
+        """Let go of copies of shards that were fetched, and of what was used."""
         self._copies.close()
+        self.store.uses.close()
 
 
 @contextmanager

@@ -30,6 +30,9 @@ class Listener:
     def used(self, manifest: Manifest, folder: Path) -> None:
         """An artifact that this run did not make was found as its manifest says, and is about to be used."""
 
+    def dropping(self, manifest: Manifest) -> None:
+        """An artifact's files are about to be dropped, since they can be made again; its manifest stays."""
+
     def discarding(self, ref: ArtifactRef) -> None:
         """An artifact that nothing names is about to be removed."""
 
@@ -73,6 +76,11 @@ class Listeners(Listener):
         """See `Listener`."""
         for listener in self.each:
             listener.used(manifest, folder)
+
+    def dropping(self, manifest: Manifest) -> None:
+        """See `Listener`."""
+        for listener in self.each:
+            listener.dropping(manifest)
 
     def discarding(self, ref: ArtifactRef) -> None:
         """See `Listener`."""

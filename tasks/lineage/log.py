@@ -45,6 +45,11 @@ class Log(Listener):
         """Note what is about to be there, and where it came from."""
         self.append([fact_of("pulled", manifest.ref, manifest_sha256(folder), source=source)])
 
+    def dropping(self, manifest: Manifest) -> None:
+        """Note whose files are about to be dropped."""
+        ref = manifest.ref
+        self.append([fact_of("pruned", ref, manifest_sha256(self._root / ref.kind / ref.version))])
+
     def discarding(self, ref: ArtifactRef) -> None:
         """Note what is about to be removed."""
         self.append([fact_of("discarded", ref)])

@@ -1,7 +1,7 @@
 """Progress of long work, reported to whoever listens, as logging does with messages."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
 _Item = TypeVar("_Item")
@@ -54,6 +54,11 @@ def listening(sink: ProgressSink) -> Iterator[None]:
 def heard_by() -> ProgressSink:
     """Who listens to this process's progress."""
     return _sink
+
+
+def unheard() -> AbstractContextManager[None]:
+    """Let nobody hear of this process's progress for as long as the block lasts."""
+    return listening(_Silent())
 
 
 def is_heard() -> bool:

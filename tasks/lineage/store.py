@@ -18,6 +18,7 @@ from tasks.lineage.digest import recipe_ref
 from tasks.lineage.disk import disk_of, is_full
 from tasks.lineage.faults import faults_in, first_of
 from tasks.lineage.finished_parts import Parts
+from tasks.lineage.in_use import InUse
 from tasks.lineage.inputs import made_of
 from tasks.lineage.leases import Leases
 from tasks.lineage.listeners import Listener, Listeners
@@ -84,6 +85,7 @@ class Store:
         """
         self.root = open_root(root)
         self.leases = Leases(self.root)
+        self.uses = InUse(self.root)
         self.listeners = Listeners(usual_listeners(self.root) if listeners is None else listeners)
         self.elsewhere = KnownElsewhere(self.root)
         self._hash_once = hash_once
@@ -176,6 +178,7 @@ class Store:
         return self.is_here(ref) or self.elsewhere.holds(ref)
 
     def _found(self, ref: ArtifactRef) -> Callable[[], Made] | None:
+        self.uses.note(ref)
         if not self.holds(ref):
             return None
         made = Made(ref, self.folder(ref), True, self.ensure(ref))
@@ -248,6 +251,8 @@ class Store:
             ArtifactError: a file is missing, changed, unlisted or a link, the version is not the recipe's, or an input
                 has another content than when this was made.
         """
+        if self.makes:
+            self.uses.note(ref)
         manifest, folder = self.manifest(ref), self.path(ref)
         if is_pruned(folder):
             when = read_pruned(folder, manifest).when[:10]
