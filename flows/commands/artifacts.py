@@ -44,14 +44,14 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     uses = artifact_uses(opened.root)
     for item in surveyed.found:
         ref, manifest = item.ref, item.manifest
-        entry: dict[str, str | int | None] = {"kind": ref.kind, "version": ref.version, "path": str(item.folder)}
+        entry: dict[str, str | int | bool | None] = {"kind": ref.kind, "version": ref.version, "path": str(item.folder)}
         if manifest is None:
             entry |= {"problem": item.problem}
             table.add_row(ref.kind, ref.version[:16], "broken", "", "")
         else:
             size = sum(file.size_bytes for file in manifest.files)
             made = manifest.circumstances.ended[:19]
-            entry |= {"made": made, "files": len(manifest.files), "size_bytes": size}
+            entry |= {"made": made, "files": len(manifest.files), "size_bytes": size, "dropped": item.pruned}
             if ref.kind.endswith(PART):
                 parts[ref.kind] += 1
             else:
@@ -59,7 +59,7 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
                 if use is not None:
                     entry |= vars(use)
                 cells = _with_use((ref.kind, ref.version[:16], made), use)
-                table.add_row(*cells, str(len(manifest.files)), decimal(size))
+                table.add_row(*cells, "dropped" if item.pruned else str(len(manifest.files)), decimal(size))
         if json:
             typer.echo(dumps(entry))
     for kind, n in sorted(parts.items()):

@@ -74,6 +74,7 @@ def export(
         _choose_transfer()
     from flows.commands.display import progress_shown
     from flows.references import find_reference
+    from flows.remaking import ensure_files
     from tasks.exporting.card import Stated
     from tasks.exporting.folder import export_model
     from tasks.exporting.provenance import provenance_of, write_provenance
@@ -84,6 +85,7 @@ def export(
     opened = Store(store)
     ref = find_reference(opened, edited, ("model",))
     with progress_shown():
+        ensure_files(opened, ref)
         folder = export_model(
             opened, ref.version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model), signer
         )

@@ -1,6 +1,7 @@
 """Where copies of shards lie for the length of a run, and what is done with those of a process that was killed."""
 
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,11 +45,17 @@ class Copies:
 
 def remove_abandoned(place: Path) -> None:
     """Remove the folders of runs, of all that lie in a place, that nobody holds."""
-    for folder in place.glob(f"{_NAME}*"):
+    for folder in abandoned(place):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def abandoned(place: Path) -> Iterator[Path]:
+    """The folders of runs, of all that lie in a place, that nobody holds; each is held while it is looked at."""
+    for folder in sorted(place.glob(f"{_NAME}*")):
         if folder.name == SHARED:
             continue
         lock = FileLock(folder / _LOCK)
         with suppress(OSError, NotImplementedError, Timeout):
             lock.acquire(timeout=0)
-            shutil.rmtree(folder, ignore_errors=True)
+            yield folder
             lock.release()

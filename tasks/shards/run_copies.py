@@ -5,7 +5,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from filelock import FileLock, Timeout
 from data_specs.fetch_record import FetchRecord
 from data_specs.fetching import FetchConfig
 from data_specs.run_config import Content
+from tasks.lineage.contents import SCRATCH
 from tasks.lineage.store import Store
-from tasks.shards.copies import SHARED, remove_abandoned
+from tasks.shards.copies import SHARED, abandoned, remove_abandoned
 from tasks.shards.copy_folder import CopyFolder
 from tasks.shards.elsewhere import Elsewhere
 from tasks.shards.fetch_records import FetchRecords
@@ -102,9 +103,39 @@ class RunCopies:
         return scratch if root not in scratch.parents or self._config.limit is None else root / FETCHED
 
     def _joining(self) -> FileLock:
-        lock = self._store.root / _LOCK
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(lock, thread_local=False, fallback_to_soft=False)
+        return _joining(self._store.root)
+
+
+def _joining(root: Path) -> FileLock:
+    lock = root / _LOCK
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock, thread_local=False, fallback_to_soft=False)
+
+
+def idle_copies(root: Path) -> list[Path]:
+    """What lies in the store at `root` of copies that no living process uses, those that are kept for later runs too."""
+    with suppress(OSError, NotImplementedError), _joining(root):
+        return [*_idle(root)]
+    return []
+
+
+def remove_idle_copies(root: Path) -> None:
+    """Remove it; a run that begins meanwhile waits."""
+    with suppress(OSError, NotImplementedError), _joining(root):
+        for place in _idle(root):
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
+
+
+def _idle(root: Path) -> Iterator[Path]:
+    scratch, kept = root / SCRATCH, root / FETCHED
+    yield from abandoned(scratch)
+    if (scratch / SHARED).is_dir() and not _living(scratch / SHARED / _USERS):
+        yield scratch / SHARED
+    if kept.is_dir() and not _living(kept / _USERS):
+        yield from (place for place in sorted(kept.iterdir()) if place.name not in (_RECORDS, _USERS))
 
 
 def _living(users: Path) -> list[float]:
