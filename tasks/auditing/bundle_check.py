@@ -265,12 +265,13 @@ def _check_signatures(bundle: Bundle, listed: dict[str, Any]) -> Iterator[str]:
         try:
             envelope = json.loads(bundle.read(name))["dsseEnvelope"]
             payload = json.loads(base64.b64decode(envelope["payload"]))
-            signed = {item["name"]: item["digest"] for item in payload["predicate"]["resources"]}
+            # Of a single file, model signing calls the resource by a dot.
+            signed = [item["digest"] for item in payload["predicate"]["resources"]]
             found = hex_sha256(bundle.read(f"{STORE_FOLDER}{place}/{MANIFEST_NAME}"))
         except (KeyError, OSError, TypeError, ValueError) as error:
             yield f"{name} cannot be read: {type(error).__name__} {error}"
             continue
-        if signed != {MANIFEST_NAME: found}:
+        if signed != [found]:
             yield f"{name} is of another manifest"
 
 

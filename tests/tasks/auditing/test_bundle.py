@@ -14,7 +14,9 @@ import pytest
 from data_specs.errors import ArtifactError, SpecError
 from tasks.auditing import bundle_check
 from tasks.auditing.bundle import write_bundle
+from tasks.lineage.signatures import Signer
 from tests.cases.bundles import small_chain, unpacked, verified
+from tests.cases.keys import make_keys
 
 
 @pytest.fixture
@@ -78,6 +80,24 @@ def test_every_bit_that_is_flipped_in_any_file_is_found_and_the_file_named(folde
         assert name in wrong[0] or name == "index.json", wrong
         path.write_bytes(before)
     assert bundle_check.check_bundle(bundle_check.Bundle(folder))[1] == []
+
+
+def test_signatures_go_along_and_one_of_another_manifest_is_found(chain, tmp_path):
+    store, ref = chain
+    signer = Signer(make_keys(tmp_path)[0])
+    for item in store.refs():
+        signer.sign_manifest(store.root, item, store.path(item))
+    write_bundle(store, ref, tmp_path / "signed.zip")
+    folder = unpacked(tmp_path / "signed.zip", tmp_path / "signed")
+    signatures = sorted((folder / "store/.signatures").rglob("*.sig"))
+    assert len(signatures) == len(store.refs()) > 1
+    done = verified(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    # The signature of one beside another, and a list of files that fits it.
+    place = store.root / signatures[0].relative_to(folder / "store")
+    place.write_bytes(signatures[1].read_bytes())
+    with pytest.raises(ArtifactError, match="is of another manifest"):
+        write_bundle(store, ref, tmp_path / "forged.zip")
 
 
 def test_files_that_are_missing_added_swapped_or_renamed_are_found(folder, tmp_path):
