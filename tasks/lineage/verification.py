@@ -38,6 +38,7 @@ class Verified:
     manifest: Manifest | None
     pruned: bool
     faults: list[Fault]
+    elsewhere: bool = False  # its files are in a remote, and its manifest is known
 
 
 def verified(store: Store, refs: Iterable[ArtifactRef]) -> Iterator[Verified]:
@@ -100,7 +101,7 @@ class _Look:
             faults += [input_fault(ref, changed) for changed in changes]
         elif os.path.lexists(folder) and not folder.is_symlink():
             faults += _unchecked(folder, ref)
-        return Verified(ref, read.manifest, is_pruned(folder) or is_elsewhere, faults)
+        return Verified(ref, read.manifest, is_pruned(folder), faults, is_elsewhere)
 
     def below(self, ref: ArtifactRef) -> list[ArtifactRef]:
         """What an artifact was made of, as far as its manifest still says."""

@@ -52,7 +52,8 @@ def verify(
 def _tell(items: "list[Verified]", outside: "Outside | None", faults: "list[Fault]") -> None:
     for item in items:
         if not item.faults and item.manifest is not None:
-            files = "files dropped, manifest" if item.pruned else f"{len(item.manifest.files)} files"
+            lacking = "files dropped" if item.pruned else "files in a remote" if item.elsewhere else ""
+            files = f"{lacking}, manifest" if lacking else f"{len(item.manifest.files)} files"
             older = ", in format 1: nothing covers its manifest" if item.manifest.format == 1 else ""
             typer.echo(printable(f"{item.ref.kind} {item.ref.version[:16]}: {files} as recorded{older}"))
     if outside is not None:
@@ -70,6 +71,7 @@ def _as_json(items: "list[Verified]", outside: "Outside | None", faults: "list[F
         "artifacts": len(items),
         "files": sum(len(manifest.files) for manifest in manifests),
         "pruned": [item.ref.version for item in items if item.pruned],
+        "elsewhere": [item.ref.version for item in items if item.elsewhere],
         "format_1": [manifest.version for manifest in manifests if manifest.format == 1],
         "outside": None if outside is None else {"files": outside.n_hashed, "unreachable": outside.unreachable},
         "faults": [

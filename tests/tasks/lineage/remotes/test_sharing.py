@@ -15,6 +15,7 @@ from tasks.lineage.discarding import discard
 from tasks.lineage.remotes.remote import Remote
 from tasks.lineage.store import Store
 from tasks.lineage.trace import lineage_lines
+from tasks.lineage.verification import verified
 from tests.cases.keys import make_keys
 from tests.cases.places import ROOT
 from tests.cases.recipes import recipe_of, write_two
@@ -213,3 +214,19 @@ def test_what_is_discarded_before_its_turn_is_not_missed(tmp_path, url):
         assert sharing.told()["remotes"]["pushed"][url]["left"] == 0
     assert heard.notices == []
     assert Remote(url).manifest(made.ref) is not None
+
+
+def test_what_is_in_a_remote_only_is_verified_by_its_manifest_and_a_change_of_that_is_found(tmp_path, url):
+    made = made_and_shared(tmp_path / "first", url)
+    with run_in(tmp_path / "second", url) as (store, _, _):
+        store.path(chain(store, never)[-1].ref)
+    later = Store(tmp_path / "second")
+    found = [*verified(later, [made[-1].ref])]
+    assert [(item.ref, item.elsewhere, item.faults) for item in found] == [
+        (item.ref, at < 2, []) for at, item in enumerate(made)
+    ]
+    kept = later.manifest_folder(made[0].ref) / "manifest.json"
+    kept.write_text(kept.read_text().replace('"device": "cpu"', '"device": "gpu"'))
+    faults = [fault for item in verified(later, [made[-1].ref]) for fault in item.faults]
+    assert {fault.wrong for fault in faults} == {"changed"}
+    assert {fault.artifact for fault in faults} == {made[0].ref}
