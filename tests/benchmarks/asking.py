@@ -12,7 +12,10 @@ from tests.cases.large_store import LargeStore
 from tests.cases.small_run import UWM, environment
 
 _REPEATS, _N_ARTIFACTS = 3, 10_000
-_IMPORTS = "import typer, rich.table, pydantic, pyarrow.parquet, pyarrow.compute"
+# The command line itself, and what it asks with.
+_IMPORTS = (
+    "from flows.commands.main import _commands; _commands(); import rich.table, tasks.tracing.uses, tasks.tracing.graph"
+)
 
 
 def lineage_seconds_over_imports() -> dict[str, Any]:
@@ -33,7 +36,7 @@ def lineage_seconds_over_imports() -> dict[str, Any]:
             "sql_join": ["sql", "SELECT a.kind, count(*) FROM inputs i JOIN artifacts a USING (version) GROUP BY 1"],
         }
         for name, arguments in questions.items():
-            imports = _IMPORTS + (", duckdb" if "sql" in name else "")
+            imports = _IMPORTS + (", tasks.tracing.tables" if "sql" in name else "")
             command, bare = by_turns(
                 partial(_ran, [*UWM, "lineage", *arguments, *place]),
                 partial(_ran, [sys.executable, "-c", imports]),
