@@ -116,7 +116,7 @@ class Circumstances(Spec):
     host: str | None = None
     system: str | None = Field(default=None, description="operating system")
     process: int | None = Field(default=None, description="number of the process on its host")
-    runner: str | None = Field(default=None, description="who started the process: local or dask")
+    runner: str | None = Field(default=None, description="who started the process: local, dask or ray")
     started: str = Field(description="ISO 8601, UTC")
     ended: str = Field(description="ISO 8601, UTC")
 
