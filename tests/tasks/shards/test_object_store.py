@@ -1,9 +1,9 @@
 """Shards in an object store, through a real S3 server, and on whatever else fsspec opens."""
 
 import hashlib
-import os
 import sys
 
+import boto3
 import fsspec
 import pytest
 
@@ -12,23 +12,42 @@ from tasks.lineage.progress import listening
 from tasks.shards import location
 from tasks.shards.inspection import open_shards
 from tasks.shards.location import expand_locations, local_copy, look
-from tests.cases.bucket import BUCKET, s3_served
+from tests.cases.s3_server import BUCKET, s3_server
 from tests.cases.shard_files import caption_tensor, inspected, pairs, read_all, write_tar
 
 BODIES = {"d/a-0": b"0" * 5000, "d/a-1": b"1" * 5000, "d/b": b"b", "d/e/c": b"c"}
 pytestmark = pytest.mark.slow
 
 
+class Bucket:
+    """The bucket of a server, by AWS's own library."""
+
+    def __init__(self, server):
+        self.server = server
+        keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+        self.client = boto3.client("s3", endpoint_url=server.address, **keys)
+
+    def put(self, **bodies):
+        for name, body in bodies.items():
+            self.client.put_object(Bucket=BUCKET, Key=f"{name}.tar", Body=body)
+
+
+def use(server, patch):
+    """Let this process use a server; a client that fsspec keeps knows but one."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    for name, value in server.environment.items():
+        patch.setenv(name, value)
+
+
 @pytest.fixture(scope="module")
-def s3():
-    with s3_served() as server:
-        before = {name: os.environ.get(name) for name in server.environment}
-        os.environ.update(server.environment)
-        server.put(**BODIES)
-        server.client().put_object(Bucket=BUCKET, Key="d/notes.txt", Body=b"x")
-        yield server
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+def s3(tmp_path_factory):
+    with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
+        use(server, patch)
+        bucket = Bucket(server)
+        bucket.put(**BODIES)
+        bucket.client.put_object(Bucket=BUCKET, Key="d/notes.txt", Body=b"x")
+        yield bucket
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +85,7 @@ def test_patterns_and_folders_stand_for_what_the_store_lists(s3, pattern, found)
 )
 def test_a_pattern_that_nothing_matches_is_told(s3, pattern, told):
     if pattern.endswith("e/"):
-        s3.client().copy_object(Bucket=BUCKET, Key="d/f/c.txt", CopySource=f"{BUCKET}/d/notes.txt")
+        s3.client.copy_object(Bucket=BUCKET, Key="d/f/c.txt", CopySource=f"{BUCKET}/d/notes.txt")
         pattern = pattern.replace("/e/", "/f/")
     with pytest.raises(DataError, match=rf"shards s3://.* cannot be listed: {told}"):
         expand_locations([f"s3://{pattern}"], asks_stores=True)
@@ -90,7 +109,7 @@ def test_the_store_says_size_etag_and_digest(s3):
     said = look(f"s3://{BUCKET}/d/a-0.tar")
     md5 = hashlib.md5(BODIES["d/a-0"]).hexdigest()
     assert (said.size_bytes, said.etag, said.md5) == (5000, f'"{md5}"', md5)
-    client = s3.client()
+    client = s3.client
     upload = client.create_multipart_upload(Bucket=BUCKET, Key="parts.tar")["UploadId"]
     where = {"Bucket": BUCKET, "Key": "parts.tar", "UploadId": upload}
     tag = client.upload_part(**where, PartNumber=1, Body=b"x" * 100)["ETag"]
@@ -122,49 +141,42 @@ def test_what_is_not_there_is_said_in_a_sentence(s3, tmp_path, monkeypatch, url,
 
 
 @pytest.fixture
-def another(monkeypatch):
-    """Use a server of its own; a client that fsspec keeps knows but one."""
-    client = fsspec.get_filesystem_class("s3")
-
-    def use(server):
-        client.clear_instance_cache()
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-
-    yield use
-    client.clear_instance_cache()
+def notices(monkeypatch):
+    told = []
+    monkeypatch.setattr("tasks.shards.location.notice", told.append)
+    return told
 
 
-def test_wrong_credentials_are_said_once_and_without_them(tmp_path, monkeypatch, another):
-    with s3_served(checked_from=2) as server:
-        server.put(x=b"x")
-        another(server)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
-        notices = []
-        monkeypatch.setattr("tasks.shards.location.notice", notices.append)
-        with pytest.raises(
-            DataError, match=r"^shard s3://bucket/x\.tar cannot be fetched: access is refused \("
-        ) as refused:
-            local_copy(f"s3://{BUCKET}/x.tar", tmp_path)
+def test_wrong_credentials_are_said_once_and_without_them(s3, tmp_path, monkeypatch, notices):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    url = f"s3://{BUCKET}/d/b.tar"
+    with s3.server.knowing_nobody():
+        with pytest.raises(DataError, match=rf"^shard {url} cannot be fetched: access is refused \(") as refused:
+            local_copy(url, tmp_path)
         assert "s3cret" not in str(refused.value)
-        with pytest.raises(DataError, match=r"^shards s3://bucket/\*\.tar cannot be listed: access is refused"):
-            expand_locations([f"s3://{BUCKET}/*.tar"], asks_stores=True)
-        with pytest.raises(DataError, match=r"^shard s3://bucket/x\.tar cannot be asked for: access is refused"):
-            look(f"s3://{BUCKET}/x.tar")
-        assert notices == []
+        with pytest.raises(DataError, match=r"^shards s3://.* cannot be listed: access is refused"):
+            expand_locations([f"s3://{BUCKET}/d/*.tar"], asks_stores=True)
+        with pytest.raises(DataError, match=rf"^shard {url} cannot be asked for: access is refused"):
+            look(url)
+    assert notices == []
 
 
-def test_a_server_that_is_gone_is_tried_again_and_then_named(tmp_path, monkeypatch, another):
-    with s3_served() as server:
-        another(server)
-        server.put(x=b"x")
-        server.process.kill()
-        server.process.wait()
-        notices = []
-        monkeypatch.setattr("tasks.shards.location.notice", notices.append)
-        with pytest.raises(DataError, match=r"shard s3://bucket/x\.tar cannot be fetched: .*, 3 times"):
-            local_copy(f"s3://{BUCKET}/x.tar", tmp_path)
-        assert len(notices) == 2
+def test_a_store_that_is_busy_is_tried_again(s3, tmp_path, notices):
+    s3.server.rule("busy", f"GET /{BUCKET}/d/a-0", times=3)  # its client asks three times by itself
+    assert local_copy(f"s3://{BUCKET}/d/a-0.tar", tmp_path).read_bytes() == BODIES["d/a-0"]
+    assert [text.partition("; ")[2] for text in notices] == ["trying again in 0.01 s (2 of 3)"]
+    s3.server.behave()
+
+
+def test_a_server_that_is_gone_is_tried_again_and_then_named(tmp_path, monkeypatch, notices):
+    with s3_server(tmp_path / "server") as server:
+        use(server, monkeypatch)
+        Bucket(server).put(x=b"x")
+        server.kill()
+        with pytest.raises(DataError, match=rf"shard s3://{BUCKET}/x\.tar cannot be fetched: .*, 3 times"):
+            local_copy(f"s3://{BUCKET}/x.tar", tmp_path / "copies")
+    assert len(notices) == 2
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def test_what_this_process_holds_in_memory_is_a_shard_too(tmp_path):
