@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data_specs.errors import ArtifactError, PipelineError
-from data_specs.manifest import ArtifactRef, Circumstances, Manifest, Recipe
+from data_specs.manifest import ArtifactRef, Manifest, Recipe
 from data_specs.placement import Device
 from data_specs.run_config import ModelConfig
 from data_specs.wording import first_line
@@ -13,9 +13,9 @@ from flows.replay import Request, replay, take_steps
 from flows.requests import request_of
 from flows.runners import Placed
 from tasks.encoders.loading import LoadedModel, load_model
-from tasks.lineage.circumstances import RunContext, describe_circumstances, now
+from tasks.lineage.circumstances import RunContext
 from tasks.lineage.contents import is_pruned, label_of
-from tasks.lineage.environment import environment_changes
+from tasks.lineage.environment import environment_changes, environment_here, environment_when_made
 from tasks.lineage.listeners import Listener, Listeners
 from tasks.lineage.planned import PlannedStore
 from tasks.lineage.progress import unheard
@@ -41,7 +41,8 @@ class Remaking:
         An edited model needs its edit and the base model; anything else the shards and settings of its run, too. Code,
         settings and all that lies outside are compared by the version that they lead to.
         """
-        changes = environment_changes(manifest.circumstances, self._here(manifest))
+        made = manifest.circumstances
+        changes = environment_changes(environment_when_made(made), environment_here(made.device, made.precision))
         if changes:
             name, (then, here) = next(iter(changes.items()))
             return f"it was made with {name} {then}, here is {here}"
@@ -91,9 +92,6 @@ class Remaking:
                 session.close()
         found = {ref for ref, item in store.planned.items() if item.certain}
         return found | {part for ref in found for part in artifacts_in(store.planned[ref].recipe.inputs).values()}
-
-    def _here(self, manifest: Manifest) -> Circumstances:
-        return describe_circumstances(context_of(manifest), started=now())
 
 
 def context_of(manifest: Manifest) -> RunContext:

@@ -13,10 +13,10 @@ from data_specs.wording import shown_path
 from flows.replay import replay
 from flows.requests import request_of
 from tasks.demo.task import SEED, draw_data, train_model
-from tasks.lineage.circumstances import RunContext, describe_circumstances, now
+from tasks.lineage.circumstances import RunContext
 from tasks.lineage.contents import label_of
 from tasks.lineage.digest import file_sha256, recipe_ref
-from tasks.lineage.environment import environment_changes
+from tasks.lineage.environment import environment_changes, environment_here, environment_when_made
 from tasks.lineage.listeners import Listener, Listeners
 from tasks.lineage.progress import counted
 from tasks.lineage.store import Store
@@ -222,5 +222,5 @@ def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def environment_of(source: Store, ref: ArtifactRef, device: str) -> dict[str, tuple[str, str]]:
     """In what this process differs from the one that made an artifact: by name, the value then and now."""
     then = source.manifest(ref).circumstances
-    context = RunContext(device=resolve_devices(device)[0], precision=then.precision)
-    return environment_changes(then, describe_circumstances(context, started=now()))
+    here = environment_here(resolve_devices(device)[0], then.precision)
+    return environment_changes(environment_when_made(then), here)
