@@ -39,6 +39,7 @@ def run_in(root: Path, *urls: str) -> Iterator[tuple[Store, Sharing, Heard]]:
     store, heard = Store(root, hash_once=True), Heard()
     with listening(heard), shared([store], urls) as sharing:
         yield store, sharing, heard
+    store.uses.close()
 
 
 def made_and_shared(root: Path, *urls: str) -> list[Made]:

@@ -5,13 +5,14 @@ import shutil
 import pytest
 
 from tasks.lineage.circumstances import RunContext
+from tasks.lineage.pruning import prune
 from tasks.lineage.remotes import faults
 from tasks.lineage.remotes.elsewhere import Withdrawn
 from tasks.lineage.remotes.remote import Remote
 from tasks.lineage.sealed_json import sealed
 from tasks.lineage.store import Store
 from tests.cases.recipes import recipe_of, write_two
-from tests.cases.remotes import chain, damage, files_of, made_and_shared, never, payload, run_in
+from tests.cases.remotes import chain, damage, files_of, made_and_shared, never, payload, run_in, written
 
 
 @pytest.fixture
@@ -139,3 +140,23 @@ def test_several_are_brought_at_once_and_what_does_not_come_is_left_to_be_made(t
         assert not store.holds(made[0].ref)
         assert not chain(store)[0].reused
     assert [text for text in heard.notices if text.endswith("it is made here")]
+
+
+def test_files_that_were_dropped_here_come_back_from_a_remote_and_others_of_that_version_do_not(tmp_path, url):
+    made = made_and_shared(tmp_path / "first", url)
+    other = Store(tmp_path / "second")
+    chain(other, written("a.txt", b"otherwise"))
+    other.uses.close()
+    for store in (Store(tmp_path / "first"), other):
+        assert prune(store, made[0].ref, "to test") is not None
+        assert not store.holds(made[0].ref)
+    with run_in(tmp_path / "first", url) as (store, sharing, _):
+        found = store.materialise(recipe_of("activations.text"), never, RunContext())
+        assert found.reused
+        assert not store.is_here(made[0].ref)
+        store.path(made[0].ref)
+        assert files_of(store, made[0].ref) == {"a.txt": b"first", "b.txt": b"second"}
+        assert store.check(made[0].ref) == made[0].manifest
+        assert sharing.told()["remotes"]["pulled"]["artifacts"] == 1
+    with run_in(tmp_path / "second", url) as (store, _, _):
+        assert not store.materialise(recipe_of("activations.text"), written("a.txt", b"otherwise"), RunContext()).reused
