@@ -182,10 +182,8 @@ def _check_stored(folder: Path, place: str, manifest: dict[str, Any]) -> Iterato
     except OSError as error:
         yield f"{place}: its manifest in the store cannot be read: {error}"
         return
-    if (
-        digest_of_manifest(stored) != manifest.get("digest", digest_of_manifest(stored))
-        or json.loads(stored) != manifest
-    ):
+    digest = digest_of_manifest(stored)
+    if digest != manifest.get("digest", digest) or json.loads(stored) != manifest:
         yield f"{place}: its manifest in the store is another"
     dropped = (folder / DROPPED).is_file()
     entries = {entry["path"]: entry for entry in manifest["files"]}
