@@ -241,8 +241,9 @@ def test_files_that_were_dropped_come_back_under_a_signed_manifest_only(tmp_path
         raise DataError("computed")
 
     around(sign=keys[0])
-    made = make(tmp_path)
-    prune(Store(tmp_path), made.ref, "a test")
+    store = Store(tmp_path)
+    made = store.materialise(recipe_of(), write_two, CONTEXT)
+    assert prune(store, made.ref, "a test") is not None
     around(trust=keys[1])
     signatures(tmp_path)[0].rename(tmp_path / "kept")
     with pytest.raises(ArtifactError, match="is not signed"):
