@@ -44,4 +44,5 @@ def test_all_is_found_in_the_other_place_and_nothing_is_made_again(here, finishe
     assert file_digests(place) == before
     done = here("lineage", "verify", "--all", "--store", str(place))
     assert done.returncode == 0, done.stderr
-    assert here("store", "log", "--verify", "--store", str(place)).returncode == 0
+    if way is not visible_alone:  # a log begins with the first that is made
+        assert here("store", "log", "--verify", "--store", str(place)).returncode == 0
