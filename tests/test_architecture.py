@@ -1,7 +1,9 @@
 """Rules that the source itself keeps, by parsing every file."""
 
 import ast
+import sys
 from collections import defaultdict
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from tests.cases.places import ROOT
@@ -197,3 +199,9 @@ def test_tests_read_nothing_outside_the_repository():
 def test_data_of_the_tests_is_small():
     sizes = {path: path.stat().st_size for path in Path(ROOT / "tests/data").rglob("*") if path.is_file()}
     assert sum(sizes.values()) < 10_000_000
+
+
+def test_no_module_of_a_flow_is_called_like_a_library():
+    # Prefect puts the folder of a deployment's entrypoint before all others that Python looks into.
+    libraries = {*packages_distributions(), *sys.stdlib_module_names}
+    assert {path.stem for path in (ROOT / "flows").iterdir()} & libraries == set()

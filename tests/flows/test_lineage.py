@@ -54,7 +54,8 @@ def ref_of(result, role):
 
 
 def record_of(store):
-    return json.loads(max((store / ".runs").glob("*.json")).read_text(encoding="utf-8"))
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (store / ".runs").glob("*.json")]
+    return max(records, key=lambda record: record["started"])
 
 
 def test_all_manifests_name_the_weights_settings_and_inputs_that_they_are_of(done):

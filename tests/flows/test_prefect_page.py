@@ -35,7 +35,8 @@ def asked(api_url: str, path: str, **body: Any) -> Any:
 
 def flow_run_of(api_url: str, store: Path) -> dict[str, Any]:
     runs = asked(api_url, "flow_runs", sort="START_TIME_DESC")
-    return next(found for found in runs if found["parameters"].get("store") == str(store))
+    places = ((found, found["parameters"].get("store")) for found in runs)
+    return next(found for found, place in places if str(store) in (place, isinstance(place, dict) and place["folder"]))
 
 
 def artifacts_of(api_url: str, run: dict[str, Any]) -> dict[str, dict[str, Any]]:

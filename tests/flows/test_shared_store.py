@@ -107,7 +107,7 @@ def test_one_command_with_a_process_for_each_of_two_devices_makes_the_same(confi
 def test_devices_and_runners_that_do_not_go_together_are_refused(config, here, tmp_path):
     for options, said in (
         (("--devices", "cpu:0"), "expected 1 to 256 processes"),
-        (("--runner-address", "tcp://127.0.0.1:9"), "give --runner dask, too"),
+        (("--runner-address", "tcp://127.0.0.1:9"), "give --runner dask or ray, too"),
         (("--runner", "dask", "--devices", "cuda:0,cuda:1"), "cuda:0"),
     ):
         done = here("run", str(config), "--store", str(tmp_path), *options)

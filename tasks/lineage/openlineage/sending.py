@@ -3,6 +3,8 @@
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +44,8 @@ class Sender:
         try:
             from openlineage.client import OpenLineageClient
 
-            self._client = OpenLineageClient(transport=_transport())
+            with _environment_kept():
+                self._client = OpenLineageClient(transport=_transport())
         except ImportError as error:
             raise SpecError(
                 f"OpenLineage's client is not installed ({first_line(error)}); add it with `uv sync --extra openlineage`"
@@ -74,6 +77,18 @@ class Sender:
                 if self._n_lost:
                     notice(f"OpenLineage: events are taken again; {self._n_lost} were lost")
                 self._pause, self._n_lost = _FIRST_PAUSE_SECONDS, 0
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """The client writes variables of its own for an address, by which every child would be asked for events, too."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(_OF_TRANSPORT)}
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith(_OF_TRANSPORT)]:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _transport() -> Any:

@@ -244,7 +244,7 @@ def test_nothing_in_the_product_unpickles_evaluates_or_decodes_what_a_file_holds
             elif name in FORBIDDEN or name.endswith((".WebDataset", ".decode_sample", "jit.load", "hub.load")):
                 found.append((path.name, name))
     # A worker process reads from its parent alone, by a pipe.
-    assert found == [("worker.py", "pickle.loads")]
+    assert found == [("process.py", "pickle.loads")]
     assert n_loads == 1
 
 

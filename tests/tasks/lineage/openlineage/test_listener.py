@@ -1,6 +1,7 @@
 """Events of OpenLineage: valid by the standard, received by a real server, and never the end of a run."""
 
 import json
+import os
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -229,3 +230,9 @@ def test_the_schemas_refuse_what_is_no_event(tmp_path, file):
     ):
         with pytest.raises((ValidationError, KeyError)):
             validated(wrong)
+
+
+def test_the_client_leaves_the_environment_as_it_was(tmp_path, collector):
+    before = dict(os.environ)
+    chain(tmp_path / "store")
+    assert dict(os.environ) == before
