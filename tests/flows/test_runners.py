@@ -60,6 +60,7 @@ def test_workers_of_an_engine_make_the_bytes_of_one_process_and_what_they_meet_c
     assert file_digests(tmp_path / "killed") == rows
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_answer_is_an_error_of_the_settings():
     with (
         pytest.raises(SpecError, match=r"--runner-address 'tcp://127.0.0.1:9': dask does not answer there"),
