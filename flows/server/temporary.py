@@ -50,6 +50,13 @@ class TemporaryServer:
     def __init__(self) -> None:
         """Start the process; `wait` makes sure that it answers."""
         self.folder = new_folder()
+        try:
+            self._start()
+        except BaseException:  # a signal as it starts: the process ends with this one, and has no folder any more
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def _start(self) -> None:
         self._log = self.folder / "server.log"
         cache = cache_folder()
         template = str(cache / f"prefect-{version('prefect')}.db") if cache else ""

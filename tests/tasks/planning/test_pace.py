@@ -63,7 +63,8 @@ def test_broken_artifacts_and_an_empty_store_are_passed_over(tmp_path):
 
 
 def test_a_planned_store_makes_nothing_and_knows_what_follows_from_what_is_not_known(tmp_path):
-    there = make(Store(tmp_path), recipe("scores", tau=0.9))
+    own = Store(tmp_path)  # its note of what it uses is there as long as it is
+    there = make(own, recipe("scores", tau=0.9))
     store = PlannedStore(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     found = make(store, recipe("scores", tau=0.9))
@@ -75,3 +76,4 @@ def test_a_planned_store_makes_nothing_and_knows_what_follows_from_what_is_not_k
     assert sorted(tmp_path.rglob("*")) == before
     certain = {ref: item.certain for ref, item in store.planned.items()}
     assert certain == {there.ref: True, guessed.ref: False, later.ref: False, sure.ref: True}
+    assert own.holds(there.ref)
