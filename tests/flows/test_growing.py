@@ -12,6 +12,8 @@ from flows.evaluate import evaluate
 from tests.cases.shard_files import image_bytes, write_tar
 from tests.cases.small_run import change_run, kinds, write_run, write_shards
 
+pytestmark = pytest.mark.slow
+
 PER_SHARD = 2
 
 

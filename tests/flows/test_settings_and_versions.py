@@ -24,6 +24,8 @@ from tests.cases.models import TINY_CLIP, write_tiny_model, write_toy_tokenizer
 from tests.cases.shard_files import image_bytes, write_tar
 from tests.cases.small_run import write_shards
 
+pytestmark = pytest.mark.slow
+
 Versions = dict[str, set[str]]
 
 

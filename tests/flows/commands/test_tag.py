@@ -9,6 +9,8 @@ from tasks.lineage.store import Store
 from tests.cases.command_line import called
 from tests.cases.recipes import recipe_of, write_two
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path):

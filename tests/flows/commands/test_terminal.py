@@ -16,6 +16,8 @@ from tasks.lineage.progress import counted, listening
 from tests.cases.settings import MINIMAL
 from tests.cases.shard_files import pair, write_tar
 
+pytestmark = pytest.mark.slow
+
 EVIL = "\x1b[2J\x1b]0;title\x9b31m\u202egnp\u2066[red]:smile:"
 LITERAL = "\\x1b[2J\\x1b]0;title\\x9b31m\\u202egnp\\u2066[red]:smile:"
 

@@ -13,6 +13,8 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tests.cases.evaluations import evaluated
 
+pytestmark = pytest.mark.slow
+
 COSINES = ("ss", "su", "us", "uu")
 
 

@@ -19,6 +19,8 @@ from tasks.shards.decoding import DECODERS, decode_caption
 from tasks.shards.plan import plan_reading
 from tests.cases.extracting import config_of, write_model_with_tokenizer, write_pair_shards
 
+pytestmark = pytest.mark.slow
+
 LAYERS = {"text": "transformer.resblocks.0.attn.out_proj", "vision": "visual.transformer.resblocks.1.mlp.c_proj"}
 N_MODELS = 3
 

@@ -13,6 +13,8 @@ from tasks.encoders.checkpoint import model_digest, tensor_digests
 from tasks.manipulation.edit import Edit, apply_edit, positions
 from tasks.manipulation.edit_file import read_edit, write_edit
 
+pytestmark = pytest.mark.slow
+
 TEXT, OTHER, VISION = (
     "transformer.resblocks.0.attn.out_proj",
     "transformer.resblocks.1.attn.out_proj",

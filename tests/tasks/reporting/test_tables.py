@@ -30,6 +30,8 @@ from tests.cases.report_cases import (
 )
 from tests.cases.report_files import CONTEXT, Page, put, put_scores
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path):
