@@ -67,7 +67,7 @@ class _Run:
     def extract(self, plans: Sequence[ShardPlan], store: Path, workers: LocalWorkers | None = None) -> None:
         width = int(self._loaded.architecture.model_cfg["embed_dim"])
         observer = partial(waiting_observer, width=width)
-        what = Extraction("embeddings.vision", "vision", observer, settings={}, code={}, label="scaling")
+        what = Extraction("embeddings.vision", "vision", observer, settings={}, code={"code": "x"}, label="scaling")
         context = RunContext(runner=workers)
         extract_set(what, plans, self._loaded, self._config, Store(store, hash_once=True), context)
 
