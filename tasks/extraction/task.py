@@ -14,7 +14,7 @@ from data_specs.manifest import ArtifactRef
 from tasks.encoders.forward import resolve_device
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import digest_of, text_sha256
-from tasks.lineage.progress import listening
+from tasks.lineage.progress import Notices, listening
 from tasks.lineage.store import Store
 from tasks.lineage.task import task
 from tasks.workers.shared_work import Share
@@ -56,7 +56,7 @@ def do_share(
     """
     if source != source_digest():
         raise SpecError(f"a worker runs other source than this run, in {_ROOT}; install the same version on all")
-    heard, own = _Notices(), Store(store)
+    heard, own = Notices(), Store(store)
     with listening(heard), computing_by(threads):
         share.do(own, replace(context, device=str(resolve_device(context.device))))
     return own.published, heard.texts
@@ -78,22 +78,3 @@ def computing_by(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class _Notices:
-    """Keeps notices; of progress, one that has made a part says enough."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def start(self, stage: str, total: int | None, unit: str) -> None:
-        return
-
-    def advance(self, stage: str, n: int) -> None:
-        return
-
-    def finish(self, stage: str) -> None:
-        return
-
-    def notice(self, text: str) -> None:
-        self.texts.append(text)

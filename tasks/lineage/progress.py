@@ -37,6 +37,18 @@ class _Silent:
         return
 
 
+class Notices(_Silent):
+    """Keeps what the user should read, in `texts`, and nothing else of progress."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.texts: list[str] = []
+
+    def notice(self, text: str) -> None:
+        """See `ProgressSink`."""
+        self.texts.append(text)
+
+
 _sink: ProgressSink = _Silent()
 
 

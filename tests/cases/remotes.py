@@ -9,34 +9,15 @@ from typing import Any
 from data_specs.manifest import ArtifactRef
 from flows.sharing import Sharing, shared
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.progress import listening
+from tasks.lineage.progress import Notices, listening
 from tasks.lineage.store import Build, Made, Store
 from tests.cases.recipes import recipe_of, write_two
 
 
-class Heard:
-    """Keeps what a user would read."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def start(self, stage: str, total: int | None, unit: str) -> None:
-        return
-
-    def advance(self, stage: str, n: int) -> None:
-        return
-
-    def finish(self, stage: str) -> None:
-        return
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-
 @contextmanager
-def run_in(root: Path, *urls: str) -> Iterator[tuple[Store, Sharing, Heard]]:
+def run_in(root: Path, *urls: str) -> Iterator[tuple[Store, Sharing, Notices]]:
     """A store as a run has it, with its remotes."""
-    store, heard = Store(root, hash_once=True), Heard()
+    store, heard = Store(root, hash_once=True), Notices()
     with listening(heard), shared([store], urls) as sharing:
         yield store, sharing, heard
     store.uses.close()

@@ -18,11 +18,10 @@ from flows.exchange import open_shared, push_artifacts
 from flows.make_safe import make_safe, steps_of_make_safe
 from flows.plan import plan_of
 from tasks.lineage.digest import file_sha256
-from tasks.lineage.progress import listening
+from tasks.lineage.progress import Notices, listening
 from tasks.lineage.remotes import faults
 from tasks.lineage.store import Store
 from tasks.lineage.trace import lineage_lines
-from tests.cases.remotes import Heard
 from tests.cases.s3_server import BUCKET, S3Server, s3_server
 from tests.cases.small_run import artifacts, change_run, file_digests, kinds, write_run
 
@@ -44,10 +43,10 @@ class Team:
 
 def run(config: RunConfig, store: Path, *urls: str, device: str = "cpu") -> tuple[RunResult, list[str]]:
     """A run in this process, and what its user read."""
-    heard = Heard()
+    heard = Notices()
     with listening(heard):
         result: RunResult = make_safe.fn(config, StorePlace(folder=str(store), remote=[*urls]), device, 0)
-    return result, heard.notices
+    return result, heard.texts
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,20 +4,16 @@ import json
 
 import pytest
 
-from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tests.cases.command_line import called
-from tests.cases.recipes import recipe_of, write_two
+from tests.cases.recipes import store_of_edit_and_model
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def store(tmp_path):
-    opened = Store(tmp_path / "store")
-    for kind in ("edit", "model"):
-        opened.materialise(recipe_of(kind=kind), write_two, RunContext())
-    return opened
+    return store_of_edit_and_model(tmp_path / "store")
 
 
 def test_a_tag_is_given_shown_moved_listed_and_removed(store: Store) -> None:

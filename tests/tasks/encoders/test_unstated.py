@@ -11,22 +11,8 @@ from data_specs.run_config import ModelConfig
 from tasks.encoders.architecture import describe_architecture
 from tasks.encoders.loading import load_model
 from tasks.encoders.unstated import with_what_a_file_leaves_open
-from tasks.lineage.progress import listening
+from tasks.lineage.progress import Notices, listening
 from tests.cases.models import TINY_CLIP, tiny_model, write_tiny_clip_model
-
-
-class Notices(list):
-    def start(self, stage, total, unit):
-        return
-
-    def advance(self, stage, n):
-        return
-
-    def finish(self, stage):
-        return
-
-    def notice(self, text):
-        self.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +32,7 @@ def named(tmp_path_factory):
 def loaded(architecture, weights, **settings):
     with listening(sink := Notices()):
         model = load_model(ModelConfig(architecture=architecture, weights=str(weights), **settings))
-    return model, sink
+    return model, sink.texts
 
 
 def uses_quick_gelu(model):
@@ -176,8 +162,8 @@ def test_images_are_prepared_as_all_published_weights_ask_or_as_usual_with_a_not
     with listening(sink := Notices()):
         found = with_what_a_file_leaves_open(describe_architecture(config), config, tmp_path / "w.pt", None)
     assert found.preprocess_cfg.get("mean") == mean
-    assert len(sink) == len(expected)
-    assert all(text in notice for text, notice in zip(expected, sink, strict=True))
+    assert len(sink.texts) == len(expected)
+    assert all(text in notice for text, notice in zip(expected, sink.texts, strict=True))
 
 
 @pytest.mark.parametrize("value", ["yes", 1, "true"])

@@ -2,19 +2,14 @@
 
 import pytest
 
-from tasks.lineage.circumstances import RunContext
 from tasks.lineage.log_check import acknowledge, check_log, read_log
-from tasks.lineage.store import Store
 from tasks.lineage.tags import current_tags, remove_tag, set_tag
-from tests.cases.recipes import recipe_of, write_two
+from tests.cases.recipes import store_of_edit_and_model
 
 
 @pytest.fixture
 def store(tmp_path):
-    opened = Store(tmp_path / "store")
-    for kind in ("edit", "model"):
-        opened.materialise(recipe_of(kind=kind), write_two, RunContext())
-    return opened
+    return store_of_edit_and_model(tmp_path / "store")
 
 
 def test_every_move_of_a_tag_is_a_line_of_the_log(store):

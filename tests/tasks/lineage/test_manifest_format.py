@@ -17,10 +17,9 @@ from tasks.lineage.base_weights import ModelInUse
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256, text_sha256
 from tasks.lineage.environment import record_digest
-from tasks.lineage.progress import listening
+from tasks.lineage.progress import Notices, listening
 from tasks.lineage.store import Store
 from tests.cases.manifests import forge, to_format_1
-from tests.cases.notices import Notices
 from tests.cases.recipes import recipe_of, write_two
 
 CONTEXT = RunContext()

@@ -14,7 +14,7 @@ from tasks.lineage.digest import file_sha256, recipe_ref
 from tasks.lineage.discarding import discard
 from tasks.lineage.keys import private_key_id, public_key_id, public_keys
 from tasks.lineage.log_check import check_log
-from tasks.lineage.progress import listening
+from tasks.lineage.progress import Notices, listening
 from tasks.lineage.pruning import prune
 from tasks.lineage.signatures import Signer, TrustedKeys
 from tasks.lineage.store import Store
@@ -167,15 +167,8 @@ def test_any_flipped_bit_of_the_signed_payload_is_found(tmp_path, keys, around):
 
 
 def test_what_a_run_made_itself_it_may_use_and_is_told_that_others_will_not(tmp_path, keys, around):
-    class Heard:
-        def __init__(self):
-            self.texts = []
-
-        def notice(self, text):
-            self.texts.append(text)
-
     around(trust=keys[1])
-    store, heard = Store(tmp_path, hash_once=True), Heard()
+    store, heard = Store(tmp_path, hash_once=True), Notices()
     with listening(heard):
         made = store.materialise(recipe_of(), write_two, CONTEXT)
         store.materialise(recipe_of(settings={"tau": 0}), write_two, CONTEXT)

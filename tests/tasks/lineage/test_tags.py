@@ -8,11 +8,10 @@ import sys
 import pytest
 
 from data_specs.errors import ArtifactError, SpecError
-from tasks.lineage.circumstances import RunContext, user_name
-from tasks.lineage.store import Store
+from tasks.lineage.circumstances import user_name
 from tasks.lineage.tags import current_tags, remove_tag, set_tag, tag_history
 from tests.cases.places import ROOT
-from tests.cases.recipes import recipe_of, write_two
+from tests.cases.recipes import store_of_edit_and_model
 
 TAGGER = """
 import sys
@@ -26,10 +25,7 @@ for ref in store.refs() * 10:
 
 @pytest.fixture
 def store(tmp_path):
-    opened = Store(tmp_path / "store")
-    for kind in ("edit", "model"):
-        opened.materialise(recipe_of(kind=kind), write_two, RunContext())
-    return opened
+    return store_of_edit_and_model(tmp_path / "store")
 
 
 def test_a_tag_names_one_artifact_and_is_moved_and_removed_with_a_history(store):

@@ -4,20 +4,12 @@ from pathlib import Path
 import pytest
 
 from data_specs.errors import ArtifactError, DataError
-from tasks.lineage.progress import listening
+from tasks.lineage.progress import Notices, listening
 from tasks.shards import command, fetching, location
 from tasks.shards.location import local_copy
 from tests.cases.processes import alive, wait_for
 from tests.cases.shard_files import pairs, write_tar
 from tests.cases.web_server import serving
-
-
-class Notices:
-    def __init__(self):
-        self.texts = []
-
-    def notice(self, text):
-        self.texts.append(text)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from data_specs.errors import DataError, SpecError
 from data_specs.manifest import Recipe, Source
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.openlineage import sending
-from tasks.lineage.progress import listening
+from tasks.lineage.progress import Notices, listening
 from tasks.lineage.store import Store
 from tests.cases.collector import collecting, validated
 from tests.cases.recipes import recipe_of, write_two
@@ -22,17 +22,9 @@ FLOW = "8b3f7a66-0f3a-4d0e-9b0d-3f1f0c2a9d11"
 CONTEXT = RunContext(flow_run_id=FLOW)
 
 
-class Heard:
-    def __init__(self):
-        self.texts = []
-
-    def notice(self, text):
-        self.texts.append(text)
-
-
 @contextmanager
 def heard():
-    sink = Heard()
+    sink = Notices()
     with listening(sink):
         yield sink.texts
 

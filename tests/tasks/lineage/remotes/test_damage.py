@@ -54,7 +54,7 @@ def test_a_manifest_that_is_cut_or_of_another_artifact_is_passed_over_and_replac
         found = chain(store)
         assert [item.reused for item in found] == [True, False, True]
         sharing.settle(item.ref for item in found)
-    assert [text for text in heard.notices if "is passed over: its manifest there is cut" in text]
+    assert [text for text in heard.texts if "is passed over: its manifest there is cut" in text]
     with run_in(tmp_path / "third", url) as (store, _, _):
         assert store.check(chain(store, never)[1].ref).files == made[1].manifest.files
 
@@ -68,7 +68,7 @@ def test_a_manifest_whose_files_would_lie_elsewhere_is_refused(tmp_path, url, re
     path.write_bytes(sealed(manifest.model_copy(update={"files": moved}))[1])
     with run_in(tmp_path / "second", url) as (store, _, heard):
         assert not chain(store)[1].reused
-    assert [text for text in heard.notices if "is passed over" in text]
+    assert [text for text in heard.texts if "is passed over" in text]
     assert not [*tmp_path.rglob("outside.txt")]
 
 
@@ -99,8 +99,8 @@ def test_a_remote_that_goes_in_the_middle_costs_nothing_but_what_it_had_promised
         assert [item.reused for item in again] == [True, True, False]
         sharing.settle(item.ref for item in again)
         assert sharing.told()["remotes"]["pushed"][url]["left"] == 1
-    assert [text for text in heard.notices if text.endswith("the run goes on without it")]
-    (last,) = [text for text in heard.notices if text.startswith("1 artifacts are here, and not in")]
+    assert [text for text in heard.texts if text.endswith("the run goes on without it")]
+    (last,) = [text for text in heard.texts if text.startswith("1 artifacts are here, and not in")]
     assert f"`uwm store push --store {tmp_path}/second --remote {url}`" in last
     assert made[-1].manifest.files == again[-1].manifest.files
 
@@ -115,7 +115,7 @@ def test_a_remote_that_comes_back_before_the_end_is_given_all(tmp_path, url, rem
         sharing.settle(item.ref for item in made)
         assert sharing.told()["remotes"]["pushed"][url] == {"artifacts": 2, "bytes": 0, "left": 0}
     assert [Remote(url).manifest(item.ref)[0] for item in made] == [item.manifest for item in made]
-    assert not [text for text in heard.notices if "store push" in text]
+    assert not [text for text in heard.texts if "store push" in text]
 
 
 def test_a_file_that_changed_here_is_not_put_there(tmp_path, url):
@@ -124,7 +124,7 @@ def test_a_file_that_changed_here_is_not_put_there(tmp_path, url):
     with run_in(tmp_path / "first", url) as (store, sharing, heard):
         sharing.settle([made[2].ref])
         assert store.is_here(made[2].ref)
-    assert [text for text in heard.notices if "changed since it was made" in text]
+    assert [text for text in heard.texts if "changed since it was made" in text]
     assert [Remote(url).manifest(item.ref) for item in made] == [None] * 3
 
 
@@ -139,7 +139,7 @@ def test_several_are_brought_at_once_and_what_does_not_come_is_left_to_be_made(t
         store.elsewhere.bring_all([made[0].ref])
         assert not store.holds(made[0].ref)
         assert not chain(store)[0].reused
-    assert [text for text in heard.notices if text.endswith("it is made here")]
+    assert [text for text in heard.texts if text.endswith("it is made here")]
 
 
 def test_files_that_were_dropped_here_come_back_from_a_remote_and_others_of_that_version_do_not(tmp_path, url):

@@ -51,7 +51,7 @@ def test_what_one_store_made_another_finds_and_brings_its_files_only_when_they_a
     (line,) = (store.root / ".log/log.jsonl").read_text().splitlines()
     assert (json.loads(line)["event"], json.loads(line)["details"]) == ("pulled", {"source": url})
     assert told["pushed"] == {url: {"artifacts": 0, "bytes": 0, "left": 0}}
-    assert heard.notices == []
+    assert heard.texts == []
 
 
 def test_the_same_bytes_lie_in_a_remote_once_and_under_their_digest(tmp_path, url, remote):
@@ -133,7 +133,7 @@ def test_two_processes_that_put_the_same_there_at_once_leave_one_sound_artifact(
         for item in found:
             store.path(item.ref)
             store.check(item.ref)
-    assert heard.notices == []
+    assert heard.texts == []
     written_by = {json.dumps(item.manifest.model_dump(mode="json"), sort_keys=True) for item in found}
     all_made = [
         json.dumps(Store(tmp_path / name).manifest(item.ref).model_dump(mode="json"), sort_keys=True)
@@ -154,7 +154,7 @@ def test_what_came_out_otherwise_here_is_not_put_beside_another_s_nor_what_was_m
         assert store.materialise(scores, never, RunContext()).reused
         of_it = store.materialise(edit, write_two, RunContext())
         sharing.settle([of_it.ref])
-    assert [text for text in heard.notices if text.startswith("2 artifacts are not put into")]
+    assert [text for text in heard.texts if text.startswith("2 artifacts are not put into")]
     assert Remote(url).manifest(of_it.ref) is None
     assert Remote(url).manifest(made[1].ref)[0] == made[1].manifest
 
@@ -167,7 +167,7 @@ def test_what_was_made_of_another_s_input_is_made_here_from_the_own_one(tmp_path
     with run_in(tmp_path / "second", url) as (store, _, heard):
         found = chain(store)
     assert [item.reused for item in found] == [True, True, False]
-    assert [text for text in heard.notices if "it was made of another scores" in text]
+    assert [text for text in heard.texts if "it was made of another scores" in text]
 
 
 def test_signatures_come_along_and_what_was_put_there_unsigned_is_refused_where_keys_are_trusted(
@@ -202,7 +202,7 @@ def test_of_two_remotes_the_first_that_has_it_gives_it_and_both_are_given_what_i
     damage(tmp_path / "near", "truncated")
     with run_in(tmp_path / "third", *urls) as (store, _, heard):
         assert store.check(chain(store, never)[-1].ref).files == made[-1].manifest.files
-    assert heard.notices == []
+    assert heard.texts == []
 
 
 def test_what_is_discarded_before_its_turn_is_not_missed(tmp_path, url):
@@ -212,7 +212,7 @@ def test_what_is_discarded_before_its_turn_is_not_missed(tmp_path, url):
         made = store.materialise(recipe_of("activations.text.joined"), write_two, RunContext())
         sharing.settle([made.ref])
         assert sharing.told()["remotes"]["pushed"][url]["left"] == 0
-    assert heard.notices == []
+    assert heard.texts == []
     assert Remote(url).manifest(made.ref) is not None
 
 

@@ -27,7 +27,7 @@ def test_what_a_trusted_key_has_signed_is_found_and_brought_by_a_store_that_has_
         found = chain(store, never)
         assert (store.path(found[-1].ref) / "a.txt").read_text() == "first"
         assert store.check(found[-1].ref) == made[-1].manifest
-    assert heard.notices == []
+    assert heard.texts == []
 
 
 @pytest.mark.parametrize("how", ["another key", "no signature"])
