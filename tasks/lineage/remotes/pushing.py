@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from data_specs.errors import ArtifactError
 from data_specs.manifest import PART, ArtifactRef, FileEntry, Manifest
 from tasks.lineage.contents import MANIFEST
 from tasks.lineage.disk import is_full
@@ -40,7 +41,12 @@ class Pusher:
         """
         if ref in self._there or ref in self.others or not self._store.is_here(ref):
             return
-        manifest = self._store.ensure(ref)
+        try:
+            manifest = self._store.ensure(ref)
+        except ArtifactError:
+            if self._store.is_here(ref):
+                raise
+            return  # discarded while it was looked at
         first = self._first(ref)
         if first is None:
             inputs = artifacts_in(manifest.recipe.inputs).values()
