@@ -9,7 +9,7 @@ from data_specs.manifest import PART, ArtifactRef, FileEntry, Manifest
 from tasks.lineage.contents import MANIFEST
 from tasks.lineage.disk import is_full
 from tasks.lineage.faults import content_digest
-from tasks.lineage.remotes.faults import Damaged, Refused
+from tasks.lineage.remotes.faults import Damaged, Refused, RemoteFault
 from tasks.lineage.remotes.remote import Remote
 from tasks.lineage.signatures import SIGNATURE_ENDING, signatures_of
 from tasks.lineage.trace import artifacts_in
@@ -97,7 +97,7 @@ class Pusher:
             with ThreadPoolExecutor(_SENDING) as pool:
                 n_bytes = sum(pool.map(send, manifest.files))
             is_first = self.remote.publish(ref, (folder / MANIFEST).read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, RemoteFault):
             if self._store.is_here(ref):
                 raise
             return True  # it was joined with others meanwhile, and discarded
