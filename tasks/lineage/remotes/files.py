@@ -260,8 +260,8 @@ class FolderFiles:
         target = self._root / key
         draft = target.parent / f"{_DRAFT}{secrets.token_hex(8)}"
         self._require_root()
-        self._was_there = True
         target.parent.mkdir(parents=True, exist_ok=True)
+        self._was_there = True  # after it is made: another thread may ask meanwhile
         try:
             fill(draft)
             with draft.open("rb") as written:
