@@ -13,10 +13,10 @@ from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.measure import EvaluationSets, embed_together, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
+from flows.remotes.sharing import carry_out
 from flows.report import report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_session
-from flows.sharing import carry_out
 from tasks.experiments.ablation_points import AblationPlan, ablation_points, with_largest_limit
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 from tasks.lineage.progress import counted, notice

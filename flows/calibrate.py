@@ -6,9 +6,9 @@ from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.parameters import Config
+from flows.remotes.sharing import carry_out
 from flows.scores import scores_of
 from flows.session import open_session
-from flows.sharing import carry_out
 
 
 @flow(name="calibrate", run_name="{config.name}: calibrate")

@@ -9,13 +9,13 @@ from pathlib import Path
 from data_specs.dropping import DROPPED_KINDS
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef, Manifest
-from flows.remaking import Remaking
+from flows.reproducing.remaking import Remaking
 from tasks.lineage.contents import label_of
-from tasks.lineage.debris import Debris, count_dead_locks, dead_scratch, remove_dead_locks, remove_debris
 from tasks.lineage.disk import refusal
-from tasks.lineage.in_use import used_now
+from tasks.lineage.dropping.debris import Debris, count_dead_locks, dead_scratch, remove_dead_locks, remove_debris
+from tasks.lineage.dropping.in_use import used_now
+from tasks.lineage.dropping.pruning import freed_bytes, has_leftovers, prune, remove_leftovers
 from tasks.lineage.progress import counted, notice
-from tasks.lineage.pruning import freed_bytes, has_leftovers, prune, remove_leftovers
 from tasks.lineage.runs import run_records
 from tasks.lineage.store import Store
 from tasks.lineage.tags import current_tags

@@ -28,10 +28,10 @@ from flows.measure import (
 )
 from flows.parameters import Config
 from flows.record import together
+from flows.remotes.sharing import carry_out
 from flows.report import lead_of, report_of
 from flows.scores import require_inputs, scores_of
 from flows.session import Session, open_sessions
-from flows.sharing import carry_out
 from tasks.experiments.task import MeasuredModel, Plan, write_experiment
 from tasks.lineage.progress import advance, stage
 

@@ -8,9 +8,9 @@ from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.measure import selected_edit
 from flows.parameters import Config
+from flows.remotes.sharing import carry_out
 from flows.scores import scores_of
 from flows.session import Session, open_session
-from flows.sharing import carry_out
 from tasks.manipulation.task import edit_model
 
 

@@ -8,8 +8,8 @@ from data_specs.store_place import StoreLocation
 from flows.decorator import flow
 from flows.measure import EvaluationSets, edit_of, measure_edit, measure_original
 from flows.parameters import Config
+from flows.remotes.sharing import carry_out
 from flows.session import Session, open_session
-from flows.sharing import carry_out
 
 
 @flow(name="evaluate", run_name="{config.name}: evaluate")

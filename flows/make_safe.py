@@ -8,10 +8,10 @@ from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import EvaluationSets, embed_together, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
+from flows.remotes.sharing import carry_out
 from flows.report import report_of
 from flows.scores import scores_of
 from flows.session import Session, open_session
-from flows.sharing import carry_out
 
 
 @flow(name="make-safe", run_name="{config.name}: make-safe")

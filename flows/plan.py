@@ -13,9 +13,9 @@ from data_specs.plan import PlannedArtifact, RunPlan
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from data_specs.store_place import StoreLocation, store_place_of
 from flows.record import last_run
+from flows.remotes.sharing import look_into, remotes_of
 from flows.runners import Placed
 from flows.session import Session
-from flows.sharing import look_into, remotes_of
 from tasks.encoders.loading import LoadedModel
 from tasks.lineage.planned import Planned, PlannedStore
 from tasks.lineage.store import Made, Store

@@ -19,7 +19,7 @@ from data_specs.plan import LastRun
 from data_specs.run_result import RunResult
 from data_specs.sign_filter import SIGN_NOTE, is_filtered
 from data_specs.wording import one_line
-from flows.asked import asked_of_this_flow
+from flows.reproducing.asked import asked_of_this_flow
 from flows.trackers import tell_hook
 from tasks.lineage.circumstances import now, user_name
 from tasks.lineage.listeners import Listeners

@@ -20,25 +20,25 @@ from data_specs.store_place import StoreLocation, store_place_of
 from flows.lineage_context import model_in_use, settings_told
 from flows.prefect_page import shown_in_prefect
 from flows.record import recorded
+from flows.remotes.sharing import remotes_of, shared
 from flows.runners import Placed, placed
-from flows.sharing import remotes_of, shared
 from flows.shown_result import ShownResult
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.extraction.batch_size import usual_batch_size
 from tasks.lineage.base_weights import ModelInUse
-from tasks.lineage.circumstances import RunContext
-from tasks.lineage.cores import usual_workers
-from tasks.lineage.environment import environment_here
-from tasks.lineage.listeners import Listeners
-from tasks.lineage.progress import stage
-from tasks.lineage.recorded import (
+from tasks.lineage.checking.recorded import (
     MANIFESTS,
     Recorded,
     digests_to_record,
     recorded_manifests,
     require_as_recorded,
 )
-from tasks.lineage.reuse import ReuseWatch, record_of_reuse
+from tasks.lineage.checking.reuse import ReuseWatch, record_of_reuse
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.cores import usual_workers
+from tasks.lineage.environment import environment_here
+from tasks.lineage.listeners import Listeners
+from tasks.lineage.progress import stage
 from tasks.lineage.store import Made, Store
 from tasks.manipulation.edit_file import EDIT_FILE
 from tasks.manipulation.in_place import edited_in_place

@@ -28,10 +28,10 @@ from flows.measure import (
     selected_edit,
 )
 from flows.parameters import Config
+from flows.remotes.sharing import carry_out
 from flows.report import report_of
 from flows.scores import scores_of
 from flows.session import Session, open_session
-from flows.sharing import carry_out
 from tasks.experiments.choice import parse_limits
 from tasks.experiments.grid import GridPoint, Taus, grid_points, method_at, swept_encoders, tau_at
 from tasks.experiments.task import MeasuredModel, Plan, chosen_among, write_experiment

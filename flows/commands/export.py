@@ -74,12 +74,12 @@ def export(
         _choose_transfer()
     from flows.commands.display import progress_shown
     from flows.references import find_reference
-    from flows.remaking import ensure_files
+    from flows.reproducing.remaking import ensure_files
     from tasks.exporting.card import Stated
     from tasks.exporting.folder import export_model
     from tasks.exporting.provenance import provenance_of, write_provenance
-    from tasks.lineage.signatures import Signer
     from tasks.lineage.store import Store
+    from tasks.lineage.trust.signatures import Signer
 
     signer = Signer(publishing.key) if publishing.key is not None else None
     opened = Store(store)

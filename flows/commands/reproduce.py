@@ -26,7 +26,7 @@ from flows.commands.options import (
 from flows.commands.start import imported_quickly
 
 if TYPE_CHECKING:
-    from flows.reproduction import OtherFile, Reproduction
+    from flows.reproducing.reproduction import OtherFile, Reproduction
 
 _STORE_VARIABLE = "UWM_STORE"
 _MOST_TOLD = 3
@@ -97,7 +97,7 @@ def reproduce(
     with imported_quickly():
         from flows.commands.display import progress_shown
         from flows.references import find_reference
-        from flows.reproduction import environment_of, reproduce_artifact
+        from flows.reproducing.reproduction import environment_of, reproduce_artifact
         from tasks.lineage.store import Store
 
     source = Store(stores.source)

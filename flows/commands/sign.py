@@ -22,7 +22,7 @@ def sign(
     ref: Reference, key: SigningKey = None, with_inputs: WithInputs = False, store: StoreOption = DEFAULT_STORE
 ) -> None:
     """Sign an artifact, after comparing it with its manifest, or a folder."""
-    from tasks.lineage.signatures import Signer
+    from tasks.lineage.trust.signatures import Signer
 
     if key is None:
         raise SpecError("--key is missing: which private key shall sign (or UWM_SIGNING_KEY)?")
@@ -50,8 +50,8 @@ def verify_signature(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Make sure that one of the keys has signed an artifact, or a folder, as it is now."""
-    from tasks.lineage.keys import public_keys, trusted_key_paths
-    from tasks.lineage.signatures import TrustedKeys
+    from tasks.lineage.trust.keys import public_keys, trusted_key_paths
+    from tasks.lineage.trust.signatures import TrustedKeys
 
     paths = key or trusted_key_paths()
     if not paths:
@@ -68,7 +68,7 @@ def verify_signature(
 
 def _is_folder(ref: str) -> bool:
     """Whether a folder is meant: names of runs and versions hold no slash."""
-    from tasks.lineage.signatures import FOLDER_SIGNATURE
+    from tasks.lineage.trust.signatures import FOLDER_SIGNATURE
 
     path = Path(ref)
     return path.is_dir() and ("/" in ref or ref in (".", "..") or (path / FOLDER_SIGNATURE).is_file())

@@ -24,8 +24,8 @@ from tasks.exporting.record import ModelRecord, describe_edited
 from tasks.lineage.disk import refused_by_disk
 from tasks.lineage.exports import record_export
 from tasks.lineage.place import require_local
-from tasks.lineage.signatures import Signer
 from tasks.lineage.store import Store
+from tasks.lineage.trust.signatures import Signer
 
 CARD = "README.md"
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from data_specs.errors import ArtifactError, MachineError, PipelineError
 from data_specs.manifest import ArtifactRef, FileEntry, Manifest, Recipe, Source
-from tasks.lineage.chain import Chain
+from tasks.lineage.checking.chain import Chain
+from tasks.lineage.checking.faults import faults_in, first_of
 from tasks.lineage.circumstances import RunContext, now
 from tasks.lineage.contents import SCRATCH, is_pruned, label_of, read_manifest, read_pruned
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.disk import disk_of, is_full
-from tasks.lineage.faults import faults_in, first_of
+from tasks.lineage.dropping.in_use import InUse
 from tasks.lineage.finished_parts import Parts
-from tasks.lineage.in_use import InUse
 from tasks.lineage.inputs import made_of
 from tasks.lineage.leases import Leases
 from tasks.lineage.listeners import Listener, Listeners

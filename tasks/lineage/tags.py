@@ -19,9 +19,9 @@ from data_specs.wording import shown
 from tasks.lineage.circumstances import now, user_name
 from tasks.lineage.contents import manifest_sha256
 from tasks.lineage.disk import refusal, unshare
-from tasks.lineage.log import Log, fact_of
 from tasks.lineage.runs import run_records
 from tasks.lineage.store import Store
+from tasks.lineage.trust.log import Log, fact_of
 
 TAG_DETAIL = "tag"
 _HISTORY, _LOCK = ".tags.jsonl", ".locks/tags.lock"

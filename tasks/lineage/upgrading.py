@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef, MadeOf, Manifest, Pruned, Upgrade
+from tasks.lineage.checking.faults import named_as_it_is
 from tasks.lineage.circumstances import now
 from tasks.lineage.contents import MANIFEST, PRUNED, is_pruned, label_of
 from tasks.lineage.digest import file_sha256
 from tasks.lineage.disk import sync
 from tasks.lineage.environment import product_version
-from tasks.lineage.faults import named_as_it_is
 from tasks.lineage.inputs import made_of
-from tasks.lineage.log import Log, fact_of
 from tasks.lineage.sealed_json import sealed, unsealed
 from tasks.lineage.store import Store
+from tasks.lineage.trust.log import Log, fact_of
 
 _NEWEST = 2
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from tasks.lineage.listeners import Listener
-from tasks.lineage.log import Log
 from tasks.lineage.openlineage.sending import is_openlineage_asked
-from tasks.lineage.signatures import SignedStore, is_signing_asked
+from tasks.lineage.trust.log import Log
+from tasks.lineage.trust.signatures import SignedStore, is_signing_asked
 
 
 def usual_listeners(root: Path) -> list[Listener]:

@@ -15,8 +15,8 @@ from data_specs.experiment_files import read_experiment
 from data_specs.manifest import ArtifactRef, Circumstances, Manifest
 from data_specs.run_config import ENCODERS, HUB
 from data_specs.wording import last_part, one_line, printable, shortened
+from tasks.lineage.checking.reuse import Comparison
 from tasks.lineage.environment import environment_when_made
-from tasks.lineage.reuse import Comparison
 from tasks.lineage.store import Store
 from tasks.lineage.trace import manifests_behind
 from tasks.reporting.settings import experiment_line, settings_lines

@@ -13,7 +13,7 @@ _WRITER = """
 import itertools, sys
 from pathlib import Path
 from data_specs.manifest import ArtifactRef
-from tasks.lineage.log import Log, fact_of
+from tasks.lineage.trust.log import Log, fact_of
 log = Log(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])) if int(sys.argv[2]) else itertools.count():
     log.append([fact_of("tagged", ArtifactRef(kind="scores", version="a" * 64), None, writer=sys.argv[3], number=str(number))])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.manifest import ArtifactRef
-from flows.sharing import Sharing, shared
+from flows.remotes.sharing import Sharing, shared
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import Notices, listening
 from tasks.lineage.store import Build, Made, Store

@@ -20,7 +20,7 @@ _DIES = """
 import os, signal, sys
 from pathlib import Path
 from data_specs.manifest import ArtifactRef
-from tasks.lineage import pruning
+from tasks.lineage.dropping import pruning
 from tasks.lineage.listeners import Listener
 from tasks.lineage.store import Store
 

@@ -14,12 +14,12 @@ from data_specs.manifest import ArtifactRef
 from data_specs.placement import Placement
 from flows.make_safe import steps_of_make_safe
 from flows.session import open_session
+from tasks.lineage.checking.verification import outside_of, verified, whole_store
 from tasks.lineage.digest import file_sha256
 from tasks.lineage.environment import library_versions
 from tasks.lineage.progress import Notices, listening
 from tasks.lineage.store import Store
 from tasks.lineage.trace import artifacts_in
-from tasks.lineage.verification import outside_of, verified, whole_store
 from tests.cases.manifests import forge
 from tests.cases.small_run import write_run
 

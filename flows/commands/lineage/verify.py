@@ -10,8 +10,8 @@ from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, ReferenceArgument, StoreOption
 
 if TYPE_CHECKING:
-    from tasks.lineage.faults import Fault
-    from tasks.lineage.verification import Outside, Verified
+    from tasks.lineage.checking.faults import Fault
+    from tasks.lineage.checking.verification import Outside, Verified
 
 _MOST_TOLD = 3
 
@@ -28,8 +28,8 @@ def verify(
 ) -> None:
     """Hash everything again, of an artifact and of all it was made of, and list all that is not as it was recorded."""
     from flows.references import find_reference
+    from tasks.lineage.checking.verification import faults_in_words, outside_of, verified, whole_store
     from tasks.lineage.store import Store
-    from tasks.lineage.verification import faults_in_words, outside_of, verified, whole_store
 
     if (reference is None) != everything:
         raise SpecError("give the REF of an artifact, or --all for the whole store")

@@ -10,7 +10,7 @@ from data_specs.wording import one_line, printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, RemoteOption, StoreOption, store_place
 
 if TYPE_CHECKING:
-    from flows.exchange import Exchanged
+    from flows.remotes.exchange import Exchanged
 
 NamesArgument = Annotated[
     list[str] | None,
@@ -21,7 +21,7 @@ NamesArgument = Annotated[
 def push(names: NamesArgument = None, store: StoreOption = DEFAULT_STORE, remote: RemoteOption = None) -> None:
     """Put artifacts, and what they were made of, into remotes; what is there stays as it is."""
     from flows.commands.display import progress_shown
-    from flows.exchange import open_shared, push_artifacts
+    from flows.remotes.exchange import open_shared, push_artifacts
 
     opened, remotes = open_shared(store_place(store, remote))
     with progress_shown():
@@ -40,7 +40,7 @@ def pull(
 ) -> None:
     """Bring artifacts here from the first remote that has them; each file is hashed."""
     from flows.commands.display import progress_shown
-    from flows.exchange import open_shared, pull_artifacts
+    from flows.remotes.exchange import open_shared, pull_artifacts
 
     opened, remotes = open_shared(store_place(store, remote))
     with progress_shown():
@@ -54,7 +54,7 @@ def status(store: StoreOption = DEFAULT_STORE, remote: RemoteOption = None, json
     from rich.table import Table
 
     from flows.commands.console import output
-    from flows.exchange import open_shared, status_of
+    from flows.remotes.exchange import open_shared, status_of
 
     rows = status_of(*open_shared(store_place(store, remote)))
     if json:

@@ -79,7 +79,7 @@ def restore(
     with imported_quickly():
         from flows.commands.display import progress_shown
         from flows.references import find_reference
-        from flows.remaking import make_again
+        from flows.reproducing.remaking import make_again
         from tasks.lineage.store import Store
 
     opened = Store(store)

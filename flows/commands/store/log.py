@@ -11,7 +11,7 @@ from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
 
 if TYPE_CHECKING:
     from data_specs.log_entry import LogEntry
-    from tasks.lineage.log_check import LogReport
+    from tasks.lineage.trust.log_check import LogReport
 
 
 def log(
@@ -40,10 +40,10 @@ def log(
     json: JsonOption = False,
 ) -> None:
     """Show what was made, tagged and removed in a store, in order, and find what was done past its log."""
-    from tasks.lineage.log import Log
-    from tasks.lineage.log_check import acknowledge as write_down
-    from tasks.lineage.log_check import check_log, read_log
     from tasks.lineage.place import open_root
+    from tasks.lineage.trust.log import Log
+    from tasks.lineage.trust.log_check import acknowledge as write_down
+    from tasks.lineage.trust.log_check import check_log, read_log
 
     root = open_root(store)
     if head:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import PART, ArtifactRef, FileEntry, Manifest
+from tasks.lineage.checking.faults import content_digest, named_inputs
 from tasks.lineage.contents import MANIFEST, PRUNED, SCRATCH, label_of, read_manifest
 from tasks.lineage.digest import file_sha256
 from tasks.lineage.disk import disk_of, sync
-from tasks.lineage.faults import content_digest, named_inputs
-from tasks.lineage.keys import trusted_key_paths
 from tasks.lineage.progress import advance, notice, stage
 from tasks.lineage.remotes.elsewhere import KnownElsewhere, Withdrawn
 from tasks.lineage.remotes.faults import Damaged, RemoteFault, Unreachable
 from tasks.lineage.remotes.remote import Remote
-from tasks.lineage.signatures import signatures_of
 from tasks.lineage.trace import artifacts_in
+from tasks.lineage.trust.keys import trusted_key_paths
+from tasks.lineage.trust.signatures import signatures_of
 
 if TYPE_CHECKING:
     from tasks.lineage.store import Store

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import PART, ArtifactRef, FileEntry, Manifest
+from tasks.lineage.checking.faults import content_digest
 from tasks.lineage.contents import MANIFEST
 from tasks.lineage.disk import is_full
-from tasks.lineage.faults import content_digest
 from tasks.lineage.remotes.faults import Damaged, Refused, RemoteFault
 from tasks.lineage.remotes.remote import Remote
-from tasks.lineage.signatures import SIGNATURE_ENDING, signatures_of
 from tasks.lineage.trace import artifacts_in
+from tasks.lineage.trust.signatures import SIGNATURE_ENDING, signatures_of
 
 if TYPE_CHECKING:
     from tasks.lineage.store import Store

@@ -12,7 +12,7 @@ from tasks.lineage.remotes.address import remote_url
 from tasks.lineage.remotes.faults import Damaged, RemoteFault
 from tasks.lineage.remotes.files import open_files
 from tasks.lineage.sealed_json import unsealed
-from tasks.lineage.signatures import SIGNATURE_ENDING, SIGNATURES_FOLDER
+from tasks.lineage.trust.signatures import SIGNATURE_ENDING, SIGNATURES_FOLDER
 
 _FILES = ".files"
 _KEY = re.compile(rf"({KIND_PATTERN.strip('^$')})/({VERSION_PATTERN.strip('^$')})/{re.escape(MANIFEST)}")

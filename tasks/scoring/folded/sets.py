@@ -16,7 +16,7 @@ from tasks.extraction.sharing import without_samples
 from tasks.extraction.windows import complete_nodes
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
-from tasks.lineage.discarding import discard
+from tasks.lineage.dropping.discarding import discard
 from tasks.lineage.store import Build, Made, Store
 from tasks.scoring.folded.layer import Folded, LayerState
 from tasks.scoring.folded.parts import OF_SHARDS, SUMMED, FoldedPartMaker

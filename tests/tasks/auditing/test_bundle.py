@@ -14,7 +14,7 @@ import pytest
 from data_specs.errors import ArtifactError, SpecError
 from tasks.auditing import bundle_check
 from tasks.auditing.bundle import write_bundle
-from tasks.lineage.signatures import Signer
+from tasks.lineage.trust.signatures import Signer
 from tests.cases.bundles import small_chain, unpacked, verified
 from tests.cases.keys import make_keys
 

@@ -17,8 +17,8 @@ from tasks.exporting.provenance import provenance_of
 from tasks.lineage.base_weights import ModelInUse
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256, text_sha256
-from tasks.lineage.keys import public_keys
-from tasks.lineage.signatures import TrustedKeys
+from tasks.lineage.trust.keys import public_keys
+from tasks.lineage.trust.signatures import TrustedKeys
 from tests.cases.exporting_bench import BASE, Bench
 from tests.cases.keys import make_keys
 from tests.cases.recipes import write_two

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from data_specs.errors import ArtifactError, SpecError
 from flows.commands.export import export
 from tasks.exporting.folder import export_model
-from tasks.lineage.keys import public_keys
-from tasks.lineage.signatures import Signer, TrustedKeys
+from tasks.lineage.trust.keys import public_keys
+from tasks.lineage.trust.signatures import Signer, TrustedKeys
 from tests.cases.exporting_bench import Bench
 from tests.cases.keys import make_keys
 

@@ -165,7 +165,7 @@ def test_the_observer_of_a_part_is_a_value(case):
 
 
 def test_within_a_run_an_artifact_is_hashed_once_and_the_next_run_finds_what_changed(made, shards, monkeypatch):
-    from tasks.lineage import faults as module
+    from tasks.lineage.checking import faults as module
 
     _, whole = made(shards[:2])
     checked = []

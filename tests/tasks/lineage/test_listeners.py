@@ -3,7 +3,7 @@ import pytest
 from data_specs.errors import ArtifactError, DataError
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
-from tasks.lineage.discarding import discard
+from tasks.lineage.dropping.discarding import discard
 from tasks.lineage.listeners import Listener
 from tasks.lineage.store import Store
 from tests.cases.recipes import recipe_of, write_two

@@ -10,12 +10,12 @@ import pytest
 
 from data_specs.errors import ArtifactError
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.discarding import discard
-from tasks.lineage.log import Log
-from tasks.lineage.log_check import check_log
-from tasks.lineage.pruning import prune
+from tasks.lineage.dropping.discarding import discard
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.store import Store
 from tasks.lineage.tags import current_tags, set_tag
+from tasks.lineage.trust.log import Log
+from tasks.lineage.trust.log_check import check_log
 from tests.cases.recipes import recipe_of, write_two
 from tests.cases.small_run import environment
 from tests.cases.store_users import using

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from data_specs.errors import ArtifactError
 from flows.commands.store import group
+from tasks.lineage.checking.recorded import MANIFESTS, digests_to_record
+from tasks.lineage.checking.verification import whole_store
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.log_check import check_log
-from tasks.lineage.pruning import prune
-from tasks.lineage.recorded import MANIFESTS, digests_to_record
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.store import Store
+from tasks.lineage.trust.log_check import check_log
 from tasks.lineage.upgrading import Upgraded, upgrade_manifests
-from tasks.lineage.verification import whole_store
 from tests.cases.manifests import forge, to_format_1
 from tests.cases.recipes import recipe_of, write_two
 

@@ -11,7 +11,7 @@ from flows.commands import artifacts
 from flows.commands.lineage import group
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256
-from tasks.lineage.pruning import prune
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.store import Store
 from tests.cases.manifests import to_format_1
 from tests.cases.recipes import recipe_of

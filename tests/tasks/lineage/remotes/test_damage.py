@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.pruning import prune
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.remotes import faults
 from tasks.lineage.remotes.elsewhere import Withdrawn
 from tasks.lineage.remotes.remote import Remote

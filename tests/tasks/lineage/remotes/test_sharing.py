@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from data_specs.errors import ArtifactError
+from tasks.lineage.checking.verification import verified
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256
-from tasks.lineage.discarding import discard
+from tasks.lineage.dropping.discarding import discard
 from tasks.lineage.remotes.remote import Remote
 from tasks.lineage.store import Store
 from tasks.lineage.trace import lineage_lines
-from tasks.lineage.verification import verified
 from tests.cases.keys import make_keys
 from tests.cases.places import ROOT
 from tests.cases.recipes import recipe_of, write_two

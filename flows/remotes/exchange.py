@@ -8,7 +8,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.store_place import StorePlace
 from data_specs.wording import first_line
 from flows.references import find_reference
-from flows.sharing import look_into
+from flows.remotes.sharing import look_into
 from tasks.lineage.contents import label_of
 from tasks.lineage.progress import advance, counted, stage
 from tasks.lineage.remotes.elsewhere import Withdrawn

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.lineage.log_check import acknowledge, check_log, read_log
 from tasks.lineage.tags import current_tags, remove_tag, set_tag
+from tasks.lineage.trust.log_check import acknowledge, check_log, read_log
 from tests.cases.recipes import store_of_edit_and_model
 
 

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef, Manifest, Source
+from tasks.lineage.checking.faults import Fault, changed_inputs, faults_in, input_fault
+from tasks.lineage.checking.recorded import recorded_fault, recorded_manifests
 from tasks.lineage.contents import (
     MANIFEST,
     REMEDY,
@@ -20,9 +22,7 @@ from tasks.lineage.contents import (
     shown_name,
 )
 from tasks.lineage.digest import file_sha256
-from tasks.lineage.faults import Fault, changed_inputs, faults_in, input_fault
 from tasks.lineage.listing import Survey
-from tasks.lineage.recorded import recorded_fault, recorded_manifests
 from tasks.lineage.sealed_json import NotAsSealed, sealed_digest, unsealed
 from tasks.lineage.store import Store
 from tasks.lineage.trace import artifacts_in

@@ -9,8 +9,8 @@ from data_specs.log_entry import NO_ENTRY, LogEntry, LogEvent, LogFact
 from data_specs.manifest import ArtifactRef
 from data_specs.wording import first_line, shown
 from tasks.lineage.contents import SCRATCH, label_of, manifest_sha256
-from tasks.lineage.log import Log, artifacts_there, fact_of, parse_line
-from tasks.lineage.log_tags import tag_faults
+from tasks.lineage.trust.log import Log, artifacts_there, fact_of, parse_line
+from tasks.lineage.trust.log_tags import tag_faults
 
 _GONE: frozenset[LogEvent] = frozenset({"discarded", "lost"})
 _THERE: frozenset[LogEvent] = frozenset({"made", "found", "pulled", "upgraded", "pruned"})

@@ -9,8 +9,8 @@ from data_specs.placement import Device
 from data_specs.run_config import ModelConfig
 from data_specs.wording import first_line
 from flows.plan import PlanSession
-from flows.repeating import request_of
-from flows.replay import Request, replay, take_steps
+from flows.reproducing.repeating import request_of
+from flows.reproducing.replay import Request, replay, take_steps
 from flows.runners import Placed
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext

@@ -9,10 +9,10 @@ import pytest
 from data_specs.errors import SpecError
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
-from tasks.lineage.discarding import discard
-from tasks.lineage.log import Log
-from tasks.lineage.log_check import acknowledge, check_log
+from tasks.lineage.dropping.discarding import discard
 from tasks.lineage.store import Store
+from tasks.lineage.trust.log import Log
+from tasks.lineage.trust.log_check import acknowledge, check_log
 from tests.cases.logs import log_lines, put_lines, store_of
 from tests.cases.places import ROOT
 from tests.cases.recipes import recipe_of, write_two
@@ -119,7 +119,7 @@ KILLED = """
 import os, signal, sys
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.listeners import Listener
-from tasks.lineage.log import Log
+from tasks.lineage.trust.log import Log
 from tasks.lineage.store import Store
 from tests.cases.recipes import recipe_of, write_two
 

@@ -11,7 +11,7 @@ from data_specs.manifest import ArtifactRef, Manifest, Pruned
 from tasks.lineage.circumstances import now, user_name
 from tasks.lineage.contents import MANIFEST, PRUNED, is_pruned
 from tasks.lineage.disk import sync
-from tasks.lineage.in_use import used_now
+from tasks.lineage.dropping.in_use import used_now
 from tasks.lineage.planned import PlannedStore
 from tasks.lineage.sealed_json import sealed
 from tasks.lineage.store import Store

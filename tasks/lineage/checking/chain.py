@@ -6,8 +6,8 @@ from pathlib import Path
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef, MadeOf, Manifest
+from tasks.lineage.checking.faults import changed_inputs, input_fault, named_as_it_is
 from tasks.lineage.contents import MANIFEST, REMEDY, label_of, read_manifest
-from tasks.lineage.faults import changed_inputs, input_fault, named_as_it_is
 from tasks.lineage.progress import notice
 from tasks.lineage.sealed_json import sealed_digest
 

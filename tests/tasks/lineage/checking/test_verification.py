@@ -12,10 +12,10 @@ import pytest
 from data_specs.errors import ArtifactError
 from data_specs.manifest import Source
 from tasks.lineage.base_weights import ModelInUse
+from tasks.lineage.checking.verification import faults_in_words, outside_of, verified, whole_store
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.pruning import prune
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.store import Store
-from tasks.lineage.verification import faults_in_words, outside_of, verified, whole_store
 from tests.cases.manifests import forge, to_format_1
 from tests.cases.recipes import recipe_of
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from data_specs.errors import ArtifactError
 from data_specs.manifest import PART, ArtifactRef, Manifest
 from data_specs.placement import SameEnvironment
+from tasks.lineage.checking.faults import named_inputs
 from tasks.lineage.contents import MANIFEST, label_of, read_manifest
 from tasks.lineage.environment import Environment, environment_changes, environment_when_made
-from tasks.lineage.faults import named_inputs
 from tasks.lineage.listeners import Listener
 from tasks.lineage.progress import notice
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from data_specs.errors import ArtifactError
+from tasks.lineage.checking.reuse import ReuseWatch, record_of_reuse
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.environment import environment_changes, environment_here
 from tasks.lineage.progress import Notices, listening
-from tasks.lineage.reuse import ReuseWatch, record_of_reuse
 from tasks.lineage.store import Store
 from tests.cases.manifests import forge, to_format_1
 from tests.cases.recipes import recipe_of, write_two

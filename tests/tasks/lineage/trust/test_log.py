@@ -10,11 +10,11 @@ import pytest
 from data_specs.errors import ArtifactError
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256
-from tasks.lineage.discarding import discard
+from tasks.lineage.dropping.discarding import discard
 from tasks.lineage.listeners import Listener
-from tasks.lineage.log import Log
-from tasks.lineage.log_check import read_log
 from tasks.lineage.store import Store
+from tasks.lineage.trust.log import Log
+from tasks.lineage.trust.log_check import read_log
 from tests.cases.logs import log_lines, log_writer, put_lines, store_of
 from tests.cases.recipes import recipe_of, write_two
 

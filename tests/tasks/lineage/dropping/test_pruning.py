@@ -7,10 +7,10 @@ import pytest
 
 from data_specs.errors import ArtifactError
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.log_check import check_log
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.planned import PlannedStore
-from tasks.lineage.pruning import prune
 from tasks.lineage.store import Store
+from tasks.lineage.trust.log_check import check_log
 from tests.cases.manifests import forge
 from tests.cases.recipes import recipe_of
 

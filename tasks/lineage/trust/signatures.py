@@ -21,7 +21,9 @@ from data_specs.wording import first_line, one_line, shown_path
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.contents import MANIFEST, label_of
 from tasks.lineage.disk import refusal, sync
-from tasks.lineage.keys import (
+from tasks.lineage.listeners import Listener
+from tasks.lineage.progress import notice
+from tasks.lineage.trust.keys import (
     SIGNING_KEY,
     TRUSTED_KEYS,
     password,
@@ -29,8 +31,6 @@ from tasks.lineage.keys import (
     public_keys,
     trusted_key_paths,
 )
-from tasks.lineage.listeners import Listener
-from tasks.lineage.progress import notice
 
 FOLDER_SIGNATURE = "model.sig"  # as model signing calls it
 SIGNATURES_FOLDER, SIGNATURE_ENDING = ".signatures", ".sig"

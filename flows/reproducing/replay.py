@@ -12,12 +12,12 @@ from data_specs.placement import Device
 from data_specs.run_config import RunConfig
 from data_specs.wording import shown
 from flows.ablate import steps_of_ablate
-from flows.asked import AskedFlow
 from flows.compare import steps_of_compare
 from flows.demo import steps_of_demo
 from flows.edit import steps_of_selection
 from flows.evaluate import steps_of_evaluation
 from flows.make_safe import steps_of_make_safe
+from flows.reproducing.asked import AskedFlow
 from flows.runners import placed
 from flows.scores import scores_of
 from flows.session import Session

@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.in_use import InUse, used_now
+from tasks.lineage.dropping.in_use import InUse, used_now
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.planned import PlannedStore
-from tasks.lineage.pruning import prune
 from tasks.lineage.store import Store
 from tests.cases.recipes import recipe_of, write_two
 from tests.cases.store_users import using

@@ -7,7 +7,7 @@ import pytest
 
 from data_specs.errors import DataError
 from data_specs.manifest import ArtifactRef
-from flows.reproduction import reproduce_artifact
+from flows.reproducing.reproduction import reproduce_artifact
 from tasks.lineage.store import Store
 from tests.cases.small_run import change_run, completed, kinds, write_run
 

@@ -14,9 +14,9 @@ from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreConfig, StorePlace
 from flows.calibrate import calibrate
-from flows.exchange import open_shared, push_artifacts
 from flows.make_safe import make_safe, steps_of_make_safe
 from flows.plan import plan_of
+from flows.remotes.exchange import open_shared, push_artifacts
 from tasks.lineage.digest import file_sha256
 from tasks.lineage.progress import Notices, listening
 from tasks.lineage.remotes import faults

@@ -14,8 +14,8 @@ from data_specs.fields import AUTO
 from data_specs.manifest import ArtifactRef, Manifest
 from data_specs.run_config import RunConfig
 from data_specs.setting_changes import with_changes
-from flows.asked import AskedFlow
-from flows.replay import Request
+from flows.reproducing.asked import AskedFlow
+from flows.reproducing.replay import Request
 from tasks.lineage.contents import label_of
 from tasks.lineage.runs import RUNS
 from tasks.lineage.store import Store

@@ -11,13 +11,13 @@ import pytest
 from data_specs.errors import ArtifactError, DataError, SpecError
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import file_sha256, recipe_ref
-from tasks.lineage.discarding import discard
-from tasks.lineage.keys import private_key_id, public_key_id, public_keys
-from tasks.lineage.log_check import check_log
+from tasks.lineage.dropping.discarding import discard
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.progress import Notices, listening
-from tasks.lineage.pruning import prune
-from tasks.lineage.signatures import Signer, TrustedKeys
 from tasks.lineage.store import Store
+from tasks.lineage.trust.keys import private_key_id, public_key_id, public_keys
+from tasks.lineage.trust.log_check import check_log
+from tasks.lineage.trust.signatures import Signer, TrustedKeys
 from tests.cases.keys import make_keys
 from tests.cases.recipes import recipe_of, write_two
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import Manifest
+from tasks.lineage.checking.faults import Fault, content_digest
 from tasks.lineage.contents import MANIFEST, REMEDY, label_of
-from tasks.lineage.faults import Fault, content_digest
 from tasks.lineage.runs import RUNS
 
 MANIFESTS = "manifests"  # of a record: by version, the digests of manifest and content

@@ -10,8 +10,8 @@ from data_specs.errors import ArtifactError, DataError
 from data_specs.manifest import ArtifactRef, Manifest, Recipe
 from data_specs.placement import Device
 from data_specs.wording import shown_path
-from flows.repeating import request_of
-from flows.replay import replay
+from flows.reproducing.repeating import request_of
+from flows.reproducing.replay import replay
 from tasks.demo.task import SEED, draw_data, train_model
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.contents import label_of

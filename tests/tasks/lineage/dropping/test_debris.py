@@ -7,9 +7,9 @@ import pytest
 
 from data_specs.errors import MachineError
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.debris import count_dead_locks, dead_scratch, remove_dead_locks, remove_debris
 from tasks.lineage.digest import recipe_ref
-from tasks.lineage.pruning import freed_bytes, has_leftovers, prune, remove_leftovers
+from tasks.lineage.dropping.debris import count_dead_locks, dead_scratch, remove_dead_locks, remove_debris
+from tasks.lineage.dropping.pruning import freed_bytes, has_leftovers, prune, remove_leftovers
 from tasks.lineage.store import Store
 from tests.cases.recipes import recipe_of, write_two
 from tests.cases.store_users import killed_while_dropping

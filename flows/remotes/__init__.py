@@ -1,0 +1,1 @@
+"""What a store shares with its remotes, during runs and by commands."""

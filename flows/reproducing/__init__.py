@@ -1,0 +1,1 @@
+"""Making an artifact again from its manifest and comparing bytes."""

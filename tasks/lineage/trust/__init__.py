@@ -1,0 +1,1 @@
+"""What may be trusted: keys and signatures, and the append-only log with its check."""
