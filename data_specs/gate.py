@@ -10,8 +10,8 @@ from data_specs.fields import only_numbers
 from data_specs.metrics import find_metric
 from data_specs.spec import Spec
 
-Rule = Literal["min", "max", "min_change", "max_change"]
-RULES: tuple[Rule, ...] = ("min", "max", "min_change", "max_change")
+GateRule = Literal["min", "max", "min_change", "max_change"]
+GATE_RULES: tuple[GateRule, ...] = ("min", "max", "min_change", "max_change")
 GateOutcome = Literal["pass", "fail", "unsure", "not_comparable"]
 _KEY = re.compile(r"(?P<metric>[^\[\]]+)(?:\[tag=(?P<tag>[^\[\]]+)\])?")
 
@@ -35,16 +35,16 @@ class GateLimits(Spec):
     @model_validator(mode="after")
     def _limits_something(self) -> Self:
         if not self.rules:
-            raise ValueError(f"gives no limit; give one or more of {', '.join(RULES)}")
+            raise ValueError(f"gives no limit; give one or more of {', '.join(GATE_RULES)}")
         for low, high in ((self.min, self.max), (self.min_change, self.max_change)):
             if low is not None and high is not None and low > high:
                 raise ValueError(f"the lower limit {low:g} is above the upper limit {high:g}")
         return self
 
     @property
-    def rules(self) -> dict[Rule, float]:
+    def rules(self) -> dict[GateRule, float]:
         """The limits that are given."""
-        return {rule: limit for rule in RULES if (limit := getattr(self, rule)) is not None}
+        return {rule: limit for rule in GATE_RULES if (limit := getattr(self, rule)) is not None}
 
 
 class Gate(Spec):
@@ -52,7 +52,7 @@ class Gate(Spec):
 
     metric: str
     tag: str | None = None
-    rule: Rule
+    rule: GateRule
     limit: float
 
     @property

@@ -1,6 +1,6 @@
 """Who is told how a night ended."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,14 +23,6 @@ class Notification(Spec):
         default=None, pattern=NAME_PATTERN, description="name of a block on the Prefect server that sends e-mail"
     )
     on: list[Event] = Field(default=["failed", "crashed"], min_length=1, description="what is told")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _on_is_a_word(cls, given: Any) -> Any:
-        # YAML 1.1 reads the bare word `on` as true.
-        if isinstance(given, dict) and True in given and "on" not in given:
-            return {("on" if key is True else key): value for key, value in given.items()}
-        return given
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

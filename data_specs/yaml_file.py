@@ -142,6 +142,8 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag == _MERGE:
                 continue
+            if key.value == "on":
+                key.tag = _TEXT  # what a notification is sent on; YAML 1.1 reads it as true
             if key.tag != _TEXT:
                 what = shown(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
                 raise _problem(f"key {what} is not text; put it in quotes", key)

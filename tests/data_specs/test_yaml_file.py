@@ -50,7 +50,7 @@ REFUSED = {
     "escape": ("a: \x1b[31mred", "character 0x1b at position 3 is not allowed"),
     "two documents": ("a: 1\n---\nb: 2\n", r"a second document begins; expected one \(line 2"),
     "number as key": ("1: 2", "key '1' is not text; put it in quotes"),
-    "on as key": ("on: 2", "key 'on' is not text; put it in quotes"),
+    "yes as key": ("yes: 2", "key 'yes' is not text; put it in quotes"),
     "null as key": ("? \n: 2", "key '' is not text"),
     "list as key": ("? [a]\n: 2", "key a list or mapping is not text"),
     "key twice": ('"\\e[31m": 1\n"\\e[31m": 2', r"key '\\x1b\[31m' is given twice \(line 2, column 1\)"),
@@ -94,6 +94,10 @@ def test_numbers_truths_and_nulls_are_read_as_people_write_them(tmp_path):
         None,
     ]
     assert str(read(tmp_path, ".nan")) == "nan"
+
+
+def test_on_is_a_word_where_it_is_a_key(tmp_path):
+    assert read(tmp_path, "{on: [failed], ways: {on: on}}") == {"on": ["failed"], "ways": {"on": True}}
 
 
 def test_a_byte_order_mark_and_merged_keys_are_taken(tmp_path):
