@@ -1,0 +1,1 @@
+"""Watched models measured again, night after night."""
