@@ -13,6 +13,7 @@ from data_specs.spec import Spec
 GateRule = Literal["min", "max", "min_change", "max_change"]
 GATE_RULES: tuple[GateRule, ...] = ("min", "max", "min_change", "max_change")
 GateOutcome = Literal["pass", "fail", "unsure", "not_comparable"]
+PFrom = Literal["mcnemar", "binomial", "interval"]
 _KEY = re.compile(r"(?P<metric>[^\[\]]+)(?:\[tag=(?P<tag>[^\[\]]+)\])?")
 
 
@@ -116,10 +117,17 @@ class GateResult(Spec):
     p: float | None = Field(
         default=None, description="two-sided, that what is held against the limit is the limit itself"
     )
+    p_from: PFrom | None = Field(
+        default=None,
+        description="mcnemar: exact, limit 0; binomial: exact, of the figure itself; interval: how wide it would be to reach the limit",
+    )
     p_adjusted: float | None = Field(default=None, description="by Holm over all gates of the night")
     n_gained: int | None = Field(default=None, description="right in the model only")
     n_lost: int | None = Field(default=None, description="right in the baseline only")
     settles_at: int | None = Field(default=None, description="about how many pairs would settle an unsure gate")
+    detectable: float | None = Field(
+        default=None, description="points beyond the limit that so many pairs show with a chance of 80 %"
+    )
     reasons: list[str] = Field(default_factory=list, description="why it is not comparable, a sentence each")
     worst_tags: list[TagChange] = Field(default_factory=list, description="the largest falls first")
     sentence: str = Field(description="what happened, for a person")
