@@ -6,73 +6,11 @@ import logging
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from flows.commands.ending import Ending, say, signals_heard
 
-if TYPE_CHECKING:
-    import typer
-
 _DEBUG = "--debug"
-
-
-def _commands() -> "typer.Typer":
-    import typer
-
-    app = typer.Typer(
-        name="uwm",
-        help="Make a vision-language model safer without training, and measure it (UWM and SafeGround).",
-        no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-    )
-    _add_commands(app)
-    return app
-
-
-def _add_commands(app: "typer.Typer") -> None:
-    from flows.commands import (
-        artifacts,
-        audit,
-        config,
-        edit,
-        experiments,
-        export,
-        init,
-        options,
-        plan,
-        reproduce,
-        results,
-        run,
-        shards,
-        sign,
-        tag,
-    )
-    from flows.commands.lineage import group as lineage
-    from flows.commands.store import group as store
-
-    app.callback()(options.common)
-    app.command("init")(init.init)
-    app.command("run")(run.run)
-    app.command("demo")(run.demo)
-    app.command("plan")(plan.plan)
-    app.command("config")(config.config)
-    app.command("sweep")(experiments.sweep)
-    app.command("compare")(experiments.compare)
-    app.command("ablate")(experiments.ablate)
-    app.command("export")(export.export)
-    app.command("results")(results.results)
-    app.command("audit")(audit.audit)
-    app.command("reproduce")(reproduce.reproduce)
-    app.command("sign")(sign.sign)
-    app.command("verify-signature")(sign.verify_signature)
-    app.command("tag")(tag.tag)
-    app.add_typer(shards.app, name="shards")
-    app.add_typer(edit.app, name="edit")
-    app.add_typer(artifacts.app, name="artifacts")
-    app.add_typer(lineage.app, name="lineage")
-    app.add_typer(store.app, name="store")
 
 
 def _quiet_libraries() -> None:
@@ -107,7 +45,9 @@ def _run(arguments: list[str], debug: bool, ending: Ending) -> None:
     try:
         if not debug:
             _quiet_libraries()
-        _commands()(args=arguments, prog_name="uwm", standalone_mode=True)
+        from flows.commands.group import app
+
+        app(args=arguments, prog_name="uwm", standalone_mode=True)
     except PipelineError as error:
         if ending.signal is not None:
             raise

@@ -120,7 +120,6 @@ SigningKey = Annotated[
     ),
 ]
 DEFAULT_STORE = "store"
-_PACKAGE = "unsafe-weights"
 
 
 def with_fetching(changes: Sequence[str] | None, limit: str | None, *, trusts_etags: bool) -> list[str]:
@@ -149,25 +148,6 @@ def store_place(store: str, remote: list[str] | None) -> StorePlace:
     from tasks.lineage.remotes.address import remote_url
 
     return StorePlace(folder=store, remote=[remote_url(url) for url in remote or []])
-
-
-def _say_version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            typer.echo(f"uwm {version(_PACKAGE)}")
-        except PackageNotFoundError:
-            typer.echo(f"uwm, of a copy of {_PACKAGE} that is not installed")
-        raise typer.Exit
-
-
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and end.")
-    ] = False,
-) -> None:
-    """Take what may stand before every command."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from tests.cases.small_run import UWM, environment
 _REPEATS, _N_ARTIFACTS = 3, 10_000
 # The command line itself, and what it asks with.
 _IMPORTS = (
-    "from flows.commands.main import _commands; _commands(); import rich.table, tasks.tracing.uses, tasks.tracing.graph"
+    "import flows.commands.main, flows.commands.lineage.group, flows.commands.lineage.show, rich.table,"
+    " tasks.tracing.uses, tasks.tracing.graph"
 )
 
 

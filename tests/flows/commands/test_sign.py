@@ -20,10 +20,10 @@ def command(monkeypatch):
     """A command of this process: its exit status or error, and what it prints."""
     from typer.testing import CliRunner
 
-    from flows.commands.main import _commands
+    from flows.commands.group import app
 
     def run(*words):
-        done = CliRunner().invoke(_commands(), list(map(str, words)))
+        done = CliRunner().invoke(app, list(map(str, words)))
         return done.exception if isinstance(done.exception, Exception) else done.output
 
     return run
