@@ -2,10 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol, Self
+
+import torch
 
 from data_specs.manifest import ArtifactRef, Manifest, Recipe
 from tasks.encoders.loading import LoadedModel
@@ -106,8 +110,9 @@ class SharedParts:
             if stretch := self._stretch(left, store):
                 passing = PassingStore(store, interrupted, self._looking_for(stretch, store))
                 made = maker.make([parts[i] for i in stretch], [plans[i] for i in stretch], loaded, passing, context)
-                for index, _ in zip(stretch, made, strict=True):
-                    settle(index)
+                with one_behind(settle) as settled:
+                    for index, _ in zip(stretch, made, strict=True):
+                        settled(index)
                 since = time.monotonic()
             else:
                 since = self._wait(since, len(left), tells=tells)
@@ -185,6 +190,26 @@ class LackingParts:
 
     def _tell(self, places: Collection[int]) -> None:
         advance(self._parted.maker.stage, planned_samples([self._parted.plans[index] for index in places]))
+
+
+@contextmanager
+def one_behind(settle: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
+    """The same, done one after the other by a thread while the next part is made; all of it when the block ends.
+
+    Its first error is raised when the next part is there, or at the end of the block, and nothing is done after it.
+    """
+    # A thread asks once for the number of threads that this process computes with, as that may change last digits.
+    with ThreadPoolExecutor(1, "settling", initializer=torch.get_num_threads) as pool:
+        under_way: list[Future[None]] = []
+
+        def submit(index: int) -> None:
+            if under_way:
+                under_way.pop().result()
+            under_way.append(pool.submit(settle, index))
+
+        yield submit
+        for each in under_way:
+            each.result()
 
 
 def without_samples(plans: Sequence[ShardPlan]) -> list[ShardPlan]:
