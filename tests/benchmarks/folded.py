@@ -4,8 +4,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,116 +18,160 @@ from torch import Tensor
 
 from data_specs.manifest import Recipe
 from data_specs.run_config import EncoderConfig
-from tasks.extraction.table_writer import TableWriter
-from tasks.lineage.digest import describe_files
-from tasks.lineage.finished_parts import Parts
-from tasks.lineage.store import Build
+from data_specs.schemas import activation_stats_schema, layer_folder, pair_id
+from tasks.extraction.parts import Part, PartMaker
+from tasks.extraction.sets import MadeSet, RowSet, make_set
+from tasks.extraction.shard_pass import ShardCounts
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.digest import digest_of
+from tasks.lineage.store import Build, Made, Store
 from tasks.scoring.aggregate import LayerStatistics
-from tasks.scoring.folded.layer import Folding, LayerFolding, LayerState
-from tasks.scoring.folded.parts import ShardWindows
-from tasks.scoring.folded.sample import drawn
+from tasks.scoring.folded.layer import Folding, LayerFolding
+from tasks.scoring.folded.parts import SUMMED, FoldedPartMaker
+from tasks.scoring.folded.sets import FoldedSet
 from tasks.scoring.layer_scores import aggregate_layer, scores_of_sums
 from tasks.scoring.scorers.uwm import MeanOfRatios
+from tasks.shards.inspection import Shard
+from tasks.shards.plan import ShardPlan
 from tests.benchmarks.timing import by_turns, one_thread, ratio
 from tests.cases.statistics import statistics_rows
 
 _OUT, _IN, _BATCH = 768, 3072, 32
 _CHOSEN = EncoderConfig(layers="x", weight_by_magnitude=False, statistics="folded")
+_FOLDING = Folding(_CHOSEN, None)
+_FOLDER = layer_folder("vision", "x")
+_DIGEST = digest_of({"encoder": "x"})
+_NO_MODEL: Any = SimpleNamespace(model=torch.nn.Identity())
 
 
-def shards_of(n_shards: int, n_pairs: int) -> Iterator[list[pa.RecordBatch]]:
-    """Statistics as a forward pass gives them for one ViT-B layer: log-normal by channel and sample."""
-    generator = np.random.default_rng(0)
-    base = np.exp(generator.normal(0, 0.7, _IN)).astype(np.float32)
-    for shard in range(n_shards):
-        batches = []
-        for start in range(0, n_pairs, _BATCH // 2):
+class Given:
+    """Statistics of one ViT-B layer as a forward pass gives them, and the shards that they would be of."""
+
+    def __init__(self, n_shards: int, n_pairs: int, *, at_once: bool = False) -> None:
+        """Log-normal by channel and sample; all made now, or each shard's when it is read."""
+        keys = tuple(map(str, range(n_pairs)))
+        digests = [digest_of({"shard": number}) for number in range(n_shards)]
+        self.plans = [ShardPlan(Shard(one, Path(one), one, 0, None, ()), keys, ()) for one in digests]
+        self._made = {plan.shard.sha256: self._rows(plan) for plan in self.plans} if at_once else {}
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """As an observer's."""
+        return {_FOLDER: activation_stats_schema(_IN)}
+
+    def rows(self, plan: ShardPlan) -> list[pa.RecordBatch]:
+        """The statistics of one shard, by batch."""
+        return self._made.get(plan.shard.sha256) or self._rows(plan)
+
+    def _rows(self, plan: ShardPlan) -> list[pa.RecordBatch]:
+        base = np.exp(np.random.default_rng(0).normal(0, 0.7, _IN)).astype(np.float32)
+        generator, batches = np.random.default_rng(int(plan.shard.sha256[:8], 16)), []
+        for start in range(0, len(plan.keys), _BATCH // 2):
             norm = 3 * base * np.exp(generator.normal(0, 0.25, (_BATCH, _IN))).astype(np.float32)
             std = norm / 7 * np.exp(generator.normal(0, 0.1, (_BATCH, _IN))).astype(np.float32)
-            ids = [f"{shard}/{start + row // 2}" for row in range(_BATCH)]
+            ids = [pair_id(plan.shard.sha256, plan.keys[start + row // 2]) for row in range(_BATCH)]
             sides = ["safe", "unsafe"] * (_BATCH // 2)
             batches.append(statistics_rows(ids, sides, [None] * _BATCH, torch.from_numpy(norm), torch.from_numpy(std)))
-        yield batches
+        return batches
 
 
-def keep_rows(shards: Iterator[list[pa.RecordBatch]], folder: Path) -> None:
-    """As the pass does without folding: a Parquet file a shard, hashed."""
-    for number, batches in enumerate(shards):
-        path = folder / f"{number:06d}.parquet"
-        with TableWriter({path: batches[0].schema}) as writer:
-            for batch in batches:
-                writer.write({path: batch})
-        describe_files(folder, [path.name])
+@dataclass(frozen=True)
+class _GivenPass:
+    """A pass that reads no shard and runs no model."""
+
+    given: Given
+    plans: Sequence[ShardPlan]
+    fold: Any
+
+    def run_shard(self, index: int, build: Build) -> ShardCounts:
+        plan, fold = self.plans[index], self.fold
+        with fold.shard(plan, build):
+            for rows in self.given.rows(plan):
+                fold.keep({_FOLDER: rows})
+        return ShardCounts(len(plan.keys), ())
 
 
-def keep_folded(shards: Iterator[list[pa.RecordBatch]], layer: LayerFolding, folder: Path) -> LayerState:
-    """Each shard's sums to disk, joined with its neighbours' as soon as both are there; what the whole set comes to."""
-    counts: dict[tuple[int, int], Any] = {}
+@dataclass(frozen=True)
+class _Rows(PartMaker):
+    given: Given
 
-    def keep(node: tuple[int, int], write: Callable[[Path], Any]) -> None:
-        place = folder / f"{node[0]}-{node[1]}"
-        counts[node] = write(place)
-        describe_files(place, [path.relative_to(place).as_posix() for path in place.rglob("*.parquet")])
-
-    def read(node: tuple[int, int]) -> LayerState:
-        place = folder / f"{node[0]}-{node[1]}"
-        state = layer.read(place / "layer", counts[node])
-        shutil.rmtree(place)
-        return state
-
-    n_shards = 0
-    for number, batches in enumerate(shards):
-        ids = [each for batch in batches for each in batch.column("pair_id").to_pylist()]
-        windows = ShardWindows(layer, batches[0].schema, drawn(ids, layer.sample_pairs))
-        for batch in batches:
-            windows.take(batch)
-        keep((number, 1), lambda place, windows=windows: windows.end(Build(_RECIPE, place, Parts(place)), "layer"))
-        n_shards, span = number + 1, 1
-        while n_shards % (2 * span) == 0:
-            halves = (n_shards - 2 * span, span), (n_shards - span, span)
-            state = layer.join(*(read(half) for half in halves))
-            keep((n_shards - 2 * span, 2 * span), lambda place, state=state: _written(layer, state, place))
-            span *= 2
-    # The numbers of shards here are powers of two: the last node is the set.
-    return layer.read(folder / f"0-{n_shards}" / "layer", counts[0, n_shards])
+    def shard_pass(self, plans: Sequence[ShardPlan], *_: Any) -> Any:
+        return _GivenPass(self.given, plans, self.fold(_NO_MODEL, torch.device("cpu")))
 
 
-_RECIPE = Recipe(kind="x", code="x")
+@dataclass(frozen=True)
+class _Sums(FoldedPartMaker):
+    given: Given
+
+    def layers(self, *_: Any) -> dict[str, LayerFolding]:
+        return {_FOLDER: LayerFolding(_weight(), self.folding, "x")}
+
+    def shard_pass(self, plans: Sequence[ShardPlan], *_: Any) -> Any:
+        return _GivenPass(self.given, plans, self.fold(_NO_MODEL, torch.device("cpu")))
 
 
-def _written(layer: LayerFolding, state: LayerState, place: Path) -> dict[str, int] | None:
-    layer.write(state, place / "layer")
-    return dict(state.sums.counts) if hasattr(state, "sums") else None
+def _parts(given: Given) -> list[Part]:
+    return [
+        Part(
+            Recipe(kind="activations.vision.part", inputs={"encoder": _DIGEST, "shard": plan.shard.sha256}, code="x"),
+            plan.shard.location,
+            plan.shard.path,
+            plan.shard.sha256,
+            None,
+            None,
+        )
+        for plan in given.plans
+    ]
 
 
+def _maker(kind: Callable[..., Any], given: Given, **more: Any) -> Any:
+    n_planned = sum(len(plan.keys) for plan in given.plans)
+    named = {"model": None, "encoder": "vision", "observer": lambda _model: given, "precision": "fp32"}
+    sized = {"batch_size": _BATCH, "max_bad_fraction": 0.01, "n_planned": n_planned}
+    return kind(**named, **sized, stage="x", decoder="pillow", given=given, **more)
+
+
+def _made(parted: MadeSet, store: Path) -> Made:
+    shutil.rmtree(store, ignore_errors=True)
+    return make_set(parted, _NO_MODEL, Store(store, hash_once=True), RunContext())
+
+
+def rows_scores(given: Given, store: Path) -> Tensor:
+    """Scores of statistics that are kept as rows."""
+    made = _made(RowSet("activations.vision", _maker(_Rows, given), _parts(given), given.plans), store)
+    return aggregate_layer(LayerStatistics(made.path / _FOLDER, None), MeanOfRatios(_weight()))[0]
+
+
+def folded_scores(given: Given, store: Path) -> Tensor:
+    """Scores of statistics that are kept as sums."""
+    maker, code = _maker(_Sums, given, folding=_FOLDING), {"code": "x", "modules": {}}
+    made = _made(FoldedSet("activations.vision", maker, _parts(given), given.plans, code), store)
+    layer = LayerFolding(_weight(), _FOLDING, "x")
+    return scores_of_sums(layer.scored(layer.read(made.path / _FOLDER, made.manifest.counts[SUMMED])))[0]
+
+
+@cache
 def _weight() -> Tensor:
     return torch.randn(_OUT, _IN, generator=torch.Generator().manual_seed(0))
 
 
 def folded_over_rows() -> dict[str, Any]:
     """One ViT-B layer, 4 shards of 1,024 pairs, from what a forward pass gives to scores, one thread; equal to the bit."""
-    shards, weight = list(shards_of(4, 1024)), _weight()
+    given = Given(4, 1024, at_once=True)
     found: dict[str, Tensor] = {}
-    size: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as name, one_thread():
+        rows_store, folded_store = Path(name) / "rows", Path(name) / "folded"
 
         def by_rows() -> None:
-            folder = _fresh(Path(name) / "rows")
-            keep_rows(iter(shards), folder)
-            found["rows"], _ = aggregate_layer(LayerStatistics(folder, None), MeanOfRatios(weight))
-            size["rows"] = _size(folder)
+            found["rows"] = rows_scores(given, rows_store)
 
         def by_sums() -> None:
-            folder = _fresh(Path(name) / "folded")
-            layer = LayerFolding(weight, Folding(_CHOSEN, None), "x")
-            state = keep_folded(iter(shards), layer, folder)
-            found["folded"], _ = scores_of_sums(layer.scored(state))
-            size["folded"] = _size(folder)
+            found["folded"] = folded_scores(given, folded_store)
 
         rows, folded = by_turns(by_rows, by_sums, repeats=3)
+        size = _size(folded_store) / _size(rows_store)
     if not torch.equal(found["rows"], found["folded"]):
         raise AssertionError("scores of folded statistics are not those of rows")
-    return {"bytes": size["folded"] / size["rows"], "rows_seconds": rows, "folded_seconds": folded}
+    return {"bytes": size, "rows_seconds": rows, "folded_seconds": folded}
 
 
 def folded_bytes_over_rows() -> dict[str, Any]:
@@ -156,9 +203,8 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 
 def fold_alone(n_shards: int) -> None:
     """Fold so many shards of 512 pairs, which are made one at a time."""
-    layer = LayerFolding(_weight(), Folding(_CHOSEN, None), "x")
     with tempfile.TemporaryDirectory() as name:
-        scores_of_sums(layer.scored(keep_folded(shards_of(n_shards, 512), layer, Path(name))))
+        folded_scores(Given(n_shards, 512), Path(name))
 
 
 def _peak_mb(n_shards: int) -> float:
@@ -167,11 +213,7 @@ def _peak_mb(n_shards: int) -> float:
     return int(done.stdout.splitlines()[-1]) / 1024
 
 
-def _fresh(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+def _size(store: Path) -> int:
+    # The files of a set of rows are links to those of its parts.
+    found = {path.stat().st_ino: path.stat().st_size for path in store.rglob("*.parquet")}
+    return sum(found.values())

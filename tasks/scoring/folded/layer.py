@@ -1,5 +1,7 @@
 """One layer's statistics of neighbouring shards: rows, as long as they fit into one window, and sums else."""
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,9 @@ from tasks.scoring.total import Sums
 
 ROWS_FILE, SUMS_FILE = "rows.parquet", "sums.parquet"
 CHANNELS_FILE, SAMPLE_FILE = "channels.parquet", "sample.parquet"
+# Moments take a fifth of a window's time, and nothing of its sums. A thread asks once for the number of threads that this
+# process computes with, as that may change last digits.
+_BESIDE = ThreadPoolExecutor(1, "moments", initializer=torch.get_num_threads)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ class Folded:
 LayerState = Unfolded | Folded
 
 
+def counted_by(states: Iterable[LayerState]) -> dict[str, int] | None:
+    """What the sums of layers count, the same for all that have sums; None where all are rows, as windows go by width."""
+    return next((dict(state.sums.counts) for state in states if isinstance(state, Folded)), None)
+
+
 class LayerFolding:
     """Folds rows of one layer, and joins what others came to."""
 
@@ -91,11 +101,12 @@ class LayerFolding:
             DataError: a pair has no ratio; it is named.
         """
         self._scores.sums = folded.sums
+        moments = _BESIDE.submit(Moments.of_rows, rows)
         try:
             add_window(self._window.wanted([rows.select(self._window.columns)]), self._window, self._scores)
         except DataError as error:
             raise DataError(f"layer {self._name}: {error}") from error
-        folded.moments.join(Moments.of_rows(rows))
+        folded.moments.join(moments.result())
         folded.sample = pa.concat_tables([folded.sample, sampled])
 
     def join(self, earlier: LayerState, later: LayerState) -> LayerState:

@@ -1,8 +1,9 @@
 """A folded set: parts of shards, joined two by two as soon as both are there; of a set that grows, what is joined stays."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self
 
 import torch
@@ -15,10 +16,11 @@ from tasks.extraction.parts import Part
 from tasks.extraction.sharing import without_samples
 from tasks.extraction.windows import complete_nodes
 from tasks.lineage.circumstances import RunContext
+from tasks.lineage.cores import available_cores
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.dropping.discarding import discard
 from tasks.lineage.store import Build, Made, Store
-from tasks.scoring.folded.layer import Folded, LayerState
+from tasks.scoring.folded.layer import LayerFolding, LayerState, counted_by
 from tasks.scoring.folded.parts import OF_SHARDS, SUMMED, FoldedPartMaker
 from tasks.shards.plan import BadSample, ShardPlan, Tally
 
@@ -162,7 +164,11 @@ class Joining:
     def __init__(self, folded: FoldedSet, loaded: LoadedModel, store: Store, context: RunContext) -> None:
         """Join in `store` what is folded of a model."""
         self._set, self._loaded, self._store, self._context = folded, loaded, store, context
-        self._layers = folded.maker.layers(loaded, torch.device(context.device))
+        self._threads = max(1, available_cores() // 2)
+
+    @cached_property
+    def _layers(self) -> dict[str, LayerFolding]:
+        return self._set.maker.layers(self._loaded, torch.device(self._context.device))
 
     def settle(self, index: int) -> None:
         """Join upwards from a part, as far as both halves are there and nobody else is at it."""
@@ -217,13 +223,16 @@ class Joining:
 
     def _join(self, build: Build, made: Sequence[Made]) -> None:
         """Write what some neighbours come to, layer by layer; they are joined as the nodes of one tree, last ones first."""
-        counts = [item.manifest.counts[SUMMED] for item in made]
-        for folder, layer in self._layers.items():
-            state = layer.read(made[-1].path / folder, counts[-1])
-            for item, of_item in zip(reversed(made[:-1]), reversed(counts[:-1]), strict=True):
-                state = layer.join(layer.read(item.path / folder, of_item), state)
-            layer.write(state, build.folder / folder)
-            build.counts[SUMMED] = counts_of(state)
+
+        def join(folder: str) -> dict[str, int] | None:
+            state = _joined(self._layers[folder], folder, made)
+            self._layers[folder].write(state, build.folder / folder)
+            return counted_by([state])
+
+        # A thread asks once for the number of threads that this process computes with, as that may change last digits.
+        with ThreadPoolExecutor(self._threads, initializer=torch.get_num_threads) as pool:
+            counts = [*pool.map(join, self._layers)]
+        build.counts[SUMMED] = next((each for each in counts if each is not None), None)
         _record(build, made)
 
     def _forget_halves(self, node: Node) -> None:
@@ -238,9 +247,12 @@ class Joining:
                 self._forget_below(half)
 
 
-def counts_of(state: LayerState) -> dict[str, int] | None:
-    """What a layer's sums count; None where it is rows."""
-    return dict(state.sums.counts) if isinstance(state, Folded) else None
+def _joined(layer: LayerFolding, folder: str, made: Sequence[Made]) -> LayerState:
+    counts = [item.manifest.counts[SUMMED] for item in made]
+    state = layer.read(made[-1].path / folder, counts[-1])
+    for item, of_item in zip(reversed(made[:-1]), reversed(counts[:-1]), strict=True):
+        state = layer.join(layer.read(item.path / folder, of_item), state)
+    return state
 
 
 def _record(build: Build, made: Sequence[Made]) -> None:

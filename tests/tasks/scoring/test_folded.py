@@ -11,16 +11,14 @@ import pytest
 
 from data_specs.errors import DataError
 from data_specs.folding import sum_names
-from data_specs.manifest import ArtifactRef, Recipe
+from data_specs.manifest import ArtifactRef
 from data_specs.run_config import EncoderConfig
 from data_specs.schemas import activation_stats_schema
 from tasks.extraction import windows
 from tasks.extraction.shard_pass import ShardPass
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.finished_parts import Parts
-from tasks.lineage.store import Build
 from tasks.lineage.trace import verify_lineage
-from tasks.scoring.folded.layer import Folding, LayerFolding
+from tasks.scoring.folded.layer import Folding, LayerFolding, counted_by
 from tasks.scoring.folded.parts import FoldedPartMaker, ShardWindows
 from tasks.scoring.folded.sample import drawn
 from tests.cases.folded_bench import WINDOW_BYTES, FoldedBench, kept_parts, write_sized_shards
@@ -200,6 +198,16 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_p
 FIRST_LAYER = "visual.transformer.resblocks.0.mlp.c_proj"
 
 
+def test_layers_whose_windows_differ_in_size_are_folded_beside_each_other(bench, rows_store, shards):
+    # Of the narrow layers all is one window and stays as rows, while of the wide ones it is summed.
+    some, both = shards[:3], {"layers": "visual.transformer.resblocks.?.mlp.*"}
+    rows, folded = bench.config(**both), bench.config(statistics="folded", **both)
+    made = bench.activations(some, folded, bench.store("widths"))
+    assert {path.name for path in made.path.rglob("*.parquet")} >= {"rows.parquet", "sums.parquet"}
+    expected = bench.scored(bench.activations(some, rows, rows_store).ref, rows, rows_store)
+    require_equal(bench.scored(made.ref, folded, bench.store("widths")), expected)
+
+
 def test_beside_the_sums_lie_moments_of_every_channel_and_a_sample_of_pairs(bench, rows_store, shards):
     rows = rows_of(bench.activations(shards, bench.config(), rows_store), FIRST_LAYER).to_pylist()
     made = bench.activations(shards, bench.config(statistics="folded", sample_pairs=5), bench.store("beside"))
@@ -233,9 +241,10 @@ def test_how_rows_are_batched_changes_no_bit(tmp_path, way):
         for start in range(0, rows.num_rows, batch):
             shard.take(rows.slice(start, batch))
         folder = tmp_path / str(batch)
-        build = Build(Recipe(kind="x", code="x"), folder, Parts(folder))
-        assert set(shard.end(build, "layer")) == set(sum_names(chosen.scorer, chosen.aggregation))
-        written.append({path.name: path.read_bytes() for path in (folder / "layer").iterdir()})
+        state = shard.end()
+        assert set(counted_by([state])) == set(sum_names(chosen.scorer, chosen.aggregation))
+        layer.write(state, folder)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert {*written[0]} == {"sums.parquet", "channels.parquet", "sample.parquet"}
     assert all(one == written[0] for one in written)
 
