@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from data_specs.errors import SpecError
 from data_specs.experiment import ORIGINAL
+from data_specs.moments import moment_of
 from data_specs.run_config import ENCODERS
 from data_specs.wording import shown
 from tasks.lineage.runs import dotted_settings, run_records
@@ -73,7 +74,7 @@ def results_of(root: Path, *, name: str = "", model: str = "", since: str = "") 
         if record["status"] != "completed":
             unfinished[record["status"]] = unfinished.get(record["status"], 0) + 1
             continue
-        for row in _rows(record):
+        for row in result_rows(record):
             key = (row.run, row.what, row.evaluation or row.id)
             n_repeated += key in rows
             rows.setdefault(key, row)
@@ -82,7 +83,7 @@ def results_of(root: Path, *, name: str = "", model: str = "", since: str = "") 
 
 def records_like(root: Path, *, name: str = "", model: str = "", since: str = "") -> list[dict[str, Any]]:
     """The records of runs, the newest first; see `results_of`."""
-    first = _moment(since) if since else None
+    first = first_moment(since) if since else None
     return [
         record
         for record in run_records(root)
@@ -124,12 +125,16 @@ def shown_setting(row: ResultRow, name: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _moment(text: str) -> datetime:
+def first_moment(text: str) -> datetime:
+    """What `--since` asks for: a day, or a time of it.
+
+    Raises:
+        SpecError: it is no date.
+    """
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
+        return moment_of(text)
+    except (ValueError, OverflowError) as error:
         raise SpecError(f"--since {shown(text)} is no date; expected such as 2026-03-01 or 2026-03-01T12:00") from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _model(settings: dict[str, Any]) -> str:
@@ -139,14 +144,20 @@ def _model(settings: dict[str, Any]) -> str:
     return " ".join(_file_name(name) for name in names if name)
 
 
+def measured_data(settings: dict[str, Any]) -> str:
+    """The shards that a run measures on, files by their names."""
+    shards: Sequence[str] = (settings.get("evaluation") or {}).get("shards") or []
+    return " ".join(map(_file_name, shards))
+
+
 def _file_name(location: str) -> str:
     return location.rpartition("/")[2] if location.startswith("/") else location
 
 
-def _rows(record: dict[str, Any]) -> Iterator[ResultRow]:
+def result_rows(record: dict[str, Any]) -> Iterator[ResultRow]:
+    """What each model of one run measured, the original first."""
     settings = record["settings"]
     artifacts = record.get("artifacts") or {}
-    shards: Sequence[str] = (settings.get("evaluation") or {}).get("shards") or []
     whole = dict(dotted_settings(settings))
     # A point or a method is not edited as the run's own settings say; its name says how.
     others = {name: value for name, value in whole.items() if name.partition(".")[0] not in ENCODERS}
@@ -157,7 +168,7 @@ def _rows(record: dict[str, Any]) -> Iterator[ResultRow]:
             id=record["id"],
             what=what,
             model=_model(settings),
-            data=" ".join(map(_file_name, shards)),
+            data=measured_data(settings),
             started=record["started"],
             settings=whole if what == _EDITED else others,
             figures=figures_of[what],
