@@ -50,6 +50,11 @@ app = typer.Typer(
             "Show what all runs of a store measured, from the records that they left.",
         ),
         Later(
+            "history",
+            "flows.commands.history:history",
+            "Show what every model measured on every set over time, and which nights have no result.",
+        ),
+        Later(
             "audit",
             "flows.commands.audit:audit",
             "Write the evidence behind an artifact into one file that checks itself, without pictures and captions.",
