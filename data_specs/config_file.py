@@ -11,8 +11,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from data_specs.data_sets import ZeroShotConfig
 from data_specs.errors import SpecError
-from data_specs.run_config import HUB, RunConfig
+from data_specs.run_config import HUB, ModelConfig, RunConfig
 from data_specs.setting_changes import with_changes
 from data_specs.shard_patterns import literal_pattern
 from data_specs.spec import Spec
@@ -82,30 +83,35 @@ def require_absolute(config: RunConfig) -> None:
     Raises:
         SpecError: they do.
     """
-
-    def checked(location: str) -> str:
-        if not (_URL.match(location) or Path(location).is_absolute()):
-            raise SpecError(
-                f"settings that come from no file name the relative path {shown(location)}, and nothing says where it starts;"
-                " give absolute paths, as `uwm config CONFIG.yaml` prints them"
-            )
-        return location
-
-    _with_paths(config, checked, checked, None)
+    _with_paths(config, require_no_relative_path, require_no_relative_path, None)
 
 
-def describe_validation(error: ValidationError) -> str:
+def require_no_relative_path(location: str) -> str:
+    """A location that no folder need be known for, as it is.
+
+    Raises:
+        SpecError: it is a relative path.
+    """
+    if not (_URL.match(location) or Path(location).is_absolute()):
+        raise SpecError(
+            f"settings that come from no file name the relative path {shown(location)}, and nothing says where it starts;"
+            " give absolute paths, as `uwm config CONFIG.yaml` prints them"
+        )
+    return location
+
+
+def describe_validation(error: ValidationError, spec: type[Spec] = RunConfig) -> str:
     """One line for a validation error: each field's path, what is wrong and what was given, cut where it is long."""
     items = error.errors(include_url=False)
-    told = "; ".join(_described(item) for item in items[:_MOST_TOLD])
+    told = "; ".join(_described(item, spec) for item in items[:_MOST_TOLD])
     return told if len(items) <= _MOST_TOLD else f"{told}; and {len(items) - _MOST_TOLD} more"
 
 
-def _described(item: ErrorDetails) -> str:
+def _described(item: ErrorDetails, spec: type[Spec]) -> str:
     where = ".".join(shortened(str(part), SHOWN_LENGTH) for part in item["loc"]) or "settings"
     kind, text, given = item["type"], item["msg"], item["input"]
     if kind == "extra_forbidden":
-        return f"{where} is not a known setting{setting_meant(RunConfig, item['loc'])}"
+        return f"{where} is not a known setting{setting_meant(spec, item['loc'])}"
     if kind == "missing":
         return f"{where} is missing"
     if kind == "value_error":
@@ -161,6 +167,25 @@ def _with_paths(
         return None if locations is None else [resolve_pattern(location) for location in locations]
 
     model, calibration, evaluation = config.model, config.calibration, config.evaluation
+    zero_shot = [data_set_with_path(item, resolve) for item in evaluation.zero_shot]
+    sides = {name: resolved(getattr(calibration, name)) for name in ("shards", "safe", "unsafe")}
+    selection = config.selection
+    if selection is not None:
+        selection = with_values(selection, {"shards": resolved(selection.shards)})
+    return with_values(
+        config,
+        {
+            "model": model_with_paths(model, resolve, base),
+            "calibration": with_values(calibration, sides),
+            "evaluation": with_values(evaluation, {"shards": resolved(evaluation.shards), "zero_shot": zero_shot}),
+            "selection": selection,
+            "store": with_values(config.store, {"remote": [resolve(url) for url in config.store.remote]}),
+        },
+    )
+
+
+def model_with_paths(model: ModelConfig, resolve: Callable[[str], str], base: Path | None) -> ModelConfig:
+    """The same model with every local path resolved; what lies in `base` is a file and no pretrained tag."""
     architecture, weights, tokenizer = model.architecture, model.weights, model.tokenizer
     if architecture.endswith(".json"):
         architecture = resolve(architecture)
@@ -168,25 +193,15 @@ def _with_paths(
         weights = resolve(weights)
     if tokenizer is not None:
         tokenizer = resolve(tokenizer)
-    zero_shot = [item.model_copy(update={"path": resolve(item.path)}) for item in evaluation.zero_shot]
-    paths = {"architecture": architecture, "weights": weights, "tokenizer": tokenizer}
-    sides = {name: resolved(getattr(calibration, name)) for name in ("shards", "safe", "unsafe")}
-    selection = config.selection
-    if selection is not None:
-        selection = _with(selection, {"shards": resolved(selection.shards)})
-    return _with(
-        config,
-        {
-            "model": _with(model, paths),
-            "calibration": _with(calibration, sides),
-            "evaluation": _with(evaluation, {"shards": resolved(evaluation.shards), "zero_shot": zero_shot}),
-            "selection": selection,
-            "store": _with(config.store, {"remote": [resolve(url) for url in config.store.remote]}),
-        },
-    )
+    return with_values(model, {"architecture": architecture, "weights": weights, "tokenizer": tokenizer})
 
 
-def _with(settings: _AnySpec, values: Mapping[str, Any]) -> _AnySpec:
+def data_set_with_path(data_set: ZeroShotConfig, resolve: Callable[[str], str]) -> ZeroShotConfig:
+    """The same data set with its path resolved."""
+    return data_set.model_copy(update={"path": resolve(data_set.path)})
+
+
+def with_values(settings: _AnySpec, values: Mapping[str, Any]) -> _AnySpec:
     """The same settings with other values; what stays as it is does not count as given."""
     return settings.model_copy(
         update={name: value for name, value in values.items() if value != getattr(settings, name)}
