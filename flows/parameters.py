@@ -1,5 +1,6 @@
 """What flows take: settings as a mapping, or the path of the file that holds them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,16 +11,18 @@ from data_specs.config_file import load_config
 from data_specs.run_config import RunConfig
 
 
-class _OrFile:
-    """Makes a flow take the path of a CONFIG.yaml in place of the settings, when it is called and by its schema."""
+class OrFile:
+    """Makes a flow take the path of a file in place of what it holds, when it is called and by its schema."""
 
-    @staticmethod
-    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(_read, handler(source))
+    def __init__(self, read: Callable[[Any], Any], name: str) -> None:
+        """`read` gives what a path stands for, and anything else as it is; `name` is what the file is called."""
+        self._read, self._name = read, name
 
-    @staticmethod
-    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        path = {"type": "string", "minLength": 1, "description": "path of a CONFIG.yaml, as the worker sees it"}
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        path = {"type": "string", "minLength": 1, "description": f"path of a {self._name}, as the worker sees it"}
         return {"anyOf": [handler(schema), path]}
 
 
@@ -27,4 +30,4 @@ def _read(given: Any) -> Any:
     return load_config(Path(given)) if isinstance(given, str | Path) else given
 
 
-Config = Annotated[RunConfig, _OrFile]
+Config = Annotated[RunConfig, OrFile(_read, "CONFIG.yaml")]
