@@ -151,8 +151,8 @@ def store_place(store: str, remote: list[str] | None) -> StorePlace:
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """How a run is carried out."""
+class PlaceOptions:
+    """Where artifacts lie, and where work is done."""
 
     store: StoreOption = DEFAULT_STORE
     remote: RemoteOption = None
@@ -160,23 +160,8 @@ class RunOptions:
     workers: WorkersOption = None
     runner: RunnerOption = "local"
     runner_address: AddressOption = None
-    fetch_limit: FetchLimitOption = None
-    trust_etag: TrustOption = False
     same_environment: SameEnvironmentOption = "warn"
     json: JsonOption = False
-    changes: SetOption = None
-    allow_overlap: Annotated[
-        bool,
-        typer.Option(
-            "--allow-overlap",
-            help="Do not warn of pairs that calibration and evaluation share; the record still says it.",
-        ),
-    ] = False
-
-    @property
-    def changed(self) -> list[str]:
-        """What is taken in place of what the settings say."""
-        return with_fetching(self.changes, self.fetch_limit, trusts_etags=self.trust_etag)
 
     @property
     def place(self) -> StorePlace:
@@ -202,6 +187,27 @@ class RunOptions:
             address=self.runner_address,
             same_environment=self.same_environment,
         )
+
+
+@dataclass(frozen=True)
+class RunOptions(PlaceOptions):
+    """How a run is carried out."""
+
+    fetch_limit: FetchLimitOption = None
+    trust_etag: TrustOption = False
+    changes: SetOption = None
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap",
+            help="Do not warn of pairs that calibration and evaluation share; the record still says it.",
+        ),
+    ] = False
+
+    @property
+    def changed(self) -> list[str]:
+        """What is taken in place of what the settings say."""
+        return with_fetching(self.changes, self.fetch_limit, trusts_etags=self.trust_etag)
 
 
 @dataclass(frozen=True)
