@@ -31,3 +31,15 @@ class ArtifactError(PipelineError):
     """The store does not hold what a manifest promises, or an edit meets another model."""
 
     exit_code = 4
+
+
+class GateFailed(PipelineError):
+    """A watched model fell below what a gate asks for."""
+
+    exit_code = 5
+
+
+class GateUndecided(PipelineError):
+    """A gate could not be decided, and whoever asked wants to know."""
+
+    exit_code = 6

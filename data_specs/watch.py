@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from data_specs.data_sets import ZeroShotConfig
 from data_specs.fetching import FetchConfig
-from data_specs.fields import NAME_PATTERN, BatchSize, Location, only_numbers
+from data_specs.fields import BatchSize, Location, only_numbers
 from data_specs.gate import Gate, GateLimits, checked_gates, gates_of
 from data_specs.notification import Notification
 from data_specs.run_config import Decoder, ModelConfig, Precision
@@ -14,7 +14,9 @@ from data_specs.spec import Spec
 from data_specs.store_place import StoreConfig
 from data_specs.suggestions import did_you_mean
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+BASELINE = "baseline"  # what the baseline is called where it is none of the models
 
 
 class WatchedModel(Spec):
@@ -51,7 +53,7 @@ class WatchedSet(Spec):
 class Watch(Spec):
     """Models, sets, a baseline, gates and who is told."""
 
-    name: str = Field(pattern=NAME_PATTERN, description="under which nights are kept")
+    name: Name = Field(description="under which nights are kept")
     models: dict[Name, WatchedModel] = Field(min_length=1)
     sets: dict[Name, WatchedSet] = Field(min_length=1)
     baseline: WatchedModel | None = Field(default=None, description="what changes are changes from")
@@ -69,6 +71,12 @@ class Watch(Spec):
 
     _numbers = field_validator("seed", "max_bad_fraction", mode="before")(only_numbers)
     _figures = field_validator("gates", mode="before")(checked_gates)
+
+    @model_validator(mode="after")
+    def _baseline_is_no_name_of_a_model(self) -> Self:
+        if BASELINE in self.models and self.models[BASELINE] != self.baseline:
+            raise ValueError(f"models.{BASELINE} is called as the baseline is, and is another; give it another name")
+        return self
 
     @model_validator(mode="after")
     def _gates_name_what_is_there(self) -> Self:

@@ -1,0 +1,89 @@
+"""Reading a watch from YAML, with paths taken relative to the file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from data_specs.config_file import (
+    data_set_with_path,
+    describe_validation,
+    model_with_paths,
+    require_no_relative_path,
+    resolve_location,
+    with_values,
+)
+from data_specs.errors import SpecError
+from data_specs.shard_patterns import literal_pattern
+from data_specs.watch import Watch, WatchedModel, WatchedSet
+from data_specs.yaml_file import read_yaml
+
+
+def load_watch(path: Path) -> Watch:
+    """Read and validate WATCH.yaml; relative paths inside it start at its folder.
+
+    Raises:
+        SpecError: the file is missing, is not YAML, or a field is unknown or out of bounds.
+    """
+    data = read_yaml(path)
+    if not isinstance(data, Mapping):
+        raise SpecError(f"{path} holds {type(data).__name__}, expected a mapping with name, models, sets, ...")
+    return parse_watch(data, base=path.absolute().parent, source=str(path))
+
+
+def parse_watch(data: Mapping[str, Any], *, base: Path, source: str) -> Watch:
+    """Validate a watch given as a mapping.
+
+    Args:
+        data: as YAML gives it.
+        base: folder that relative paths start at.
+        source: named in errors.
+
+    Raises:
+        SpecError: a field is unknown or out of bounds; every such field is named.
+    """
+    try:
+        watch = Watch.model_validate(dict(data))
+    except ValidationError as error:
+        raise SpecError(f"{source}: {describe_validation(error, Watch)}") from error
+    folder = base.absolute()
+    literal = Path(literal_pattern(str(folder)))
+    return _with_paths(
+        watch,
+        lambda location: resolve_location(location, folder),
+        lambda pattern: resolve_location(pattern, literal),
+        base,
+    )
+
+
+def require_absolute_watch(watch: Watch) -> None:
+    """Make sure that a watch which comes from no file, such as a deployment's, names no relative path.
+
+    Raises:
+        SpecError: it does.
+    """
+    _with_paths(watch, require_no_relative_path, require_no_relative_path, None)
+
+
+def _with_paths(
+    watch: Watch, resolve: Callable[[str], str], resolve_pattern: Callable[[str], str], base: Path | None
+) -> Watch:
+    def of_model(model: WatchedModel) -> WatchedModel:
+        config = None if model.config is None else resolve(model.config)
+        plain = None if model.model is None else model_with_paths(model.model, resolve, base)
+        return with_values(model, {"config": config, "model": plain})
+
+    def of_set(on: WatchedSet) -> WatchedSet:
+        zero_shot = [data_set_with_path(item, resolve) for item in on.zero_shot]
+        return with_values(on, {"shards": [resolve_pattern(each) for each in on.shards], "zero_shot": zero_shot})
+
+    return with_values(
+        watch,
+        {
+            "models": {name: of_model(model) for name, model in watch.models.items()},
+            "sets": {name: of_set(on) for name, on in watch.sets.items()},
+            "baseline": None if watch.baseline is None else of_model(watch.baseline),
+            "store": with_values(watch.store, {"remote": [resolve(url) for url in watch.store.remote]}),
+        },
+    )
