@@ -1,17 +1,22 @@
 """`uwm init`: a first run.yaml."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data_specs.config_file import load_preset, resolve_location
-from data_specs.errors import SpecError
+from data_specs.errors import DataError, SpecError
 from data_specs.setting_changes import with_changes
 from data_specs.wording import printable, reason
-from flows.commands.options import SetOption
+from flows.commands.options import DEFAULT_STORE, SetOption, StoreOption
 
+if TYPE_CHECKING:
+    from tasks.settings_draft.found_sets import FoundSet
+
+_RUN, _WATCH = Path("run.yaml"), Path("watch.yaml")
 _LOOKED_AT = ("*.tar", "data/*.tar")
 _TOLD_SECONDS = 0.5
 
@@ -25,14 +30,21 @@ def init(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The settings file to write.")] = Path("run.yaml"),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The settings file to write.")] = _RUN,
     preset: Annotated[
         str, typer.Option("--preset", help="Whose model and settings, such as vit-b32, vit-l14 or siglip-so400m.")
     ] = "vit-b32",
     changes: SetOption = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Write a watch for `uwm reevaluate`, to --out watch.yaml unless it is given."),
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write a settings file that runs as it is: shards for calibration and others for evaluation, with what they hold."""
     settings = with_changes(load_preset(preset), changes or ())
+    if watch and out == _RUN:
+        out = _WATCH
     if out.exists():
         raise SpecError(f"--out {out} is there already; remove it or choose another name")
     from flows.commands.display import progress_shown
@@ -50,7 +62,7 @@ def init(
     )
     with progress_shown(told_from=_TOLD_SECONDS), TemporaryDirectory(prefix="uwm-") as folder:
         sets = [*shard_sets(locations, Path(folder)), *map(table_set, tables)]
-    text = run_text(sets, settings, out)
+    text = _watch(sets, settings, out, Path(store)) if watch else run_text(sets, settings, out)
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -60,3 +72,20 @@ def init(
         if line.startswith("#"):
             typer.echo(printable(line.removeprefix("# ")), err=True)
     typer.echo(printable(f"wrote {out}"))
+
+
+def _watch(sets: "Sequence[FoundSet]", settings: dict[str, Any], out: Path, store: Path) -> str:
+    """The models of a first watch: what the store's tags name, else what a run.yaml here makes, else the original."""
+    from tasks.lineage.tags import current_tags
+    from tasks.settings_draft.watch_text import watch_text
+
+    original = {"model": settings["model"]}
+    tags = [name for name, ref in current_tags(store).items() if ref.kind in ("model", "edit")]
+    models: dict[str, Any] = {name: {"tag": name} for name in tags}
+    if not models:
+        models = {"candidate": {"config": str(_RUN)}} if _RUN.exists() else {"original": original}
+    baseline = models[min(tags, key=lambda name: name != "production")] if tags else original
+    text = watch_text(sets, models, baseline, out)
+    if text is None:
+        raise DataError("no shards here hold pairs with a safe and an unsafe text and image; expected all four members")
+    return text

@@ -28,6 +28,11 @@ class Division:
     reason: str = ""
 
 
+def to_measure_on(sets: Sequence[FoundSet]) -> list[FoundSet]:
+    """The sets that are called as those for evaluation are, such as `test`; all where none is."""
+    return [found for found in sets if _FOR_EVALUATION.search(found.name)] or [*sets]
+
+
 def divided(sets: Sequence[FoundSet]) -> Division:
     """Unpaired sets, and pairs of unsafe members alone, calibrate; of pairs see `split_sets`.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_specs.config_file import load_config
+from data_specs.watch_file import load_watch
 from flows.readiness import require_paths
 from tasks.shards.location import expand_locations
 from tasks.shards.packing import pack_table
@@ -86,3 +87,18 @@ def test_what_cannot_run_is_refused_with_its_reason(folder: Path, here: Here) ->
     assert (config.vision, config.text is None) == (None, False)
     assert here("init", "--preset", "vitb32").stderr.endswith("; did you mean vit-b32\n")
     assert "shard nothing-*.tar does not exist; no file of . matches" in here("init", "nothing-*.tar").stderr
+
+
+def test_a_first_watch_measures_what_is_called_a_test_and_takes_what_comes_later(folder, here: Here):
+    done = here("init", "--watch", *MODEL)
+    assert done.returncode == 0, done.stderr
+    first = load_watch(folder / "watch.yaml")
+    assert here("init", "--watch", *MODEL).returncode == 2
+    assert here("init", *MODEL).returncode == 0
+    assert here("init", "--watch", "--out", "other.yaml", *MODEL).returncode == 0
+    second = load_watch(folder / "other.yaml")
+    assert {name: on.shards for name, on in first.sets.items()} == {"test": [str(folder / "test*.tar")]}
+    assert first.models["original"].model.weights == str(folder / "model.safetensors")
+    assert first.baseline == first.models["original"]
+    assert second.models["candidate"].config == str(folder / "run.yaml")
+    assert next(gate.name for gate in first.gates_for("original", "test")) == "GS min_change -1"
