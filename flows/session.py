@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from data_specs.config_file import require_absolute
 from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device, SameEnvironment, placement_of
-from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
+from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, ModelConfig, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
 from data_specs.store_place import StoreLocation, store_place_of
 from flows.lineage_context import model_in_use, settings_told
@@ -92,7 +93,7 @@ class Session:
         """The model of the settings, loaded once."""
         if "original" not in self._loaded:
             with self.timed("load"), stage("load model", None, "tensors"):
-                loaded = load_model(self.config.model)
+                loaded = _load(self.config.model)
             self._loaded["original"] = loaded
             self._models[None] = model_in_use(loaded, loaded)
         return self._loaded["original"]
@@ -224,6 +225,30 @@ def open_session(
     """
     with open_sessions([config], store, device, workers) as (session,):
         yield session
+
+
+# The model that sessions one after another share.
+_SHARED: ContextVar[dict[ModelConfig, LoadedModel] | None] = ContextVar("_SHARED", default=None)
+
+
+@contextmanager
+def models_shared() -> Iterator[None]:
+    """Within the block, a session whose settings name the model of the one before takes it over, in place of loading it."""
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def _load(model: ModelConfig) -> LoadedModel:
+    shared_models = _SHARED.get()
+    if shared_models is None:
+        return load_model(model)
+    if model not in shared_models:
+        shared_models.clear()  # before there are two in memory
+        shared_models[model] = load_model(model)
+    return shared_models[model]
 
 
 def _watched(store: Store, device: str, config: RunConfig, policy: SameEnvironment) -> ReuseWatch:
