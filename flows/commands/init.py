@@ -47,9 +47,28 @@ def init(
         out = _WATCH
     if out.exists():
         raise SpecError(f"--out {out} is there already; remove it or choose another name")
+    sets = _found(sources)
+    if watch:
+        text = _watch(sets, settings, out, Path(store))
+    else:
+        from tasks.settings_draft.run_file import run_text
+
+        text = run_text(sets, settings, out)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise SpecError(f"cannot write --out {out}: {reason(error)}") from error
+    for line in text.splitlines():
+        if line.startswith("#"):
+            typer.echo(printable(line.removeprefix("# ")), err=True)
+    typer.echo(printable(f"wrote {out}"))
+
+
+def _found(sources: list[str] | None) -> "list[FoundSet]":
+    """Sets of shards and tables: those that are named, or those that lie here."""
     from flows.commands.display import progress_shown
     from tasks.settings_draft.found_sets import shard_sets, table_set
-    from tasks.settings_draft.run_file import run_text
     from tasks.shards.location import expand_locations
     from tasks.shards.tables import is_table
 
@@ -61,17 +80,7 @@ def init(
         [resolve_location(name, Path()) for name in given if not is_table(name)], asks_stores=True
     )
     with progress_shown(told_from=_TOLD_SECONDS), TemporaryDirectory(prefix="uwm-") as folder:
-        sets = [*shard_sets(locations, Path(folder)), *map(table_set, tables)]
-    text = _watch(sets, settings, out, Path(store)) if watch else run_text(sets, settings, out)
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise SpecError(f"cannot write --out {out}: {reason(error)}") from error
-    for line in text.splitlines():
-        if line.startswith("#"):
-            typer.echo(printable(line.removeprefix("# ")), err=True)
-    typer.echo(printable(f"wrote {out}"))
+        return [*shard_sets(locations, Path(folder)), *map(table_set, tables)]
 
 
 def _watch(sets: "Sequence[FoundSet]", settings: dict[str, Any], out: Path, store: Path) -> str:
