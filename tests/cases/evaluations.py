@@ -3,15 +3,22 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch.nn.functional import normalize
 
-from data_specs.evaluation_files import OUTCOMES_FILE, SIMILARITIES_FILE, ZERO_SHOT_OUTCOMES_FILE
+from data_specs.evaluation_files import (
+    METRICS_FILE,
+    OUTCOMES_FILE,
+    SIMILARITIES_FILE,
+    ZERO_SHOT_OUTCOMES_FILE,
+    write_json,
+)
 from data_specs.manifest import ArtifactRef
 from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS, accuracies_of, accuracy_name
-from data_specs.schemas import embeddings_schema
+from data_specs.schemas import OUTCOMES, embeddings_schema
 from tasks.embeddings.observer import FOLDER
 from tasks.evaluation.counts import figures
 from tasks.evaluation.outcomes import labelled_outcomes, pair_outcomes
@@ -40,6 +47,31 @@ def evaluated(root, model, *, ids=range(60), data_sets=DATA_SETS, seed=0):
     }
     labelled = [_labelled(store, name, *size, generator, model) for name, size in data_sets.items()]
     return evaluate_model.fn("a" * 64, embeddings, labelled, store, RunContext(), seed=seed)
+
+
+def outcomes_given(folder, outcomes, *, ids, tags=None):
+    """Outcomes of pairs and their figures, as an evaluation holds them; of those that are not given no pair is right.
+
+    Args:
+        folder: to be made.
+        outcomes: whether each pair counts, by metric; a retrieval's is whether the right one is first.
+        ids: of the pairs.
+        tags: of the pairs; None for none.
+    """
+    folder.mkdir(parents=True)
+    n = len(ids)
+    columns = {"pair_id": [f"digest/{i}" for i in ids], "tag": tags or [None] * n}
+    for field in list(OUTCOMES)[2:]:
+        right = np.asarray(outcomes.get(field.name, np.zeros(n, bool)), bool)
+        columns[field.name] = right if pa.types.is_boolean(field.type) else np.where(right, 0, n)
+    pq.write_table(pa.table(columns).cast(OUTCOMES), folder / OUTCOMES_FILE)
+    write_figures(folder)
+    return folder
+
+
+def write_figures(folder):
+    """Write what the outcomes of pairs and captions in a folder say, without intervals."""
+    write_json(folder / METRICS_FILE, {figure.metric: figure.value for figure in figures(folder, {})})
 
 
 def pair_figures(similar, ranks):
