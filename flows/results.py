@@ -12,6 +12,7 @@ from data_specs.experiment import ORIGINAL
 from data_specs.moments import moment_of
 from data_specs.run_config import ENCODERS
 from data_specs.wording import shown
+from flows.artifact_uses import file_name, model_named
 from tasks.lineage.runs import dotted_settings, run_records
 
 # Said by columns of their own, or no setting of the way to edit.
@@ -88,33 +89,9 @@ def records_like(root: Path, *, name: str = "", model: str = "", since: str = ""
         record
         for record in run_records(root)
         if name in record["settings"]["name"]
-        and model in _model(record["settings"])
+        and model in model_named(record["settings"])
         and (first is None or datetime.fromisoformat(record["started"]) >= first)
     ]
-
-
-@dataclass(frozen=True)
-class ArtifactUse:
-    """What an artifact was in the newest completed run that used it."""
-
-    run: str
-    role: str
-    model: str
-    figures: dict[str, float]
-
-
-def artifact_uses(root: Path) -> dict[str, ArtifactUse]:
-    """By version, what the records of a store say of its artifacts."""
-    uses: dict[str, ArtifactUse] = {}
-    for record in run_records(root):
-        if record["status"] == "completed":
-            figures = record.get("figures") or {}
-            for role, version in (record.get("artifacts") or {}).items():
-                kind, _, what = role.partition(".")
-                own = figures.get(what, {}) if kind == "evaluation" else {}
-                use = ArtifactUse(record["settings"]["name"], role, _model(record["settings"]), own)
-                uses.setdefault(version, use)
-    return uses
 
 
 def shown_setting(row: ResultRow, name: str) -> str:
@@ -137,21 +114,10 @@ def first_moment(text: str) -> datetime:
         raise SpecError(f"--since {shown(text)} is no date; expected such as 2026-03-01 or 2026-03-01T12:00") from error
 
 
-def _model(settings: dict[str, Any]) -> str:
-    """Architecture and weights; of files their names."""
-    model = settings.get("model") or {}
-    names = [model.get(part) for part in ("architecture", "weights")]
-    return " ".join(_file_name(name) for name in names if name)
-
-
 def measured_data(settings: dict[str, Any]) -> str:
     """The shards that a run measures on, files by their names."""
     shards: Sequence[str] = (settings.get("evaluation") or {}).get("shards") or []
-    return " ".join(map(_file_name, shards))
-
-
-def _file_name(location: str) -> str:
-    return location.rpartition("/")[2] if location.startswith("/") else location
+    return " ".join(map(file_name, shards))
 
 
 def result_rows(record: dict[str, Any]) -> Iterator[ResultRow]:
@@ -167,7 +133,7 @@ def result_rows(record: dict[str, Any]) -> Iterator[ResultRow]:
             run=settings["name"],
             id=record["id"],
             what=what,
-            model=_model(settings),
+            model=model_named(settings),
             data=measured_data(settings),
             started=record["started"],
             settings=whole if what == _EDITED else others,

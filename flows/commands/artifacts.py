@@ -10,8 +10,8 @@ import typer
 from data_specs.errors import ArtifactError
 from data_specs.manifest import PART
 from data_specs.wording import printable
+from flows.artifact_uses import ArtifactUse, artifact_uses
 from flows.commands.options import DEFAULT_STORE, REFERENCE_HELP, JsonOption, StoreOption
-from flows.results import ArtifactUse, artifact_uses
 
 if TYPE_CHECKING:
     from tasks.lineage.listing import Survey
@@ -30,18 +30,19 @@ def list_artifacts(store: StoreOption = DEFAULT_STORE, json: JsonOption = False)
     from rich.table import Table
 
     from flows.commands.console import output
-    from tasks.lineage.store import Store
+    from tasks.lineage.listing import survey
+    from tasks.lineage.place import open_root
 
-    opened = Store(store)
-    if not opened.root.exists():
-        typer.echo(f"there is no store in {opened.root} yet", err=True)
-    surveyed = opened.survey()
+    root = open_root(store)
+    if not root.exists():
+        typer.echo(f"there is no store in {root} yet", err=True)
+    surveyed = survey(root)
     # The longest kind fits into 80 columns; what a narrower screen has no room for goes on in the next line.
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for head in ("kind", "version", "made", "files", "size"):
         table.add_column(head, overflow="fold")
     parts: Counter[str] = Counter()
-    uses = artifact_uses(opened.root)
+    uses = artifact_uses(root)
     for item in surveyed.found:
         ref, manifest = item.ref, item.manifest
         entry: dict[str, str | int | bool | None] = {"kind": ref.kind, "version": ref.version, "path": str(item.folder)}

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -13,6 +13,10 @@ import typer
 from data_specs.errors import SpecError
 from data_specs.wording import printable, shown
 from flows.commands.options import DEFAULT_STORE, REFERENCE_HELP, SigningKey, StoreOption, grouped
+
+if TYPE_CHECKING:
+    from data_specs.manifest import ArtifactRef
+    from tasks.lineage.store import Store
 
 
 class Format(StrEnum):
@@ -74,7 +78,6 @@ def export(
         _choose_transfer()
     from flows.commands.display import progress_shown
     from flows.references import find_reference
-    from flows.reproducing.remaking import ensure_files
     from tasks.exporting.card import Stated
     from tasks.exporting.folder import export_model
     from tasks.exporting.provenance import provenance_of, write_provenance
@@ -85,7 +88,7 @@ def export(
     opened = Store(store)
     ref = find_reference(opened, edited, ("model",))
     with progress_shown():
-        ensure_files(opened, ref)
+        _ensure_files(opened, ref)
         folder = export_model(
             opened, ref.version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model), signer
         )
@@ -101,6 +104,15 @@ def export(
 
         typer.echo(printable(f"pushed {push_folder(folder, publishing.push, public=publishing.public)}"))
         record_export(opened.root, ref, folder, pushed=publishing.push)
+
+
+def _ensure_files(store: "Store", ref: "ArtifactRef") -> None:
+    from tasks.lineage.contents import is_pruned
+
+    if is_pruned(store.folder(ref)):
+        from flows.reproducing.remaking import make_again
+
+        make_again(store, ref)
 
 
 def _require_stated(license: str | None, base_model: str | None, push: str | None) -> None:

@@ -14,7 +14,7 @@ from flows.reproducing.replay import Request, replay, take_steps
 from flows.runners import Placed
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.contents import is_pruned, label_of
+from tasks.lineage.contents import label_of
 from tasks.lineage.environment import environment_changes, environment_here, environment_when_made
 from tasks.lineage.listeners import Listener, Listeners
 from tasks.lineage.planned import PlannedStore
@@ -128,12 +128,6 @@ class _Until(Listener):
 
     def made(self, manifest: Manifest, folder: Path) -> None:
         self._is_made = self._is_made or manifest.ref == self._wanted
-
-
-def ensure_files(store: Store, ref: ArtifactRef) -> None:
-    """Make the files of an artifact again where they were dropped; see `make_again`."""
-    if is_pruned(store.folder(ref)):
-        make_again(store, ref)
 
 
 def make_again(store: Store, ref: ArtifactRef, device: Device = "auto", workers: int | None = None) -> None:

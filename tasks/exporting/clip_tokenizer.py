@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-from open_clip import SimpleTokenizer
-
 START, END = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY_SIZE = 49_408
 
@@ -16,6 +14,8 @@ def write_clip_tokenizer(folder: Path, context_length: int) -> None:
         folder: takes vocab.json, merges.txt and tokenizer_config.json.
         context_length: tokens of the longest text, with start and end.
     """
+    from open_clip import SimpleTokenizer
+
     ours = SimpleTokenizer(context_length=context_length)
     names = {ours.sot_token_id: START, ours.eot_token_id: END}
     vocabulary = {names.get(number, token): number for token, number in ours.encoder.items()}

@@ -76,17 +76,18 @@ def restore(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Make the files of an artifact again that were dropped; they come out with the same bytes, or it is an error."""
-    with imported_quickly():
-        from flows.commands.display import progress_shown
-        from flows.references import find_reference
-        from flows.reproducing.remaking import make_again
-        from tasks.lineage.store import Store
+    from flows.references import find_reference
+    from tasks.lineage.store import Store
 
     opened = Store(store)
     ref = find_reference(opened, reference)
     if opened.holds(ref):
         typer.echo(f"{ref.kind} {ref.version[:16]} has all its files")
         return
+    with imported_quickly():
+        from flows.commands.display import progress_shown
+        from flows.reproducing.remaking import make_again
+
     with progress_shown():
         make_again(opened, ref)
     typer.echo(f"{ref.kind} {ref.version[:16]} has its files again, with the same bytes")
