@@ -1,4 +1,4 @@
-"""The process of a temporary Prefect server; started by path, with an environment and a folder of its own."""
+"""The process of a Prefect server of one's own; started by path, with an environment and a folder of its own."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,11 @@ _DATABASE = "prefect.db"
 _LOCK_SECONDS = 60
 
 
-def _end_with_parent(parent: int, folder: Path) -> None:
+def _end_with_parent(parent: int, folder: Path, *, lasts: bool) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
+    if lasts:
+        os._exit(0)
     # The server still writes in this moment, and could fill the folder again while it is emptied.
     for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +96,8 @@ def _prepare(database: Path, template: Path | None) -> None:
 def main() -> None:
     """Serve on a socket that the parent listens on, as long as the parent lives."""
     listening, parent, folder, template = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-    threading.Thread(target=_end_with_parent, args=(parent, folder), daemon=True).start()
+    ending = {"lasts": "lasts" in sys.argv[5:]}
+    threading.Thread(target=_end_with_parent, args=(parent, folder), kwargs=ending, daemon=True).start()
     _prepare(folder / _DATABASE, Path(template) if template else None)
 
     import uvicorn

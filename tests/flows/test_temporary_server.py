@@ -11,8 +11,9 @@ import pytest
 
 import flows.server.temporary
 from data_specs.errors import PipelineError, SpecError
+from flows.server.own_server import last_error
 from flows.server.surroundings import loopback_reached_directly, server_environment
-from flows.server.temporary import TemporaryServer, last_error, prefect_api
+from flows.server.temporary import TemporaryServer, prefect_api
 from tests.cases.processes import alive, wait_for
 from tests.cases.small_run import UWM, artifacts, environment, write_run
 
