@@ -43,6 +43,11 @@ app = typer.Typer(
             "flows.commands.experiments:ablate",
             "Measure every combination of settings; without any, scorers, aggregations, rules and weighting by |W|.",
         ),
+        Later(
+            "reevaluate",
+            "flows.commands.reevaluate:reevaluate",
+            "Measure the models of a watch on its sets, with only what is new computed, and hold them against its gates.",
+        ),
         Later("export", "flows.commands.export:export", "Write an edited model as a folder with a model card."),
         Later(
             "results",

@@ -9,7 +9,7 @@ from data_specs.spec import Spec
 
 # These say where and how, or are the settings themselves.
 _TOLD_APART = ("config", "configs", "store", "device", "workers")
-_OF_OTHER_RUNS = ("scores", "model")
+_OF_OTHER_RUNS = ("scores", "model", "edit")
 
 
 class AskedFlow(Spec):

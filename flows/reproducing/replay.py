@@ -17,6 +17,7 @@ from flows.demo import steps_of_demo
 from flows.edit import steps_of_selection
 from flows.evaluate import steps_of_evaluation
 from flows.make_safe import steps_of_make_safe
+from flows.nightly.measuring import steps_of_measuring
 from flows.reproducing.asked import AskedFlow
 from flows.runners import placed
 from flows.scores import scores_of
@@ -115,6 +116,11 @@ def _evaluate(sessions: Sequence[Session], given: Parameters) -> None:
     steps_of_evaluation(sessions[0], _artifact(given.get("model")), None if name is None else str(name))
 
 
+def _measure_watched(session: Session, given: Parameters) -> None:
+    edit, makes_edit = _artifact(given.get("edit")), bool(given.get("makes_edit"))
+    steps_of_measuring(session, str(given["model"]), edit, makes_edit=makes_edit)
+
+
 _FLOWS: dict[str, _Steps] = {
     "make-safe": lambda sessions, _: steps_of_make_safe(sessions[0]),
     "calibrate": lambda sessions, _: _scored(sessions[0]),
@@ -123,6 +129,7 @@ _FLOWS: dict[str, _Steps] = {
     "sweep": _sweep,
     "compare": lambda sessions, given: steps_of_compare(sessions, given["controls"]),  # type: ignore[arg-type]
     "ablate": _ablate,
+    "measure-watched": lambda sessions, given: _measure_watched(sessions[0], given),
     "demo": lambda sessions, _: steps_of_demo(sessions[0]),
 }
 

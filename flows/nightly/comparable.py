@@ -1,0 +1,113 @@
+"""Whether two evaluations may be compared: measured with the same settings, in the same environment."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from data_specs.errors import ArtifactError
+from data_specs.manifest import ArtifactRef, Manifest
+from data_specs.run_config import ENCODERS
+from tasks.lineage.environment import environment_changes, environment_when_made
+from tasks.lineage.store import Store
+
+_SETTINGS = ("precision", "batch_size", "decoder")
+_NOT_SAID = {"decoder": "pillow"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the embeddings behind an evaluation come from."""
+
+    manifest: Manifest  # of the evaluation
+    # By what was embedded, such as `embeddings.vision`.
+    sets: dict[str, Manifest] = field(default_factory=dict)
+
+    @property
+    def shards(self) -> list[str]:
+        """SHA-256 of the shards of pairs, in order."""
+        found = self.sets[f"embeddings.{ENCODERS[0]}"].recipe.inputs["shards"]
+        return [str(sha) for sha in found] if isinstance(found, list) else []
+
+    @property
+    def environments(self) -> list[str]:
+        """Digests of where its embeddings were made, sorted."""
+        parts = (made.environment for of in self.sets.values() for made in of.inputs.get("parts", []))
+        return sorted({digest for digest in parts if digest is not None})
+
+    @property
+    def code(self) -> str:
+        """The code of evaluation and embeddings."""
+        return " ".join([self.manifest.recipe.code, *sorted({of.recipe.code for of in self.sets.values()})])
+
+    def parts(self) -> Iterator[tuple[tuple[str, str], ArtifactRef, str | None]]:
+        """Of each part: what was embedded and the shard, the part, and the digest of where it was made."""
+        for what, of in self.sets.items():
+            shards = of.recipe.inputs["shards"]
+            for sha, made in zip(shards if isinstance(shards, list) else [], of.inputs.get("parts", []), strict=False):
+                yield (what, str(sha)), made.ref, made.environment
+
+
+def origin_of(store: Store, evaluation: ArtifactRef) -> Origin:
+    """Read where an evaluation comes from; what is no longer in the store is left out."""
+    manifest = store.manifest(evaluation)
+    sets = {}
+    for role, given in manifest.recipe.inputs.items():
+        if isinstance(given, ArtifactRef) and (role.startswith("embeddings.") or role.endswith(".images")):
+            with suppress(ArtifactError):
+                sets[role] = store.manifest(given)
+    return Origin(manifest, sets)
+
+
+def what_differs(store: Store, current: Origin, baseline: Origin) -> list[str]:
+    """Why the two may not be compared, a sentence each; empty where they may.
+
+    Args:
+        store: that holds both.
+        current: of the model.
+        baseline: of the baseline.
+    """
+    return [*_settings(current, baseline), *_environments(store, current, baseline)]
+
+
+def _settings(current: Origin, baseline: Origin) -> Iterator[str]:
+    differing: dict[str, tuple[object, object]] = {}
+    for what in current.sets.keys() & baseline.sets.keys():
+        own, other = current.sets[what].recipe.settings, baseline.sets[what].recipe.settings
+        for name in _SETTINGS:
+            values = tuple(said.get(name, _NOT_SAID.get(name)) for said in (own, other))
+            if values[0] != values[1]:
+                differing[name] = (values[0], values[1])
+    for name, (own_value, other_value) in sorted(differing.items()):
+        yield f"settings differ: {name} is {own_value}, of the baseline {other_value}"
+
+
+def _environments(store: Store, current: Origin, baseline: Origin) -> Iterator[str]:
+    others = {key: (ref, digest) for key, ref, digest in baseline.parts()}
+    pairs = [
+        (ref, others[key][0])
+        for key, ref, digest in current.parts()
+        if key in others and None not in (digest, others[key][1]) and digest != others[key][1]
+    ]
+    if not pairs:
+        return
+    n_shared = sum(key in others for key, _, _ in current.parts())
+    said: dict[str, int] = {}
+    for own, other in pairs:
+        if words := _changes(store, own, other):
+            said[words] = said.get(words, 0) + 1
+    for words, n in said.items():
+        yield f"environments differ: {n} of {n_shared} embedded shards were made with {words}"
+
+
+def _changes(store: Store, own: ArtifactRef, other: ArtifactRef) -> str:
+    try:
+        here, there = (environment_when_made(store.manifest(ref).circumstances) for ref in (own, other))
+    except ArtifactError:
+        return "other libraries or hardware"
+    changes = environment_changes(there, here)
+    if not changes:
+        return "something that only one of the two records"
+    # Of the precision the settings tell.
+    return ", ".join(
+        f"{name} {now} (the baseline's with {then})" for name, (then, now) in changes.items() if name != "precision"
+    )
