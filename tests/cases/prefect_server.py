@@ -6,13 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
-_SECONDS = 120
+_SECONDS = 600
 
 
 @contextmanager
@@ -23,15 +23,20 @@ def lasting_server(home: Path, port: int) -> Iterator[str]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, **own}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + _SECONDS
-        while not _answers(url):
-            assert process.poll() is None, "the server ended"
-            assert time.monotonic() < deadline, "the server does not answer"
-            time.sleep(0.2)
+        wait_for_server(process, url)
         yield url
     finally:
         process.terminate()
         process.wait(30)
+
+
+def wait_for_server(process: "subprocess.Popen[bytes]", url: str, said: Callable[[], str] = str) -> None:
+    """Return once a server's API answers; `said` is what it has logged."""
+    end = time.monotonic() + _SECONDS
+    while not _answers(url):
+        assert process.poll() is None, f"the server ended: {said()}"
+        assert time.monotonic() < end, f"the server does not answer: {said()}"
+        time.sleep(0.2)
 
 
 def free_port() -> int:

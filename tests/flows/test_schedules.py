@@ -1,12 +1,10 @@
 """The README's own commands against a real server: deployments, a schedule, runs at once, cancelled and killed ones."""
 
 import os
-import random
 import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +21,7 @@ import yaml
 
 from data_specs.config_file import load_config
 from tests.cases.places import ROOT
+from tests.cases.prefect_server import free_port, wait_for_server
 from tests.cases.small_run import change_run, kinds, write_run
 
 pytestmark = pytest.mark.slow
@@ -151,25 +150,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     }
     project = Project(folder, environment)
     with going(project.start(f"prefect server start --port {port}")) as server:
-        answered = False
-        end = time.monotonic() + RUN_SECONDS
-        while not answered:
-            assert server.poll() is None, project.said()
-            assert time.monotonic() < end, project.said()
-            try:
-                answered = httpx.get(f"{environment['PREFECT_API_URL']}/health", timeout=60, trust_env=False).is_success
-            except httpx.TransportError:
-                time.sleep(0.2)
+        wait_for_server(server, environment["PREFECT_API_URL"], project.said)
         for command in readme_commands("work-pool create", "deploy --all"):
             project.call(command)
         yield project
-
-
-def free_port() -> int:
-    """None of those that the kernel gives to others before the server has it."""
-    while True:
-        with suppress(OSError), socket.create_server(("127.0.0.1", random.randrange(15_000, 30_000))) as probe:
-            return int(probe.getsockname()[1])
 
 
 def readme_commands(*words: str) -> list[str]:
