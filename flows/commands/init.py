@@ -11,7 +11,7 @@ from data_specs.config_file import load_preset, resolve_location
 from data_specs.errors import DataError, SpecError
 from data_specs.setting_changes import with_changes
 from data_specs.wording import printable, reason
-from flows.commands.options import DEFAULT_STORE, SetOption, StoreOption
+from flows.commands.options import DEFAULT_STORE, CopyLimitOption, SetOption, StoreOption, size_bytes
 
 if TYPE_CHECKING:
     from tasks.settings_draft.found_sets import FoundSet
@@ -34,6 +34,7 @@ def init(
     preset: Annotated[
         str, typer.Option("--preset", help="Whose model and settings, such as vit-b32, vit-l14 or siglip-so400m.")
     ] = "vit-b32",
+    fetch_limit: CopyLimitOption = None,
     changes: SetOption = None,
     watch: Annotated[
         bool,
@@ -43,11 +44,12 @@ def init(
 ) -> None:
     """Write a settings file that runs as it is: shards for calibration and others for evaluation, with what they hold."""
     settings = with_changes(load_preset(preset), changes or ())
+    limit = None if fetch_limit is None else size_bytes(fetch_limit)
     if watch and out == _RUN:
         out = _WATCH
     if out.exists():
         raise SpecError(f"--out {out} is there already; remove it or choose another name")
-    sets = _found(sources)
+    sets = _found(sources, limit)
     if watch:
         text = _watch(sets, settings, out, Path(store))
     else:
@@ -65,7 +67,7 @@ def init(
     typer.echo(printable(f"wrote {out}"))
 
 
-def _found(sources: list[str] | None) -> "list[FoundSet]":
+def _found(sources: list[str] | None, limit_bytes: int | None) -> "list[FoundSet]":
     """Sets of shards and tables: those that are named, or those that lie here."""
     from flows.commands.display import progress_shown
     from tasks.settings_draft.found_sets import shard_sets, table_set
@@ -80,7 +82,7 @@ def _found(sources: list[str] | None) -> "list[FoundSet]":
         [resolve_location(name, Path()) for name in given if not is_table(name)], asks_stores=True
     )
     with progress_shown(told_from=_TOLD_SECONDS), TemporaryDirectory(prefix="uwm-") as folder:
-        return [*shard_sets(locations, Path(folder)), *map(table_set, tables)]
+        return [*shard_sets(locations, Path(folder), limit_bytes=limit_bytes), *map(table_set, tables)]
 
 
 def _watch(sets: "Sequence[FoundSet]", settings: dict[str, Any], out: Path, store: Path) -> str:

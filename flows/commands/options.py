@@ -103,6 +103,14 @@ FetchLimitOption = Annotated[
         help="Keep copies of shards that lie elsewhere for later runs, in at most so many bytes, such as 200GB.",
     ),
 ]
+CopyLimitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fetch-limit",
+        metavar="SIZE",
+        help="Have copies of shards that lie elsewhere in at most so many bytes at a time, such as 20GB; none stays.",
+    ),
+]
 TrustOption = Annotated[
     bool,
     typer.Option(
@@ -128,11 +136,16 @@ def with_fetching(changes: Sequence[str] | None, limit: str | None, *, trusts_et
     Raises:
         SpecError: the limit is no size.
     """
-    said = [] if limit is None else [f"fetching.limit={_size(limit)}"]
+    said = [] if limit is None else [f"fetching.limit={size_bytes(limit)}"]
     return [*(changes or ()), *said, *(["fetching.trust_etag=true"] if trusts_etags else [])]
 
 
-def _size(limit: str) -> int:
+def size_bytes(limit: str) -> int:
+    """What `--fetch-limit` says.
+
+    Raises:
+        SpecError: it is no size.
+    """
     try:
         return int(FetchConfig(limit=limit).limit or 0)  # type: ignore[arg-type]
     except ValidationError as error:

@@ -13,7 +13,7 @@ import typer
 from data_specs.errors import DataError, SpecError
 from data_specs.run_config import RunConfig
 from data_specs.wording import SHOWN_LENGTH, one_line, printable, reason, shortened, shown
-from flows.commands.options import JsonOption, WorkersOption
+from flows.commands.options import CopyLimitOption, JsonOption, WorkersOption, size_bytes
 
 if TYPE_CHECKING:
     from tasks.shards.census import ShardCensus
@@ -122,6 +122,7 @@ def check(
     max_bad_fraction: Annotated[
         float, typer.Option("--max-bad-fraction", min=0, max=1, help="Share of bad samples that a run tolerates.")
     ] = _MAX_BAD_FRACTION,
+    fetch_limit: CopyLimitOption = None,
     json: JsonOption = False,
 ) -> None:
     """Count pairs, tags and bad samples; exit status 3 where a shard is broken, or more of a set are bad than a run takes."""
@@ -131,9 +132,10 @@ def check(
     from tasks.shards.location import expand_locations
 
     locations = [resolve_location(location, Path.cwd()) for location in expand_locations(shards, asks_stores=True)]
+    limit = None if fetch_limit is None else size_bytes(fetch_limit)
     n_workers = min(4, os.cpu_count() or 1) if workers is None else workers
     with progress_shown(), tempfile.TemporaryDirectory(prefix="uwm-") as folder:
-        censuses = take_census(locations, Path(folder), workers=n_workers)
+        censuses = take_census(locations, Path(folder), workers=n_workers, limit_bytes=limit)
     if json:
         typer.echo(json_text.dumps(summary(censuses)))
     else:

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +12,9 @@ from data_specs.run_config import CONTENTS, ENCODERS, Content, Encoder
 from data_specs.samples import TAG_SUFFIX, member_names
 from tasks.lineage.progress import counted
 from tasks.shards.decoding import Undecodable, sample_tag
-from tasks.shards.inspection import Shard, inspect_shard
-from tasks.shards.location import is_elsewhere, local_copy, set_of
+from tasks.shards.elsewhere import shards_in_turn
+from tasks.shards.inspection import Shard
+from tasks.shards.location import is_elsewhere, set_of
 from tasks.shards.packing import DEFAULT_MAX_COUNT
 from tasks.shards.tables import PairRow, read_table
 from tasks.shards.tar import FILE, Tar, split_name
@@ -50,34 +52,37 @@ class FoundSet:
         return self.shards[0].kind
 
 
-def shard_sets(locations: Sequence[str], folder: Path) -> list[FoundSet]:
+def shard_sets(locations: Sequence[str], folder: Path, *, limit_bytes: int | None = None) -> list[FoundSet]:
     """Shards put together by their names without the number; tags are read, nothing is decoded.
 
     Args:
         locations: shards, expanded.
         folder: takes a copy of each that is not on this machine, as long as it is looked at.
+        limit_bytes: of all copies together, those that come meanwhile too; None for no limit.
 
     Raises:
+        SpecError: one is larger than the limit.
         DataError: one is missing, cannot be fetched, is damaged, there twice, or holds nothing that an encoder reads;
             or those of a set hold samples of several kinds.
     """
     sets: dict[tuple[str, str], FoundSet] = {}
     seen: dict[str, str] = {}
-    for location in counted("look at shards", locations, "shards"):
-        path = local_copy(location, folder)
-        shard = inspect_shard(location, None, path)
-        if shard.sha256 in seen:
-            raise DataError(f"shards {seen[shard.sha256]} and {location} are the same bytes; name one of them")
-        seen[shard.sha256] = location
-        place = set_of(location)
-        found = sets.setdefault(place, FoundSet(place[1] or Path(place[0]).absolute().name))
-        found.shards.append(_found(shard))
-        if found.shards[-1].kind != found.kind:
-            raise DataError(
-                f"shard {location} holds {found.shards[-1].kind}, {found.shards[0].location} {found.kind}; name them apart"
-            )
-        if is_elsewhere(location):
-            path.unlink()
+    with closing(shards_in_turn(locations, folder, limit_bytes)) as in_turn:
+        for location, opened in zip(counted("look at shards", locations, "shards"), in_turn, strict=True):
+            shard = replace(opened(), location=location)  # as it is to be written
+            if shard.sha256 in seen:
+                raise DataError(f"shards {seen[shard.sha256]} and {location} are the same bytes; name one of them")
+            seen[shard.sha256] = location
+            place = set_of(location)
+            found = sets.setdefault(place, FoundSet(place[1] or Path(place[0]).absolute().name))
+            found.shards.append(_found(shard))
+            if found.shards[-1].kind != found.kind:
+                raise DataError(
+                    f"shard {location} holds {found.shards[-1].kind}, {found.shards[0].location} {found.kind}; name"
+                    " them apart"
+                )
+            if is_elsewhere(location):
+                shard.path.unlink(missing_ok=True)
     return list(sets.values())
 
 

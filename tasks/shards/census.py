@@ -1,6 +1,7 @@
 """What shards hold and what is wrong with them: every sample is decoded, and a broken shard does not stop the others."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_specs.errors import DataError
+from data_specs.errors import DataError, SpecError
 from data_specs.run_config import CONTENTS, ENCODERS, Content, Encoder
 from data_specs.samples import member_names, needed_contents
 from data_specs.wording import first_line
 from tasks.lineage.progress import advance, stage
-from tasks.shards.inspection import Shard, inspect_shard
-from tasks.shards.location import local_copy, set_of
+from tasks.shards.elsewhere import shards_in_turn
+from tasks.shards.inspection import Shard
+from tasks.shards.location import set_of
 from tasks.shards.plan import BadSample, plan_reading
 from tasks.shards.reading import BatchStream
 from tasks.shards.sides import unsafe_side_alone
@@ -51,7 +53,9 @@ class ShardCensus:
         return self.error is None and not self.bad
 
 
-def take_census(locations: Sequence[str], folder: Path, *, workers: int = 0) -> list[ShardCensus]:
+def take_census(
+    locations: Sequence[str], folder: Path, *, workers: int = 0, limit_bytes: int | None = None
+) -> list[ShardCensus]:
     """Check every shard and decode every sample.
 
     A sample must hold what each encoder needs, for each encoder that its shard has members for: captions
@@ -61,21 +65,17 @@ def take_census(locations: Sequence[str], folder: Path, *, workers: int = 0) -> 
         locations: shards, expanded.
         folder: takes copies of those that are not local.
         workers: processes that decode; 0 decodes in this one.
+        limit_bytes: of all copies together, which are then fetched again for each encoder; None for no limit.
 
     Returns:
         An account for each location, in order.
+
+    Raises:
+        SpecError: a shard is larger than the limit.
     """
     censuses = [ShardCensus(location) for location in locations]
-    shards: dict[int, Shard] = {}
     with stage(_STAGE, None, "members"):
-        first: dict[str, str] = {}
-        for index, census in enumerate(censuses):
-            try:
-                shards[index] = _open(census.location, folder, first)
-            except DataError as error:
-                census.error = str(error)
-            except Exception as error:  # whatever one shard holds, the others are checked
-                census.error = f"shard {census.location} cannot be checked: {type(error).__name__}: {first_line(error)}"
+        shards = _opened(censuses, folder, limit_bytes)
         held = {index: _encoders_present([shard], shard.paired) for index, shard in shards.items()}
         readings: dict[int, dict[Encoder, _Reading]] = {index: {} for index in shards}
         for paired in (True, False):
@@ -163,8 +163,25 @@ class _Reading:
     error: str | None = None
 
 
-def _open(location: str, folder: Path, first: dict[str, str]) -> Shard:
-    shard = inspect_shard(location, None, local_copy(location, folder))
+def _opened(censuses: Sequence[ShardCensus], folder: Path, limit_bytes: int | None) -> dict[int, Shard]:
+    """The shards that can be read, by their place; of the others the accounts say why not."""
+    shards: dict[int, Shard] = {}
+    first: dict[str, str] = {}
+    with closing(shards_in_turn([census.location for census in censuses], folder, limit_bytes)) as in_turn:
+        for index, (census, opened) in enumerate(zip(censuses, in_turn, strict=True)):
+            try:
+                shards[index] = _sorted_out(opened(), census.location, first)
+            except SpecError:
+                raise
+            except DataError as error:
+                census.error = str(error)
+            except Exception as error:  # whatever one shard holds, the others are checked
+                census.error = f"shard {census.location} cannot be checked: {type(error).__name__}: {first_line(error)}"
+    return shards
+
+
+def _sorted_out(shard: Shard, location: str, first: dict[str, str]) -> Shard:
+    """A shard with the side that its members are of."""
     if shard.sha256 in first:
         raise DataError(f"shard {location} holds the same bytes as {first[shard.sha256]}; name one of them")
     first[shard.sha256] = location

@@ -18,6 +18,7 @@ from tasks.lineage.digest import text_sha256
 from tasks.lineage.progress import notice
 from tasks.shards.coming import Fetched
 from tasks.shards.location import fetch, is_command, shown_location
+from tasks.shards.wanted import is_unwanted, pause, require_wanted
 
 _COPY, _DRAFT = ".tar", ".part"
 _LOCKS = ".locks"
@@ -29,12 +30,17 @@ _TOLD_AFTER_SECONDS = 10.0
 _OPEN_TRIES = 5
 
 
+class NoRoom(Exception):
+    """What was to be fetched has no room now, and may have it later."""
+
+
 @dataclass(frozen=True)
 class CopyFolder:
     """Where copies lie, named by the SHA-256 of their bytes; a value that can be sent to another process."""
 
     folder: Path
     limit_bytes: int | None = None  # of all copies together
+    waits: bool = True  # for room, and at last takes it from others; else `NoRoom` is raised where there is none
 
     def path(self, location: str, sha256: str) -> "KeptCopy":
         """Where the copy of a shard lies, or will lie when it is opened."""
@@ -45,6 +51,13 @@ class CopyFolder:
     def has(self, sha256: str) -> bool:
         """Whether a copy is there."""
         return (self.folder / f"{sha256}{_COPY}").exists()
+
+    def held(self, location: str, sha256: str) -> IO[bytes] | None:
+        """A copy, kept as long as what is returned is open; None where it is not there."""
+        try:
+            return self.path(location, sha256).open_if_there()
+        except FileNotFoundError:
+            return None
 
     @contextmanager
     def alone(self, location: str) -> Iterator[None]:
@@ -104,12 +117,14 @@ class CopyFolder:
             )
         start, is_told = time.monotonic(), False
         while not self._try_room(draft, n_bytes, limit, held_too=time.monotonic() - start > _GRACE_SECONDS):
+            if not self.waits:
+                raise NoRoom
             if not is_told and time.monotonic() - start > _TOLD_AFTER_SECONDS:
                 notice(
                     f"shard {shown_location(location)} waits for room: other processes fetch what fills --fetch-limit"
                 )
                 is_told = True
-            time.sleep(_PAUSE_SECONDS)
+            pause(_PAUSE_SECONDS)
 
     def _try_room(self, draft: Path | None, n_bytes: int, limit: int, *, held_too: bool) -> bool:
         with self._lock("room"):
@@ -143,8 +158,9 @@ class CopyFolder:
         lock = FileLock(self.folder / _LOCKS / name, thread_local=False, fallback_to_soft=False)
         try:
             (self.folder / _LOCKS).mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            lock.acquire(cancel_check=is_unwanted)
         except (OSError, NotImplementedError):  # a disk without locks, or one that says more when it is written
+            require_wanted()
             yield
             return
         try:
@@ -172,6 +188,10 @@ class KeptCopy(PosixPath):
                 return self._held(super().open(mode, *args, **kwargs))
             self._fetch()
         return super().open(mode, *args, **kwargs)
+
+    def open_if_there(self) -> IO[bytes]:
+        """As `open`, of what need not be fetched."""
+        return self._held(super().open("rb"))
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """As any path, after fetching; raises what `open` does."""

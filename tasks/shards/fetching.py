@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from data_specs.wording import first_line
+from tasks.shards.wanted import look_seconds, require_wanted
 
 CONNECT_SECONDS = 10.0
 # A source that gives less than this in so many seconds is given up.
@@ -76,6 +77,7 @@ def patient_chunks(source: ByteSource, patience: float | None = None) -> Generat
 
     Raises:
         Unfetchable: the source fails, or stalls.
+        NoLongerWanted: nobody waits for it.
     """
     patience = PATIENCE_SECONDS if patience is None else patience
     got: queue.Queue[Answer | bytes | BaseException | None] = queue.Queue(_AHEAD)
@@ -84,6 +86,7 @@ def patient_chunks(source: ByteSource, patience: float | None = None) -> Generat
     try:
         since, n_bytes = time.monotonic(), 0
         while True:
+            require_wanted()
             left = since + patience - time.monotonic()
             if left <= 0:
                 if n_bytes < LEAST_BYTES_PER_SECOND * patience:
@@ -91,7 +94,7 @@ def patient_chunks(source: ByteSource, patience: float | None = None) -> Generat
                 since, n_bytes = time.monotonic(), 0
                 continue
             try:
-                item = got.get(timeout=left)
+                item = got.get(timeout=look_seconds(left))
             except queue.Empty:
                 continue
             if item is None:

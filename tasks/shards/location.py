@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import stat
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from tasks.shards.command import Command
 from tasks.shards.existing_files import matching_files, what_is_there
 from tasks.shards.fetching import Answer, ByteSource, NoRest, Rest, Stalled, Transient, Unfetchable, patient_chunks
 from tasks.shards.object_store import Filesystem, is_folder, listed
+from tasks.shards.wanted import pause
 from tasks.shards.web import Web
 
 ATTEMPTS = 3
@@ -239,10 +239,10 @@ def _fetch(location: str, draft: Path, room: Room | None) -> Fetched:
 
 
 def _pause(error: Transient, attempt: int, attempts: int, location: str) -> None:
-    pause = max(PAUSE_SECONDS * 2 ** (attempt - 1), error.seconds)
+    seconds = max(PAUSE_SECONDS * 2 ** (attempt - 1), error.seconds)
     told = f"shard {shown_location(location)}: {_told(error, location)}"
-    notice(f"{told}; trying again in {pause:g} s ({attempt + 1} of {attempts})")
-    time.sleep(pause)
+    notice(f"{told}; trying again in {seconds:g} s ({attempt + 1} of {attempts})")
+    pause(seconds)
 
 
 def _source(location: str, scheme: str | None, rest: Rest | None) -> ByteSource:

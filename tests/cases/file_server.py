@@ -7,13 +7,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.cases.processes import PATIENCE_SECONDS
+
 
 @dataclass
 class ServedFile:
     """A file, what is said of it, and how its next answers go wrong, one after the other.
 
     A fault is a status, `cut N` (closed after N bytes), `less N` or `more N` (another length than there are bytes),
-    `other` (as many wrong bytes) or `whole` (no answer to a range); `headers` replace what is said.
+    `other` (as many wrong bytes) or `whole` (no answer to a range); `headers` replace what is said. Bytes but for the first
+    come when `goes_on` is set.
     """
 
     body: bytes
@@ -21,6 +24,7 @@ class ServedFile:
     headers: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     heads: bool = True
+    goes_on: threading.Event | None = None
 
     def said(self) -> dict[str, str]:
         etag = f'"{hashlib.sha1(self.body).hexdigest()}"' if self.etag == "strong" else self.etag
@@ -69,7 +73,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             status = 206
         length = len(body) + {"less": -1, "more": 1}.get(fault, 0) * int(n or 0)
         self._head(status, length, said)
-        self.wfile.write(bytes(len(body)) if fault == "other" else body[: int(n)] if fault == "cut" else body)
+        body = bytes(len(body)) if fault == "other" else body[: int(n)] if fault == "cut" else body
+        if found.goes_on is not None:
+            self.wfile.write(body[:1])
+            found.goes_on.wait(PATIENCE_SECONDS)
+            body = body[1:]
+        self.wfile.write(body)
         self.close_connection = fault in ("cut", "less", "more")
 
     def _head(self, status, length, said=None):

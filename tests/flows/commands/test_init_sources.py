@@ -65,6 +65,9 @@ def test_shards_of_a_web_server_are_counted_and_named_as_they_were(folder: Path,
         assert config.evaluation.shards == [f"file://{folder}/test-000000.tar"]
         assert "# 4 pairs in 2 shards; tags: even 2, odd 2\n" in (folder / "run.yaml").read_text(encoding="utf-8")
         assert "GS" in run_goes_through(here)
+        limited = here("init", f"{address}/calibration-000000.tar", "--fetch-limit", "1kB", "--out", "x.yaml")
+        assert (limited.returncode, (folder / "x.yaml").exists()) == (2, False)
+        assert "or more, and --fetch-limit is 1.0 kB" in limited.stderr
         gone = here("init", f"{address}/nothing-000.tar", "--out", "x.yaml")
     assert (gone.returncode, (folder / "x.yaml").exists()) == (3, False)
     assert "/nothing-000.tar cannot be fetched: the server answered 404" in gone.stderr

@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
 from PIL import Image
 
 from tasks.shards.copies import Copies
+from tests.cases.file_server import files_served
 from tests.cases.processes import PATIENCE_SECONDS, alive, children, wait_for
-from tests.cases.shard_files import write_tar
+from tests.cases.shard_files import pairs, tar_bytes, write_tar
 from tests.cases.small_run import UWM, change_run, environment, write_run
 
 pytestmark = pytest.mark.slow
@@ -96,6 +98,22 @@ def test_a_signal_to_all_processes_that_decode(tmp_path, number):
     assert said[-1].endswith(NOTHING)
     assert [line for line in said[:-1] if not line.startswith("check shards")] == []
     wait_for(lambda: not any(alive(pid) for pid in workers))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_shards_are_fetched_ahead_leaves_nothing(tmp_path, number):
+    bodies = {name: tar_bytes(pairs([name])) for name in "abc"}
+    with files_served(**bodies) as server:
+        for name in "bc":
+            server.files[f"{name}.tar"].goes_on = Event()
+        urls = [f"{server.url}/{name}.tar" for name in bodies]
+        status, said, left = ended(
+            [*UWM, "shards", "check", *urls], tmp_path, number, lambda _: wait_for(lambda: len(server.asked) == 3)
+        )
+        for name in "bc":
+            server.files[f"{name}.tar"].goes_on.set()
+    assert (status, left) == (128 + number, [])
+    assert said[-1].endswith(NOTHING)
 
 
 def test_a_signal_while_a_run_fetches_removes_the_copies(tmp_path, api_url):
