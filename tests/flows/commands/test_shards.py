@@ -11,7 +11,6 @@ from flows.commands.main import main
 from flows.commands.shards import app
 from tasks.shards.plan import BadSample, Tally
 from tasks.shards.tables import COLUMNS
-from tests.cases.file_server import files_served
 from tests.cases.shard_files import image_bytes, pair, pairs, tar_bytes, write_tar
 
 
@@ -218,22 +217,6 @@ def test_check_refuses_the_same_bytes_twice_and_tars_of_something_else(tmp_path)
     assert f"BROKEN: shard {again} holds the same bytes as {first}; name one of them" in result.stdout
     assert f"BROKEN: shard {other} " in result.stdout
     assert "holds no member that an encoder reads, only such as 'src/main.py'; expected KEY.safe.jpg" in result.stdout
-
-
-def test_check_of_shards_that_lie_elsewhere_keeps_within_a_limit(tmp_path):
-    bodies = {name: tar_bytes(pairs([name])) for name in "abc"}
-    size = len(bodies["a"])
-    with files_served(**bodies) as server:
-        urls = [f"{server.url}/{name}.tar" for name in bodies]
-        held = uwm_shards("check", *urls, "--workers", 0, "--fetch-limit", size, "--json")
-        assert (held.exit_code, last_json(held)["n_pairs"]) == (0, 3)
-        # No copy stayed for the decoding: they were fetched again.
-        assert len([path for _, path, _ in server.asked if path == "a.tar"]) > 1
-        small = uwm_shards("check", *urls, "--workers", 0, "--fetch-limit", size - 1)
-        assert isinstance(small.exception, SpecError)
-        assert "or more, and --fetch-limit is" in str(small.exception)
-    much = uwm_shards("check", *urls, "--fetch-limit", "much")
-    assert str(much.exception) == "--fetch-limit 'much' is no size; expected one such as 200GB or 1.5TiB"
 
 
 def test_check_takes_relative_paths_and_commands(tmp_path, monkeypatch):
