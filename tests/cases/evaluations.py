@@ -17,7 +17,7 @@ from data_specs.evaluation_files import (
     write_json,
 )
 from data_specs.manifest import ArtifactRef
-from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS, accuracies_of, accuracy_name
+from data_specs.metrics import GROUPS, PREFERENCES, RETRIEVALS, accuracies_of, accuracy_name, metrics_of
 from data_specs.schemas import OUTCOMES, embeddings_schema
 from tasks.embeddings.observer import FOLDER
 from tasks.evaluation.counts import figures
@@ -35,6 +35,7 @@ WIDTH = 8
 TAGS = ("hate", None, "war", "")
 # Images and classes of each zero-shot data set.
 DATA_SETS = {"toys": (40, 3), "birds.v2": (30, 7)}
+_LAST = 1_000_000  # a rank that is in no recall
 
 
 def evaluated(root, model, *, ids=range(60), data_sets=DATA_SETS, seed=0):
@@ -61,17 +62,13 @@ def outcomes_given(folder, outcomes, *, ids, tags=None):
     folder.mkdir(parents=True)
     n = len(ids)
     columns = {"pair_id": [f"digest/{i}" for i in ids], "tag": tags or [None] * n}
-    for field in list(OUTCOMES)[2:]:
-        right = np.asarray(outcomes.get(field.name, np.zeros(n, bool)), bool)
-        columns[field.name] = right if pa.types.is_boolean(field.type) else np.where(right, 0, n)
+    rights = {field.name: np.asarray(outcomes.get(field.name, np.zeros(n)), bool) for field in list(OUTCOMES)[2:]}
+    for name, right in rights.items():
+        columns[name] = right if pa.types.is_boolean(OUTCOMES.field(name).type) else np.where(right, 0, _LAST)
     pq.write_table(pa.table(columns).cast(OUTCOMES), folder / OUTCOMES_FILE)
-    write_figures(folder)
+    figures_of_pairs = {row.name: 100 * float(rights[row.outcome].mean()) for row in metrics_of("pair")}
+    write_json(folder / METRICS_FILE, figures_of_pairs)
     return folder
-
-
-def write_figures(folder):
-    """Write what the outcomes of pairs and captions in a folder say, without intervals."""
-    write_json(folder / METRICS_FILE, {figure.metric: figure.value for figure in figures(folder, {})})
 
 
 def pair_figures(similar, ranks):

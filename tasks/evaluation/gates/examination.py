@@ -79,12 +79,13 @@ def _of_figure(gate: Gate, sides: Sides, *, is_comparable: bool) -> Finding:
 
 
 def _of_change(gate: Gate, sides: Sides) -> Finding:
-    metric, figure = find_metric(gate.metric), sides.figure(gate)
+    metric = find_metric(gate.metric)
     if sides.same:
-        return Finding(gate, figure.n, figure.value, figure.value, 0.0, (0.0, 0.0), n_gained=0, n_lost=0, certain=True)
+        n, value = sides.figure(gate).n, sides.figure(gate).value
+        return Finding(gate, n, value, value, 0.0, (0.0, 0.0), n_gained=0, n_lost=0, certain=True)
     both, reasons = _both(gate, sides)
     if both is None:
-        return Finding(gate, value=figure.value, reasons=reasons)
+        return Finding(gate, value=sides.figure(gate).value, reasons=reasons)
     finding = Finding(
         gate, both.n, both.after, both.before, both.change, both.interval,
         n_gained=both.n_gained, n_lost=both.n_lost, reasons=reasons,

@@ -40,14 +40,15 @@ class Sides:
 
     def figure(self, gate: Gate) -> Figure:
         """The model's own figure; there is one, see `absent`."""
-        return self._figures[gate.tag][gate.metric]
+        found = self._of_all if gate.tag is None else self._by_tag[gate.tag]
+        return found[gate.metric]
 
     def absent(self, gate: Gate) -> str | None:
         """Why the model has no such figure; None where it has one."""
         if (reason := self._absent_from(self.current, gate.metric)) is not None:
             return reason
-        if gate.tag is not None and gate.metric not in self._figures.get(gate.tag, {}):
-            known = [tag for tag in self._figures if tag]
+        if gate.tag is not None and gate.metric not in self._by_tag.get(gate.tag, {}):
+            known = [tag for tag in self._by_tag if tag]
             return f"no {find_metric(gate.metric).of} has the tag {gate.tag}{did_you_mean(gate.tag, known)}"
         return None
 
@@ -92,13 +93,12 @@ class Sides:
         return [name for name in names if name not in other], reason
 
     @cached_property
-    def _figures(self) -> dict[str | None, dict[str, Figure]]:
-        """By tag; of all pairs under None."""
-        found: dict[str | None, dict[str, Figure]] = {
-            tag: {row.metric: row for row in rows} for tag, rows in tag_figures(self.current).items()
-        }
-        every = figures(self.current, read_zero_shot(self.current))
-        return found | {None: {row.metric: row for row in every}}
+    def _of_all(self) -> dict[str, Figure]:
+        return {row.metric: row for row in figures(self.current, read_zero_shot(self.current))}
+
+    @cached_property
+    def _by_tag(self) -> dict[str | None, dict[str, Figure]]:
+        return {tag: {row.metric: row for row in rows} for tag, rows in tag_figures(self.current).items()}
 
     def _absent_from(self, folder: Path, name: str) -> str | None:
         held = read_figures(folder)

@@ -18,7 +18,7 @@ from tasks.evaluation.measures import write_measures
 from tasks.evaluation.task import compare_evaluations
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
-from tests.cases.evaluations import TAGS, evaluated, outcomes_given, write_figures
+from tests.cases.evaluations import TAGS, evaluated, outcomes_given
 
 TOXICITY = Metric(
     "toxicity", "caption", "toxicity", "mean toxicity of captions", kind="mean", better="lower", unit="score", digits=3
@@ -245,10 +245,8 @@ def captions(tmp_path, monkeypatch):
         tags = pa.array(["loud" if i % 3 else None for i in range(len(scores))], pa.string())
         rows = pa.table({"caption_id": [f"c{i:03d}" for i in range(len(scores))], "tag": tags, "toxicity": scores})
         pq.write_table(rows.cast(outcomes_schema("caption")), folder / "caption_outcomes.parquet")
-        if all(math.isfinite(score) for score in scores):
-            write_figures(folder)
-        else:
-            write_json(folder / "metrics.json", {"toxicity": 0.0})
+        mean = float(np.mean(scores))
+        write_json(folder / "metrics.json", {"GS": 0.0, "toxicity": mean if math.isfinite(mean) else 0.0})
         return folder
 
     return make
