@@ -56,6 +56,17 @@ def paired_score_interval(groups: Groups, gained: Counts, lost: Counts) -> Inter
     return 100 * max(-1.0, middle - down), 100 * min(1.0, middle + up)
 
 
+def normal_interval(estimate: float, error: float) -> Interval:
+    """95 % interval of a figure of many pairs with this standard error."""
+    return estimate - _WIDTHS * error, estimate + _WIDTHS * error
+
+
+def standard_error(interval: Interval) -> float:
+    """The standard error of which a 95 % interval is as wide."""
+    low, high = interval
+    return (high - low) / 2 / _WIDTHS
+
+
 def p_from_interval(estimate: float, interval: Interval, limit: float) -> float:
     """Two-sided p that the truth is the limit, from how much wider the interval would have to be to reach it.
 
@@ -90,8 +101,7 @@ def pairs_to_settle(n: int, estimate: float, interval: Interval, limit: float, n
 
 def detectable_change(interval: Interval) -> float:
     """How far beyond a limit the truth must be for such an interval to show it with a chance of 80 %."""
-    low, high = interval
-    return (high - low) / 2 * (1 + _NORMAL.inv_cdf(POWER) / _WIDTHS)
+    return standard_error(interval) * (_WIDTHS + _NORMAL.inv_cdf(POWER))
 
 
 def _standard_errors(estimate: float, interval: Interval, limit: float) -> float:

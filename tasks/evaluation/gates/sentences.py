@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from data_specs.gate import Gate, TagChange
-from data_specs.metrics import Metric, Of, find_metric
+from data_specs.metrics import Metric, Of, find_metric, shown_p
+from data_specs.trend import Slide
 from data_specs.wording import one_line
 from tasks.evaluation.gates.finding import Finding
 
@@ -59,6 +60,19 @@ def not_comparable(found: Finding) -> str:
     if found.held is None or not found.n:
         return start
     return f"{start}; on the {_rows_name(found.gate)}s of both, {_movement(found)}"
+
+
+def slid(found: Slide) -> str:
+    """Of a figure that got worse little by little."""
+    metric = find_metric(found.metric)
+    moved, size = ("fell", -1.0) if found.change < 0 else ("rose", 1.0)
+    low, high = (metric.shown(bound, sign="+") for bound in found.interval)
+    rows = f"{found.n:,} {metric.of}s{', the same every night' if found.paired else ', each night taken by itself'}"
+    return (
+        f"{found.metric} {moved} little by little: by {_points(metric, size * found.slope, 1)} a night over"
+        f" {found.n_nights} nights, {metric.shown(size * found.change)} in all since {found.since}"
+        f" ({metric.shown(found.first)} -> {metric.shown(found.last)}; 95 % interval {low} to {high}; {rows}; p {shown_p(found.p)})"
+    )
 
 
 def tag_in_words(tag: str | None) -> str:
