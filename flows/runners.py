@@ -1,6 +1,8 @@
 """Where the parts of a run are made: in processes of this machine, or by the workers of Dask or Ray."""
 
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
@@ -24,7 +26,9 @@ from tasks.workers.local import LocalWorkers
 from tasks.workers.shared_work import Runner, SharedWork
 
 _LOOPBACK = "127.0.0.1"
-_ANSWER_SECONDS = 20
+_CONNECT_SECONDS, _ANSWER_SECONDS = 10, 20
+# Of Dask's scheduler or Ray's head; a port of more digits is none.
+_PLACE = re.compile(r"(?:(?:tcp|tls|ray)://)?(?P<host>\[[^\]/]+\]|[^:/\[\]]+):(?P<port>\d{1,5})/?")
 _RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run`, each worker would install the project anew
@@ -61,6 +65,7 @@ def placed(device: Device) -> Iterator[Placed]:
             workers.close()
         return
     wanted, n_workers = _of_engine(placement)
+    _require_somebody(placement)
     with ExitStack() as stack:
         with _reached(placement):
             runner = stack.enter_context(_engine(placement, n_workers))
@@ -132,6 +137,28 @@ def _of_engine(placement: Placement) -> tuple[str, int]:
     return found[0], len(found)
 
 
+def _require_somebody(placement: Placement) -> None:
+    """Refuse an address where nothing listens; engines would try again and again.
+
+    Raises:
+        SpecError: the host is not found, or nobody answers at the port.
+    """
+    found = None if placement.address is None else _PLACE.fullmatch(placement.address)
+    if found is None:  # such as `auto`, and ways of an engine's own
+        return
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
+    except (OSError, UnicodeError) as error:  # of a name that is none, too
+        raise _unanswered(placement, error) from error
+
+
+def _unanswered(placement: Placement, error: Exception) -> SpecError:
+    return SpecError(
+        f"--runner-address {placement.address!r}: {placement.runner} does not answer there ({first_line(error)}); start"
+        " it first"
+    )
+
+
 @contextmanager
 def _reached(placement: Placement) -> Iterator[None]:
     try:
@@ -144,10 +171,7 @@ def _reached(placement: Placement) -> Iterator[None]:
                 f"--runner {placement.runner}: its processes do not start here ({first_line(error)}); try again, or use"
                 " --runner local"
             ) from error
-        raise SpecError(
-            f"--runner-address {placement.address!r}: {placement.runner} does not answer there ({first_line(error)}); start"
-            " it first"
-        ) from error
+        raise _unanswered(placement, error) from error
 
 
 def _engine(placement: Placement, n_workers: int) -> TaskRunner[Any]:

@@ -1,11 +1,16 @@
 """Parts made by real workers of an engine on loopback: the bytes of one process, whoever dies, and errors that come home."""
 
+import json
+import os
+
 import pytest
 from prefect import flow
 
 from data_specs.errors import DataError, SpecError
 from data_specs.placement import Placement
+from flows import runners
 from flows.runners import placed
+from tests.cases.clusters import dask_cluster, ray_cluster
 from tests.cases.extracting import Extracting, moved_away
 from tests.cases.processes import alive, killing_one_at_work
 from tests.cases.small_run import file_digests, prefect_here
@@ -61,10 +66,42 @@ def test_workers_of_an_engine_make_the_bytes_of_one_process_and_what_they_meet_c
 
 
 @pytest.mark.slow
-def test_an_engine_that_does_not_answer_is_an_error_of_the_settings():
+@pytest.mark.parametrize(("engine", "cluster"), [("dask", dask_cluster), ("ray", ray_cluster)])
+def test_a_cluster_that_is_there_makes_the_bytes_of_one_process_for_one_run_after_the_other(
+    engine, cluster, case, alone, api_url, tmp_path
+):
+    pytest.importorskip(f"prefect_{engine}")
+
+    @flow
+    def run(address, kept):
+        with placed(Placement(devices="cpu", runner=engine, address=address)) as place:
+            return getattr(case, kept)(tmp_path / kept, place.runner, **FEW).manifest.counts["skipped"]
+
+    rows, folded, counts_alone = alone
+    with cluster(tmp_path) as address, prefect_here(api_url):
+        for kept, expected in (("rows", rows), ("folded", folded)):
+            assert run(address, kept) == counts_alone["skipped"]
+            assert file_digests(tmp_path / kept) == expected
+    parts = [json.loads(path.read_text()) for path in (tmp_path / "rows").glob("*.part/*/manifest.json")]
+    assert len(parts) == N_SHARDS
+    assert os.getpid() not in {part["circumstances"]["process"] for part in parts}
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("tcp://127.0.0.1:9", "Connection refused"),
+        ("127.0.0.1:9", "Connection refused"),
+        ("ray://127.0.0.1:9", "Connection refused"),
+        (f"{'x' * 80}:9", "label"),
+    ],
+)
+def test_an_address_where_nobody_answers_is_an_error_of_the_settings_at_once(engine, address, told, monkeypatch):
+    monkeypatch.setattr(runners, "_ANSWER_SECONDS", 600)
     with (
-        pytest.raises(SpecError, match=r"--runner-address 'tcp://127.0.0.1:9': dask does not answer there"),
-        placed(Placement(runner="dask", address="tcp://127.0.0.1:9")),
+        pytest.raises(SpecError, match=rf"--runner-address '{address}': {engine} does not answer there \(.*{told}"),
+        placed(Placement(runner=engine, address=address)),
     ):
         pass
 
