@@ -20,10 +20,10 @@ from tests.cases.small_run import MODEL, UWM, Here, environment, file_digests, u
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, api_url: str) -> dict[str, Any]:
+def finished(tmp_path_factory: pytest.TempPathFactory, here: Here) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("finished")
     config = write_run(folder)
-    done = uwm("run", str(config), "--store", str(folder / "store"), "--workers", "1", "--json", api_url=api_url)
+    done = here("run", str(config), "--store", str(folder / "store"), "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr
     return {
         "folder": folder,
@@ -53,11 +53,7 @@ def test_edited_model_loads_in_open_clip(finished: dict[str, Any], tmp_path: Pat
     (tmp_path / "tiny-clip.json").write_text(json.dumps(MODEL), encoding="utf-8")
     open_clip.add_model_config(tmp_path)
     model = open_clip.create_model("tiny-clip", pretrained=str(folder / "model.safetensors"))
-    original = (
-        torch.load
-        if False
-        else open_clip.create_model("tiny-clip", pretrained=str(finished["folder"] / "model.safetensors"))
-    )
+    original = open_clip.create_model("tiny-clip", pretrained=str(finished["folder"] / "model.safetensors"))
     changed = {
         name for name, value in model.state_dict().items() if not torch.equal(value, original.state_dict()[name])
     }
@@ -69,8 +65,8 @@ def test_edited_model_loads_in_open_clip(finished: dict[str, Any], tmp_path: Pat
     }
 
 
-def test_second_run_computes_nothing(finished: dict[str, Any], api_url: str) -> None:
-    done = uwm("run", str(finished["config"]), "--store", str(finished["store"]), "--json", api_url=api_url)
+def test_second_run_computes_nothing(finished: dict[str, Any], here: Here) -> None:
+    done = here("run", str(finished["config"]), "--store", str(finished["store"]), "--json")
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["computed"] == 0
     assert result["artifacts"] == finished["result"]["artifacts"]
@@ -78,16 +74,16 @@ def test_second_run_computes_nothing(finished: dict[str, Any], api_url: str) -> 
 
 
 def test_four_workers_and_another_place_give_the_same_versions_and_bytes(
-    finished: dict[str, Any], tmp_path: Path, api_url: str
+    finished: dict[str, Any], tmp_path: Path, here: Here
 ) -> None:
     config = write_run(tmp_path / "elsewhere")
-    done = uwm("run", str(config), "--store", str(tmp_path / "store"), "--workers", "4", api_url=api_url)
+    done = here("run", str(config), "--store", str(tmp_path / "store"), "--workers", "4")
     assert done.returncode == 0, done.stderr
     assert file_digests(tmp_path / "store") == file_digests(finished["store"])
 
 
 def test_killed_at_random_moments_ends_with_the_same_bytes(
-    finished: dict[str, Any], tmp_path: Path, api_url: str
+    finished: dict[str, Any], tmp_path: Path, api_url: str, here: Here
 ) -> None:
     store = tmp_path / "store"
     command = [*UWM, "run", str(finished["config"]), "--store", str(store), "--workers", "2"]
@@ -105,18 +101,16 @@ def test_killed_at_random_moments_ends_with_the_same_bytes(
         process.wait()
         half_made = [path for path in store.glob("[!.]*/*") if not (path / "manifest.json").is_file()]
         assert half_made == []
-    done = uwm(*command[len(UWM) :], api_url=api_url)
+    done = here(*command[len(UWM) :])
     assert done.returncode == 0, done.stderr
     assert file_digests(store) == file_digests(finished["store"])
 
 
-def test_tau_changes_the_edit_and_what_follows_but_not_what_comes_before(
-    finished: dict[str, Any], tmp_path: Path, api_url: str
-) -> None:
+def test_tau_changes_the_edit_and_what_follows_but_not_what_comes_before(finished: dict[str, Any], here: Here) -> None:
     config = finished["folder"] / "other_tau.yaml"
     settings = yaml.safe_load(finished["config"].read_text())
     config.write_text(yaml.safe_dump(settings | {"vision": {"tau": 0.8}}), encoding="utf-8")
-    done = uwm("run", str(config), "--store", str(finished["store"]), "--json", api_url=api_url)
+    done = here("run", str(config), "--store", str(finished["store"]), "--workers", "0", "--json")
     before, after = finished["result"]["artifacts"], json.loads(done.stdout.splitlines()[-1])["artifacts"]
     same = {name for name in before if before[name] == after[name]}
     assert same == {
@@ -132,7 +126,7 @@ def test_tau_changes_the_edit_and_what_follows_but_not_what_comes_before(
     }
 
 
-def test_unpaired_sets_of_different_size_run(finished: dict[str, Any], tmp_path: Path, api_url: str) -> None:
+def test_unpaired_sets_of_different_size_run(finished: dict[str, Any], tmp_path: Path, here: Here) -> None:
     folder = finished["folder"]
     for content, n_shards in (("safe", 3), ("unsafe", 2)):
         for index in range(n_shards):
@@ -155,7 +149,7 @@ def test_unpaired_sets_of_different_size_run(finished: dict[str, Any], tmp_path:
     config.write_text(
         yaml.safe_dump(settings | {"calibration": calibration, "text": aggregation, "vision": None}), encoding="utf-8"
     )
-    done = uwm("run", str(config), "--store", str(tmp_path / "store"), "--json", api_url=api_url)
+    done = here("run", str(config), "--store", str(tmp_path / "store"), "--workers", "0", "--json")
     assert done.returncode == 0, done.stderr
     artifacts = json.loads(done.stdout.splitlines()[-1])["artifacts"]
     manifest = json.loads((Path(artifacts["layer_scores.text"]["path"]) / "manifest.json").read_text())
@@ -247,5 +241,5 @@ def test_runs_quietly_on_a_temporary_server_and_leaves_no_process(finished: dict
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["computed"] == 0
     assert prefect_home in environment()["PREFECT_HOME"]
-    for noise in ("Traceback", "WARNING", "ERROR", "prefect", "http"):
+    for noise in ("Traceback", "WARNING", "ERROR", "prefect", "http", "leaked"):
         assert noise not in done.stderr
