@@ -1,5 +1,7 @@
 """One Prefect server for all tests that need one, with a home of its own; these tests are slow."""
 
+import atexit
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +13,23 @@ from tests.cases.s3_server import S3Server, s3_server
 # Before torch is imported, and for every child: threads of several tests at once wait for each other longer than they
 # compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Files of over half a minute, the longest first.
+_LONGEST = (
+    "test_schedules.py",
+    "test_run.py",
+    "test_shared_store.py",
+    "test_temporary_server.py",
+    "test_readme.py",
+    "test_runners.py",
+    "test_remote.py",
+    "test_settings_and_versions.py",
+    "test_hub.py",
+    "test_sweep.py",
+    "test_gc.py",
+    "test_local.py",
+    "test_plan.py",
+)
 
 
 def pytest_configure() -> None:
@@ -24,6 +43,15 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
         if {"prefect_home", "s3"} & {*item.fixturenames}:
             item.add_marker("slow")
+    # Files go to workers whole: one that takes a minute must not be the last. Stable, so that a file stays together.
+    items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    # What was imported stays; looking through it again and again takes a tenth of the time.
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # libraries count what the interpreter's end leaves, and complain
 
 
 @pytest.fixture(scope="session")
