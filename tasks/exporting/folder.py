@@ -1,14 +1,12 @@
 """Writing an edited model as a folder that open_clip or transformers loads."""
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_specs.errors import PipelineError, SpecError
+from data_specs.errors import SpecError
 from data_specs.manifest import ArtifactRef
 from data_specs.wording import shown
 from tasks.encoders.architecture import OPEN_CLIP_CONFIG
@@ -21,7 +19,7 @@ from tasks.encoders.transformers_images import PREPROCESSOR, preprocessor_config
 from tasks.exporting.card import ExportFormat, Stated, model_card
 from tasks.exporting.clip_tokenizer import VOCABULARY_SIZE, write_clip_tokenizer
 from tasks.exporting.record import ModelRecord, describe_edited
-from tasks.lineage.disk import refused_by_disk
+from tasks.lineage.appearing import appearing, require_new_folder
 from tasks.lineage.exports import record_export
 from tasks.lineage.place import require_local
 from tasks.lineage.store import Store
@@ -60,12 +58,11 @@ def export_model(
     require_local(out, "--out")
     ref = _find_model(store, version)
     out = Path(out).resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SpecError(f"--out {out} is there already and not empty; choose another folder")
+    require_new_folder(out)
     store.check(ref)
     record = describe_edited(store, ref)
     _require_tokenizer(tokenizer, record)
-    with _appearing(out) as draft:
+    with appearing(out) as draft:
         _fill(draft, store.path(ref), export_format)
         included = _add_tokenizer(draft, store.path(ref), export_format, record, tokenizer)
         (draft / CARD).write_text(model_card(record, export_format, included, stated), encoding="utf-8")
@@ -73,24 +70,6 @@ def export_model(
             signer.sign_folder(draft)
     record_export(store.root, ref, out, form=export_format)
     return out
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder of the same name to be filled within the block, which then stands at `out`."""
-    around = out.with_name(f".{out.name}.part-{os.getpid()}")
-    draft = around / out.name  # signatures name the folder
-    try:
-        draft.mkdir(parents=True)
-        yield draft
-        os.rename(draft, out)
-    except Exception as error:
-        code = refused_by_disk(error)
-        if code is None or isinstance(error, PipelineError):
-            raise
-        raise SpecError(f"cannot write --out {out}: {os.strerror(code)}") from error
-    finally:
-        shutil.rmtree(around, ignore_errors=True)
 
 
 def _find_model(store: Store, version: str) -> ArtifactRef:
