@@ -5,12 +5,10 @@ from typing import Any, Literal
 
 import yaml
 
-from data_specs.metrics import METRICS, Metric, ordered_metrics
 from data_specs.sign_filter import SIGN_NOTE
-from tasks.exporting.measurements import DataVersion, Figures, Measurement
+from tasks.exporting.card_figures import data_table, measured_lines
 from tasks.exporting.record import EncoderChange, ModelRecord
-from tasks.tables.cells import measured_in
-from tasks.tables.escaping import Plain, escape_markdown, markdown_table
+from tasks.tables.escaping import escape_markdown, markdown_table
 from tasks.tables.verdict import EditSize, run_verdict
 
 ExportFormat = Literal["open_clip", "transformers"]
@@ -79,7 +77,7 @@ def model_card(
         _what_was_edited(record),
         *_choice(record),
         _origins(record),
-        ["## Measurements", "", *_measurements(record.measurements), *_warnings(record)],
+        ["## Measurements", "", *measured_lines(record.measurements), *_warnings(record)],
         ["## Intended use", "", _USE],
         ["## License", "", _license_line(record, stated)],
         ["## Limits", "", _LIMITS],
@@ -204,65 +202,12 @@ def _origins(record: ModelRecord) -> list[str]:
     lines = ["## Where it comes from", "", *markdown_table(["what", "version"], rows), ""]
     if not record.calibration:
         return [*lines, "No data went into the choice of weights."]
-    return [*lines, "Data that the weights were chosen on:", "", *_data_table(record.calibration)]
-
-
-def _data_table(data: list[DataVersion]) -> list[str]:
-    return markdown_table(["used for", "shard", "SHA-256"], [(item.used_for, item.name, item.sha256) for item in data])
-
-
-def _measurements(measurements: list[Measurement]) -> list[str]:
-    if not measurements:
-        return ["The store that it was exported from holds no evaluation of this model. Measure it before you use it."]
-    measured = [name for name in METRICS if any(name in item.edited.metrics for item in measurements)]
-    units = measured_in(measured)
-    told = "In percent, higher is better; brackets hold 95 % confidence intervals where they were made."
-    lines = [f"{told} {units}" if units else told]
-    for measurement in measurements:
-        edited, original = measurement.edited, measurement.original
-        n_pairs = edited.metrics.get("n_pairs")
-        lines += ["", f"On {int(n_pairs)} pairs:" if n_pairs is not None else "On labelled images:", ""]
-        rows = [
-            (
-                name,
-                _difference(measurement, name),
-                _figure(original, name),
-                _figure(edited, name),
-                _metric(name).shown(edited.chance[name]) if name in edited.chance else "",
-            )
-            for name in ordered_metrics(edited.metrics)
-        ]
-        lines += markdown_table(["metric", "difference", "original", "edited", "chance"], rows)
-        versions = f"{edited.version[:12]}" + (f" (original: {original.version[:12]})" if original else "")
-        lines += ["", f"Data of this evaluation, {versions}:", "", *_data_table(measurement.data)]
-    return lines
+    return [*lines, "Data that the weights were chosen on:", "", *data_table(record.calibration)]
 
 
 def _warnings(record: ModelRecord) -> list[str]:
     sentences = record.overlap.sentences if record.overlap else []
     return [line for sentence in sentences for line in ("", f"**Note:** {escape_markdown(sentence)}")]
-
-
-def _figure(figures: Figures | None, name: str) -> str:
-    if figures is None or name not in figures.metrics:
-        return "not measured"
-    shown = _metric(name).shown
-    bounds = [shown(bound) for bound in figures.intervals.get(name, ())]
-    return Plain(shown(figures.metrics[name]) + (f" ({bounds[0]} to {bounds[1]})" if bounds else ""))
-
-
-def _difference(measurement: Measurement, name: str) -> str:
-    original, edited = measurement.original, measurement.edited
-    if original is None or name not in original.metrics:
-        return "not measured"
-    shown, found = _metric(name).shown, measurement.differences.get(name)
-    bounds = f" ({shown(found.low, sign='+')} to {shown(found.high, sign='+')})" if found else ""
-    return Plain(shown(edited.metrics[name] - original.metrics[name], sign="+") + bounds)
-
-
-def _metric(name: str) -> Metric:
-    # An evaluation may be of another release, which has further metrics.
-    return METRICS.get(name, Metric(name, "pair", name, ""))
 
 
 def _tokenizer_line(record: ModelRecord, included: bool) -> str:
