@@ -192,3 +192,13 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"transformers' CLIPModel has no place for tensor {full_name}; it is of another model family"
             )
     return converted
+
+
+def linear_in_transformers(layer: str) -> str | None:
+    """The name in a CLIPModel of the linear layer that open_clip calls so; None where a CLIPModel has none for it."""
+    match = _OURS.match(f"{layer.removeprefix('text.')}.weight")
+    if match is None or match[3] not in _IN_BLOCK.values():
+        return None
+    stack = next(theirs for theirs, ours in _STACKS.items() if ours == match[1])
+    inside = next(theirs for theirs, ours in _IN_BLOCK.items() if ours == match[3])
+    return f"{stack}.{match[2]}.{inside}"

@@ -119,11 +119,12 @@ def write_tiny_llava(
 
 
 def rename_tower(folder: Path, prefix: str) -> None:
-    """Put the tower's tensors under other names, in each file and in the index."""
+    """Put the tower's tensors under other names, in each file and in the index; `prefix` is of TOWER_NAMES."""
+    known = sorted(TOWER_NAMES.values(), key=len, reverse=True)
 
     def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-        own = TOWER_NAMES["transformers 5"]
-        return {prefix + key[len(own) :] if key.startswith(own) else key: value for key, value in values.items()}
+        own = {key: next((name for name in known if key.startswith(name)), None) for key in values}
+        return {prefix + key[len(own[key] or "") :] if own[key] else key: value for key, value in values.items()}
 
     for path in folder.glob("*.safetensors"):
         save_file(renamed(load_file(path)), path, {"format": "pt"})
