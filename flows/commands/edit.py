@@ -25,14 +25,21 @@ EditArgument = Annotated[
         metavar="EDIT", help="edit.safetensors of an edit artifact, the artifact's folder, or its REF in the store."
     ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="The .safetensors file to write; never one that is read.")]
+OutOption = Annotated[
+    Path,
+    typer.Option("--out", help="The .safetensors file to write, of a LLaVA the folder; never one that is read."),
+]
 
 
 @app.command("apply")
 def apply(
     edit: EditArgument,
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Checkpoint, its folder, or a run's CONFIG.yaml for its model.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="Checkpoint, its folder, a run's CONFIG.yaml for its model, or the folder of a LLaVA around it.",
+        ),
     ],
     out: OutOption,
     changes: SetOption = None,
@@ -45,6 +52,9 @@ def apply(
 
     with _readable():
         edit = path_or_reference(edit, store, "edit")
+        if llava := _llava_at(model, changes):
+            _edit_llava(edit, llava, out, Path(store))
+            return
         _require_free(out, edit, model)
         change, base = edit_at(edit), _read_model(model, out, changes or ())
     _write(apply_edit(change, base.state), base.quick_gelu, out)
@@ -64,7 +74,10 @@ def undo(
     edit: EditArgument,
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="Checkpoint of the edited model, its folder, or its REF in the store."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Checkpoint of the edited model, its folder, a LLaVA's folder, or its REF in the store.",
+        ),
     ],
     out: OutOption,
     store: StoreOption = DEFAULT_STORE,
@@ -76,12 +89,37 @@ def undo(
 
     with _readable():
         edit, model = path_or_reference(edit, store, "edit"), path_or_reference(model, store, "model")
+        if llava := _llava_at(model):
+            _edit_llava(edit, llava, out, undo=True)
+            return
         _require_free(out, edit, model)
         change, edited = edit_at(edit), _read_model(model, out)
     _write(undo_edit(change, edited.state), edited.quick_gelu, out)
 
 
-def _record(edit: Path, out: Path, store: Path) -> None:
+def _llava_at(model: Path, changes: Sequence[str] | None = None) -> Path | None:
+    from flows.llava_folders import llava_at
+
+    llava = llava_at(str(model))
+    if llava is not None and changes:
+        raise SpecError(f"--set changes the settings of a CONFIG.yaml, but MODEL is {model}; leave it out")
+    return llava
+
+
+def _edit_llava(edit: Path, folder: Path, out: Path, store: Path | None = None, *, undo: bool = False) -> None:
+    """Write a LLaVA with an edit in its tower, or without it; of a store's edit the store keeps a record."""
+    from flows.commands.llava import tell_llava
+    from flows.llava_folders import edit_llava
+
+    made = edit_llava(edit, folder, out, undo=undo)
+    tell_llava(made)
+    if store is not None:
+        _record(edit, made.folder, store, form="llava", names=made.done.files.rewritten)
+
+
+def _record(
+    edit: Path, out: Path, store: Path, *, form: str = "checkpoint", names: Sequence[str] | None = None
+) -> None:
     """Put down in the store of an edit that a checkpoint was made with it."""
     from data_specs.manifest import ArtifactRef
     from tasks.lineage.contents import is_stored
@@ -90,7 +128,7 @@ def _record(edit: Path, out: Path, store: Path) -> None:
     folder = edit.resolve() if edit.is_dir() else edit.resolve().parent
     if is_stored(folder) and folder.parents[1] == store.resolve():
         ref = ArtifactRef(kind=folder.parent.name, version=folder.name)
-        record_export(store.resolve(), ref, out.resolve(), form="checkpoint")
+        record_export(store.resolve(), ref, out.resolve(), names=names, form=form)
 
 
 @contextmanager

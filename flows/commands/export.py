@@ -16,7 +16,9 @@ from flows.commands.options import DEFAULT_STORE, REFERENCE_HELP, SigningKey, St
 
 if TYPE_CHECKING:
     from data_specs.manifest import ArtifactRef
+    from tasks.exporting.card import Stated
     from tasks.lineage.store import Store
+    from tasks.lineage.trust.signatures import Signer
 
 
 class Format(StrEnum):
@@ -24,6 +26,7 @@ class Format(StrEnum):
 
     open_clip = "open_clip"
     transformers = "transformers"
+    llava = "llava"
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,17 @@ def export(
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", metavar="DIR", help="Tokenizer of the model, to be put beside it.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="DIR|hf-hub:ORG/NAME", help="Of --format llava: the LLaVA whose tower the original is."
+        ),
+    ] = None,
     publishing: Publishing = Publishing(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write an edited model as a folder with a model card."""
+    _require_model(format, model, tokenizer)
     _require_stated(publishing.license, publishing.base_model, publishing.push)
     _require_outside(publishing.provenance, Path(out))
     if publishing.push is not None:
@@ -79,22 +89,57 @@ def export(
     from flows.commands.display import progress_shown
     from flows.references import find_reference
     from tasks.exporting.card import Stated
-    from tasks.exporting.folder import export_model
-    from tasks.exporting.provenance import provenance_of, write_provenance
     from tasks.lineage.store import Store
     from tasks.lineage.trust.signatures import Signer
 
     signer = Signer(publishing.key) if publishing.key is not None else None
     opened = Store(store)
     ref = find_reference(opened, edited, ("model",))
+    stated = Stated(publishing.license, publishing.base_model)
     with progress_shown():
         _ensure_files(opened, ref)
-        folder = export_model(
-            opened, ref.version, format.value, out, tokenizer, Stated(publishing.license, publishing.base_model), signer
-        )
+        if model is not None:
+            folder = _write_llava(opened, ref, model, out, stated, signer)
+        else:
+            folder = _write_clip(opened, ref, format, out, tokenizer, stated, signer)
+    _publish(opened, ref, folder, format, publishing, signer)
+
+
+def _write_clip(
+    store: "Store",
+    ref: "ArtifactRef",
+    format: Format,
+    out: str,
+    tokenizer: Path | None,
+    stated: "Stated",
+    signer: "Signer | None",
+) -> Path:
+    from tasks.exporting.folder import export_model
+
+    folder = export_model(store, ref.version, format.value, out, tokenizer, stated, signer)
     typer.echo(printable(f"wrote {folder}"))
+    return folder
+
+
+def _write_llava(
+    store: "Store", ref: "ArtifactRef", model: str, out: str, stated: "Stated", signer: "Signer | None"
+) -> Path:
+    from flows.commands.llava import tell_llava
+    from flows.llava_folders import export_llava
+
+    made = export_llava(store, ref.version, model, out, stated, signer)
+    tell_llava(made)
+    return made.folder
+
+
+def _publish(
+    store: "Store", ref: "ArtifactRef", folder: Path, format: Format, publishing: Publishing, signer: "Signer | None"
+) -> None:
+    """Write where a folder comes from, and put it on the hub, where that is asked for."""
+    from tasks.exporting.provenance import provenance_of, write_provenance
+
     if publishing.provenance is not None:
-        write_provenance(publishing.provenance, provenance_of(opened, ref, folder, format.value))
+        write_provenance(publishing.provenance, provenance_of(store, ref, folder, format.value))
         typer.echo(printable(f"wrote {publishing.provenance}"))
         if signer is not None:
             typer.echo(printable(f"wrote {signer.sign_file(publishing.provenance)}"))
@@ -103,7 +148,7 @@ def export(
         from tasks.lineage.exports import record_export
 
         typer.echo(printable(f"pushed {push_folder(folder, publishing.push, public=publishing.public)}"))
-        record_export(opened.root, ref, folder, pushed=publishing.push)
+        record_export(store.root, ref, folder, pushed=publishing.push)
 
 
 def _ensure_files(store: "Store", ref: "ArtifactRef") -> None:
@@ -113,6 +158,18 @@ def _ensure_files(store: "Store", ref: "ArtifactRef") -> None:
         from flows.reproducing.remaking import make_again
 
         make_again(store, ref)
+
+
+def _require_model(format: Format, model: str | None, tokenizer: Path | None) -> None:
+    if format is Format.llava and model is None:
+        raise SpecError(
+            "--format llava needs --model: the folder of the LLaVA that was built around the original model, or its name"
+            " as hf-hub:ORG/NAME"
+        )
+    if format is not Format.llava and model is not None:
+        raise SpecError(f"--model is of --format llava, which is {format.value}; leave it out")
+    if format is Format.llava and tokenizer is not None:
+        raise SpecError("--tokenizer is of CLIP's formats; a LLaVA keeps its own, so leave it out")
 
 
 def _require_stated(license: str | None, base_model: str | None, push: str | None) -> None:

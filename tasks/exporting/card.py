@@ -1,6 +1,8 @@
 """The model card: what was edited, from what, how it measured, what it is for and what it is not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -11,7 +13,7 @@ from tasks.exporting.record import EncoderChange, ModelRecord
 from tasks.tables.escaping import escape_markdown, markdown_table
 from tasks.tables.verdict import EditSize, run_verdict
 
-ExportFormat = Literal["open_clip", "transformers"]
+ExportFormat = Literal["open_clip", "transformers", "llava"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,15 @@ class Stated:
     base_model: str | None = None
 
 
-_TASK = "zero-shot-image-classification"
+_ZERO_SHOT, _CAPTIONS = "zero-shot-image-classification", "image-text-to-text"
+_TAG = "model-editing"
+_HEAD_BYTES = 2000
+_IN_LLAVA = """\
+This is a LLaVA whose vision tower is the CLIP vision encoder that was edited; its language model is as it was. All figures
+below are of the CLIP model by itself. Whether captions became safer was not measured by them: measure that, too."""
 # The hub knows no license of this name, and asks for one where it is none of its own.
 _LICENSE_NAME = "that-of-the-base-model"
+_NAMES: dict[ExportFormat, str] = {"open_clip": "CLIP model", "transformers": "CLIP model", "llava": "LLaVA"}
 _LOADING: dict[ExportFormat, str] = {
     "open_clip": """\
 ```python
@@ -38,6 +46,13 @@ from transformers import CLIPImageProcessor, CLIPModel
 
 model = CLIPModel.from_pretrained("PATH/OF/THIS/FOLDER")
 images = CLIPImageProcessor.from_pretrained("PATH/OF/THIS/FOLDER")
+```""",
+    "llava": """\
+```python
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = AutoModelForImageTextToText.from_pretrained("PATH/OF/THIS/FOLDER", dtype="auto")
+processor = AutoProcessor.from_pretrained("PATH/OF/THIS/FOLDER")
 ```""",
 }
 # Settings that hold a number a shard.
@@ -56,8 +71,20 @@ _LIMITS = """\
 - Do not use it as the only filter of a product, and do not use it to search for unsafe content."""
 
 
+def is_own_card(path: Path) -> bool:
+    """Whether a `README.md` is a card that was written here."""
+    if not path.is_file():
+        return False
+    head = path.read_bytes()[:_HEAD_BYTES].decode("utf-8", errors="replace")
+    return head.startswith("---") and f"- {_TAG}\n" in head.partition("\n---\n")[0] + "\n"
+
+
 def model_card(
-    record: ModelRecord, export_format: ExportFormat, tokenizer_included: bool, stated: Stated = Stated()
+    record: ModelRecord,
+    export_format: ExportFormat,
+    tokenizer_included: bool,
+    stated: Stated = Stated(),
+    about_llava: Sequence[str] = (),
 ) -> str:
     """`README.md` of an exported model.
 
@@ -66,42 +93,57 @@ def model_card(
         export_format: whose folder the card lies in.
         tokenizer_included: whether tokenizer files lie beside it.
         stated: license and base model, by whoever exports it.
+        about_llava: what was done to the LLaVA whose folder it is, in sentences.
 
     Returns:
         Markdown that ends with a newline.
     """
     parts = [
         ["---", _hub_fields(record, export_format, stated), "---"],
-        [f"# CLIP model edited for safety, version {record.version[:12]}"],
+        [f"# {_NAMES[export_format]} edited for safety, version {record.version[:12]}"],
+        *([[_IN_LLAVA]] if export_format == "llava" else []),
+        *([[f"- {escape_markdown(sentence)}" for sentence in about_llava]] if about_llava else []),
         *_verdict(record),
         _what_was_edited(record),
         *_choice(record),
         _origins(record),
         ["## Measurements", "", *measured_lines(record.measurements), *_warnings(record)],
         ["## Intended use", "", _USE],
-        ["## License", "", _license_line(record, stated)],
+        ["## License", "", _license_line(record, export_format, stated)],
         ["## Limits", "", _LIMITS],
-        ["## How to load it", "", _LOADING[export_format], "", _tokenizer_line(record, tokenizer_included)],
+        [
+            "## How to load it",
+            "",
+            _LOADING[export_format],
+            *_tokenizer_lines(record, export_format, tokenizer_included),
+        ],
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
 def _hub_fields(record: ModelRecord, export_format: ExportFormat, stated: Stated) -> str:
     """What the hub reads of a card."""
-    fields: dict[str, Any] = {"library_name": export_format, "pipeline_tag": _TASK}
+    is_llava = export_format == "llava"
+    library, task = ("transformers", _CAPTIONS) if is_llava else (export_format, _ZERO_SHOT)
+    fields: dict[str, Any] = {"library_name": library, "pipeline_tag": task}
     fields |= {"license": stated.license} if stated.license else {"license": "other", "license_name": _LICENSE_NAME}
-    base = stated.base_model or record.base_on_hub
+    base = _base(record, export_format, stated)
     if base:
         fields |= {"base_model": base, "base_model_relation": "finetune"}
-    fields["tags"] = ["clip", "model-editing", "safety"]
+    fields["tags"] = ["llava" if is_llava else "clip", _TAG, "safety"]
     text: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     return text.strip()
 
 
-def _license_line(record: ModelRecord, stated: Stated) -> str:
+def _base(record: ModelRecord, export_format: ExportFormat, stated: Stated) -> str | None:
+    """The name of what was edited: of a LLaVA not that of its CLIP, which the store knows."""
+    return stated.base_model or (record.base_on_hub if export_format != "llava" else None)
+
+
+def _license_line(record: ModelRecord, export_format: ExportFormat, stated: Stated) -> str:
     if stated.license:
         return f"{escape_markdown(stated.license)}, as stated when this folder was written."
-    base = stated.base_model or record.base_on_hub or "the base model"
+    base = _base(record, export_format, stated) or "the base model"
     return f"That of {escape_markdown(base)}, whose terms go on to apply; which it is was not stated."
 
 
@@ -208,6 +250,10 @@ def _origins(record: ModelRecord) -> list[str]:
 def _warnings(record: ModelRecord) -> list[str]:
     sentences = record.overlap.sentences if record.overlap else []
     return [line for sentence in sentences for line in ("", f"**Note:** {escape_markdown(sentence)}")]
+
+
+def _tokenizer_lines(record: ModelRecord, export_format: ExportFormat, included: bool) -> list[str]:
+    return [] if export_format == "llava" else ["", _tokenizer_line(record, included)]
 
 
 def _tokenizer_line(record: ModelRecord, included: bool) -> str:

@@ -56,7 +56,7 @@ def export_model(
         ArtifactError: the model, or what it was made of, is missing or has changed.
     """
     require_local(out, "--out")
-    ref = _find_model(store, version)
+    ref = edited_model_ref(store, version)
     out = Path(out).resolve()
     require_new_folder(out)
     store.check(ref)
@@ -72,7 +72,13 @@ def export_model(
     return out
 
 
-def _find_model(store: Store, version: str) -> ArtifactRef:
+def edited_model_ref(store: Store, version: str) -> ArtifactRef:
+    """The `model` artifact of a version, or of the beginning of one.
+
+    Raises:
+        SpecError: it is an artifact of another kind.
+        ArtifactError: nothing has the version.
+    """
     ref = store.find(version)
     if ref.kind == "model":
         return ref

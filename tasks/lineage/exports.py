@@ -4,6 +4,7 @@ import json
 import platform
 import secrets
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,26 @@ from tasks.lineage.digest import describe_files
 EXPORTS = ".exports"
 
 
-def record_export(root: Path, ref: ArtifactRef, out: Path, **told: str) -> None:
+def record_export(root: Path, ref: ArtifactRef, out: Path, *, names: Sequence[str] | None = None, **told: str) -> None:
     """Put down that files were written from an artifact, in `STORE/.exports`; a store that may not be written gets none.
 
     Args:
         root: the store's folder.
         ref: what was exported.
         out: the file, or the folder of them, absolute.
+        names: of the files in the folder that were made of it; all of them by default.
         told: more of it, such as `pushed`.
     """
     at, folder = now(), out if out.is_dir() else out.parent
-    names = sorted(path.name for path in out.iterdir() if path.is_file()) if out.is_dir() else [out.name]
+    if names is None:
+        names = [path.name for path in out.iterdir() if path.is_file()] if out.is_dir() else [out.name]
     name = f"{at[:19].replace(':', '').replace('-', '')}-{secrets.token_hex(4)}"
     content = {
         "id": name,
         "kind": ref.kind,
         "version": ref.version,
         "out": str(out),
-        "files": [entry.model_dump(mode="json") for entry in describe_files(folder, names)],
+        "files": [entry.model_dump(mode="json") for entry in describe_files(folder, sorted(names))],
         "command": sys.argv,
         "user": user_name(),
         "host": platform.node(),
