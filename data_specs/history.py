@@ -1,16 +1,26 @@
 """The history of models on sets: every evaluation that was ever made, and the nights that left none."""
 
+import re
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
 
 from data_specs.figures import Interval
-from data_specs.gate import GateResult
+from data_specs.gate import GateOutcome, GateResult
+from data_specs.manifest import VERSION_PATTERN
 from data_specs.night import NightOutcome
 from data_specs.spec import Spec
 from data_specs.wording import last_part, shortened
 
 _MOST_SHARDS = 3
+# The worst first; a night, or a model on a set, is its worst gate.
+_WORST: tuple[tuple[GateOutcome, NightOutcome], ...] = (
+    ("fail", "failed"),
+    ("unsure", "unsure"),
+    ("not_comparable", "not_comparable"),
+    ("pass", "passed"),
+)
 
 # Of all but `measured` there is no figure: it goes on, ended with an error, was cancelled, died, or never began.
 HistoryState = Literal["measured", "running", "failed", "interrupted", "crashed", "missed"]
@@ -44,6 +54,7 @@ class HistoryRow(Spec):
     changes: list[str] = Field(
         default_factory=list, description="beside shards, from this model's row on this set before it; a clause each"
     )
+    what: str | None = Field(default=None, description="version of the model or edit, digest of a model as it is")
     evaluation: str | None = Field(default=None, description="its version")
     baseline_evaluation: str | None = None
     report: str | None = Field(default=None, description="path of its own report")
@@ -53,7 +64,7 @@ class HistoryRow(Spec):
         """What differs from the row before, a clause each, shards first."""
         told = []
         if self.shards_added:
-            names = ", ".join(shortened(last_part(place), 40) for place in self.shards_added[:_MOST_SHARDS])
+            names = ", ".join(_shard_name(place) for place in self.shards_added[:_MOST_SHARDS])
             more = ", …" if len(self.shards_added) > _MOST_SHARDS else ""
             told.append(f"{_counted(len(self.shards_added), 'shard')} added ({names}{more})")
         if self.shards_removed:
@@ -83,6 +94,17 @@ class History(Spec):
             for watch, model, on in keys
             if model is not None
         }
+
+
+def outcome_of(gates: Iterable[GateOutcome]) -> NightOutcome | None:
+    """What several gates come to, which is the worst of them; None of none."""
+    found = {*gates}
+    return next((told for outcome, told in _WORST if outcome in found), None)
+
+
+def _shard_name(place: str) -> str:
+    """The file's name; of a digest its beginning."""
+    return place[:12] if re.fullmatch(VERSION_PATTERN, place) else shortened(last_part(place), 40)
 
 
 def _counted(n: int, what: str) -> str:

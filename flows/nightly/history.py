@@ -8,26 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.errors import SpecError
-from data_specs.gate import GateOutcome
-from data_specs.history import History, HistoryRow, HistoryState
-from data_specs.moments import moment_of
-from data_specs.night import Measured, Night, NightOutcome
+from data_specs.history import History, HistoryRow, HistoryState, outcome_of
+from data_specs.moments import moment_of, shown_moment
+from data_specs.night import Measured, Night
 from data_specs.suggestions import did_you_mean
 from data_specs.wording import one_line, shown
 from flows.nightly.changes import ShardChange, changes_between, shards_changed
 from flows.nightly.ended import state_of
-from flows.nightly.missed import missed_nights
+from flows.nightly.missed import asked_by_hand, missed_nights
 from flows.nightly.nights import read_nights, read_schedules, watches
 from flows.nightly.recorded import recorded_measurements
 from tasks.lineage.runs import run_records
-
-# The worst first; a night, or a model on a set, is its worst gate.
-_WORST: tuple[tuple[GateOutcome, NightOutcome], ...] = (
-    ("fail", "failed"),
-    ("unsure", "unsure"),
-    ("not_comparable", "not_comparable"),
-    ("pass", "passed"),
-)
 
 
 @dataclass(frozen=True)
@@ -70,8 +61,8 @@ def history_of(root: Path, asked: HistoryFilter, now: datetime) -> History:
     seen, whole, remarks = [], [], []
     for name, own in nights.items():
         if asked.watch in ("", name):
-            seen += [item for night, next_night in _with_next(own) for item in _seen_in(night, next_night)]
-            found, told = _without_result(root, name, own, now)
+            found, by_hand, told = _against_schedule(root, name, own, now)
+            seen += [item for night, next_night in _with_next(own) for item in _seen_in(night, next_night, by_hand)]
             whole += found
             remarks += told
     if not asked.watch:
@@ -80,12 +71,6 @@ def history_of(root: Path, asked: HistoryFilter, now: datetime) -> History:
     for what, part in (("model", asked.model), ("set", asked.on)):
         _require_known(what, part, [getattr(row, what) for row in rows if getattr(row, what) is not None], part_of=True)
     return History(rows=sorted(_asked_for(rows, asked), key=lambda row: moment_of(row.at)), remarks=remarks)
-
-
-def outcome_of(gates: Iterable[GateOutcome]) -> NightOutcome | None:
-    """What several gates come to, which is the worst of them; None of none."""
-    found = {*gates}
-    return next((told for outcome, told in _WORST if outcome in found), None)
 
 
 def _require_known(what: str, name: str, known: Iterable[str], *, part_of: bool = False) -> None:
@@ -121,36 +106,38 @@ def _state(night: Night, next_night: Night | None) -> HistoryState:
     return state_of(night.status, night.started, night.host, night.process, next_night is not None)
 
 
-def _seen_in(night: Night, next_night: Night | None) -> Iterator[_Seen]:
+def _seen_in(night: Night, next_night: Night | None, by_hand: Mapping[str, datetime]) -> Iterator[_Seen]:
+    remarks = []
+    if (due := by_hand.get(night.id)) is not None:
+        remarks.append(f"asked for by hand; the night due at {shown_moment(due.isoformat())} never fired")
     for measured in night.measured:
         state: HistoryState = "measured" if measured.status == "completed" else measured.status
         if state == "running":
             state = _state(night, next_night)
             state = "crashed" if state == "measured" else state
-        yield _Seen(night.started, state, measured, night.watch, night.id, night.settings)
+        yield _Seen(night.started, state, measured, night.watch, night.id, night.settings, remarks)
 
 
-def _without_result(
+def _against_schedule(
     root: Path, watch: str, nights: Sequence[Night], now: datetime
-) -> tuple[list[HistoryRow], list[str]]:
-    """A row for each night as a whole that did not come to its end, or never began; and what cannot be said."""
+) -> tuple[list[HistoryRow], dict[str, datetime], list[str]]:
+    """A row for each night as a whole that left no result; those asked for by hand instead; and what cannot be said."""
     found = [
-        HistoryRow(
-            at=night.started, state=state, watch=watch, night=night.id, sentence=one_line(night.error or ""),
-        )
+        HistoryRow(at=night.started, state=state, watch=watch, night=night.id, sentence=one_line(night.error or ""))
         for night, next_night in _with_next(nights)
         if (state := _state(night, next_night)) != "measured" and not _says_it(night)
-    ]  # fmt: skip
+    ]
+    schedules = read_schedules(root, watch)
     try:
-        missed = missed_nights(read_schedules(root, watch), nights, now)
+        missed = missed_nights(schedules, nights, now)
+        by_hand = asked_by_hand(schedules, nights, now)
     except ValueError as error:
-        return found, [
-            f"the schedule of watch {watch} cannot be read, so nobody knows what it missed: {one_line(str(error), 200)}"
-        ]
+        told = f"the schedule of watch {watch} cannot be read, so nobody knows what it missed"
+        return found, {}, [f"{told}: {one_line(str(error), 200)}"]
     found += [
         HistoryRow(at=item.at.isoformat(), state="missed", watch=watch, sentence=item.sentence) for item in missed
     ]
-    return found, []
+    return found, by_hand, []
 
 
 def _says_it(night: Night) -> bool:
@@ -215,6 +202,7 @@ def _row(item: _Seen, before: _Seen | None) -> HistoryRow:
         shards_added=shards.added,
         shards_removed=shards.removed,
         changes=changes,
+        what=measured.what,
         evaluation=measured.evaluation,
         baseline_evaluation=measured.baseline_evaluation,
         report=measured.report,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from data_specs.moments import moment_of, shown_moment
 from data_specs.night import Night, Schedule
@@ -66,6 +66,20 @@ def missed_nights(schedules: Sequence[Schedule], nights: Sequence[Night], now: d
         for due in due_times(schedules, now)
         if now - due.at >= LATE_AFTER and not any(due.at <= moment < due.until for moment in answered)
     ]
+
+
+def asked_by_hand(schedules: Sequence[Schedule], nights: Sequence[Night], now: datetime) -> dict[str, datetime]:
+    """Nights that somebody asked for in place of one that never fired, by identifier: when that was due.
+
+    Of a watch no night of which a schedule ever began nothing is said: something else begins them all.
+    """
+    scheduled = [moment_of(night.due) for night in nights if night.due is not None]
+    found: dict[str, datetime] = {}
+    for due in due_times(schedules, now) if scheduled else ():
+        if not any(due.at <= moment < due.until for moment in scheduled):
+            own = (each for each in nights if each.due is None and due.at <= moment_of(each.started) < due.until)
+            found |= {night.id: due.at for night in islice(own, 1)}
+    return found
 
 
 def _sentence(due: DueTime, nights: Sequence[Night]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import isfinite
 
-from data_specs.history import WITHOUT_RESULT, History, HistoryRow
+from data_specs.history import WITHOUT_RESULT, History, HistoryRow, outcome_of
 from data_specs.metrics import Metric, find_metric
 from data_specs.moments import moment_of, shown_moment
 from data_specs.night import NightOutcome
@@ -22,7 +22,7 @@ _LOOKS: dict[NightOutcome | None, str] = {
     "not_comparable": "m0",
     "failed": "lost",
 }
-_KEY = [("gained", "gates passed"), ("lost", "a gate failed"), ("m2", "unsure"), ("m0", "not comparable"), ("m1", "no gates")]  # fmt: skip
+_KEY = [("gained", "its gates passed"), ("lost", "one failed"), ("m2", "unsure"), ("m0", "not comparable"), ("m1", "no gate looks at it")]  # fmt: skip
 
 
 def history_svg(found: History, metrics: Sequence[str]) -> str:
@@ -41,19 +41,25 @@ def named_series(found: History) -> dict[str, list[HistoryRow]]:
     }
 
 
-def history_plot(title: str, series: Sequence[tuple[str, Sequence[HistoryRow]]], metrics: Sequence[str]) -> Plot:
+def history_plot(
+    title: str,
+    series: Sequence[tuple[str, Sequence[HistoryRow]]],
+    metrics: Sequence[str],
+    most: int = MOST_NIGHTS,
+) -> Plot:
     """A panel a series and metric.
 
     Args:
         title: of the plot.
         series: each with its name; rows the oldest first.
         metrics: which figures; a series without one of them has no panel of it.
+        most: nights of each that are drawn, the newest.
     """
     panels = [
         panel
         for name, rows in series
         for metric in metrics
-        if (panel := history_panel(name, rows, find_metric(metric))) is not None
+        if (panel := history_panel(name, rows[-most:], find_metric(metric))) is not None
     ]
     return Plot(
         title=title,
@@ -71,16 +77,15 @@ def history_panel(name: str, rows: Sequence[HistoryRow], metric: Metric) -> Pane
 
     Args:
         name: of the model and the set.
-        rows: the oldest first, of which the newest 120 are drawn.
+        rows: the oldest first.
         metric: which figure.
     """
-    shown = rows[-MOST_NIGHTS:]
-    points = [(_days(row.at), row) for row in shown if isfinite(row.figures.get(metric.name, float("nan")))]
+    points = [(_days(row.at), row) for row in rows if isfinite(row.figures.get(metric.name, float("nan")))]
     if not points:
         return None
     baseline = [(at, value) for at, row in points if (value := _baseline(row, metric.name)) is not None]
     edges = [edge for _, row in points for edge in (row.figures[metric.name], *row.intervals.get(metric.name, ()))]
-    days = [_days(row.at) for row in shown]
+    days = [_days(row.at) for row in rows]
     panel = Panel(
         f"{metric.name} of {name} in {len(points)} nights",
         (min(days) - 0.5, max(days) + 0.5),
@@ -95,7 +100,7 @@ def history_panel(name: str, rows: Sequence[HistoryRow], metric: Metric) -> Pane
     panel.path("over-time", [(at, row.figures[metric.name]) for at, row in points])
     for at, row in points:
         _point(panel, at, row, metric)
-    for row in shown:
+    for row in rows:
         _mark(panel, row)
     return panel
 
@@ -135,8 +140,9 @@ def _point(panel: Panel, at: float, row: HistoryRow, metric: Metric) -> None:
     if interval is not None:
         panel.line("whisker", (at, interval[0]), (at, interval[1]))
     between = f" [{metric.shown(interval[0])}, {metric.shown(interval[1])}]" if interval else ""
-    outcome = f", {row.outcome.replace('_', ' ')}" if row.outcome else ""
-    panel.dot(_LOOKS[row.outcome], at, value, 3.5, f"{shown_moment(row.at)}: {metric.shown(value)}{between}{outcome}")
+    judged = outcome_of(gate.outcome for gate in row.gates if gate.gate.metric == metric.name)
+    outcome = f", {judged.replace('_', ' ')}" if judged else ""
+    panel.dot(_LOOKS[judged], at, value, 3.5, f"{shown_moment(row.at)}: {metric.shown(value)}{between}{outcome}")
 
 
 def _mark(panel: Panel, row: HistoryRow) -> None:

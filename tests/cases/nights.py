@@ -1,4 +1,7 @@
-"""Nights of a watch, as a store keeps them."""
+"""Nights of a watch and records of other runs, as a store keeps them."""
+
+import json
+import zlib
 
 from data_specs.gate import Gate, GateResult
 from data_specs.night import Measured, Night
@@ -54,3 +57,23 @@ def keep(root, *nights):
 def at(day, hour=3, minute=0, month=11):
     """A moment of 2026 as nights hold it."""
     return f"2026-{month:02}-{day:02}T{hour:02}:{minute:02}:00+00:00"
+
+
+def record_id(name, started):
+    """As records are called, by the second, and apart by the run's name."""
+    return f"{started[:19].replace('-', '').replace(':', '')}-{zlib.crc32(name.encode()):08x}"
+
+
+def write_record(root, name, started, *, status="completed", evaluation=None, **more):
+    """A record of a run with one model."""
+    content = {
+        "id": record_id(name, started),
+        "settings": {"name": name, "model": {}, "evaluation": {"shards": ["/data/test-0.tar"]}, "precision": "fp32"},
+        "started": started,
+        "status": status,
+        "figures": {"edited": {"GS": 50.0, "n_pairs": 60}},
+        "intervals": {"edited": {"GS": [45.0, 55.0]}},
+        "artifacts": {"evaluation.edited": evaluation} if evaluation else {},
+    }
+    (root / ".runs").mkdir(parents=True, exist_ok=True)
+    (root / ".runs" / f"{content['id']}.json").write_text(json.dumps(content | more))

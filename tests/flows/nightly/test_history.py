@@ -1,19 +1,19 @@
 """Every evaluation over time, from nights and from the records of runs."""
 
-import json
 import os
 import platform
 
 import pytest
 
 from data_specs.errors import SpecError
+from data_specs.history import outcome_of
 from data_specs.moments import moment_of
 from data_specs.night import Schedule
-from flows.nightly.history import HistoryFilter, history_of, outcome_of
+from flows.nightly.history import HistoryFilter, history_of
 from flows.nightly.nights import add_schedule
 from tasks.lineage.store import Store
 from tests.cases.evaluations import evaluated
-from tests.cases.nights import at, gate_result, keep, measured, night
+from tests.cases.nights import at, gate_result, keep, measured, night, record_id, write_record
 
 NOW = moment_of(at(10, 12))
 
@@ -24,21 +24,6 @@ def rows_of(root, model="", on="", now=NOW, **asked):
 
 def told(rows):
     return [(row.at[8:10], row.state, row.model, row.set) for row in rows]
-
-
-def write_record(root, name, started, *, status="completed", evaluation=None, **more):
-    """A record of a run with one model."""
-    content = {
-        "id": f"{name}-{started}",
-        "settings": {"name": name, "model": {}, "evaluation": {"shards": ["/data/test-0.tar"]}, "precision": "fp32"},
-        "started": started,
-        "status": status,
-        "figures": {"edited": {"GS": 50.0, "n_pairs": 60}},
-        "intervals": {"edited": {"GS": [45.0, 55.0]}},
-        "artifacts": {"evaluation.edited": evaluation} if evaluation else {},
-    }
-    (root / ".runs").mkdir(parents=True, exist_ok=True)
-    (root / ".runs" / f"{content['id']}.json").write_text(json.dumps(content | more))
 
 
 def test_each_model_on_each_set_has_its_figures_gates_and_versions(tmp_path):
@@ -88,6 +73,15 @@ def test_nights_without_a_result_are_told_as_what_they_are(tmp_path):
     assert states == {"02": "interrupted", "03": "crashed", "04": "failed", "05": "missed", "07": "crashed"}
     assert [row.at[8:10] for row in found if row.state == "measured"] == ["01", "06"]
     assert [row.sentence for row in found if row.state == "failed"] == ["ArtifactError: the disk is full"]
+
+
+def test_a_night_by_hand_says_which_one_never_fired(tmp_path):
+    add_schedule(tmp_path, "production", Schedule(at=at(1, 0), cron="0 3 * * *"))
+    keep(tmp_path, night(at(1), measured(), due=at(1)), night(at(2, 9), measured()))
+    assert [row.changes for row in rows_of(tmp_path, now=moment_of(at(2, 12)))] == [
+        [],
+        ["asked for by hand; the night due at 2026-11-02 03:00 never fired"],
+    ]
 
 
 def test_what_a_night_was_measuring_when_it_died_crashed_with_it(tmp_path):
@@ -152,7 +146,7 @@ def test_a_schedule_that_cannot_be_read_is_told_and_hides_nothing(tmp_path):
 
 
 def test_runs_that_no_watch_asked_for_are_in_it_and_those_of_a_night_are_not_told_twice(tmp_path):
-    keep(tmp_path, night(at(1), measured(run=f"of a night-{at(1)}"), measured(on="b", flow_run_id="flow")))
+    keep(tmp_path, night(at(1), measured(run=record_id("of a night", at(1))), measured(on="b", flow_run_id="flow")))
     write_record(tmp_path, "of a night", at(1))
     write_record(tmp_path, "also", at(1), flow_run_id="flow")
     write_record(tmp_path, "small", at(2))

@@ -8,7 +8,7 @@ import pytest
 
 from data_specs.moments import moment_of
 from data_specs.night import Schedule
-from flows.nightly.missed import due_times, missed_nights
+from flows.nightly.missed import asked_by_hand, due_times, missed_nights
 from tests.cases.nights import at, night
 
 NOW = moment_of(at(10, 12))
@@ -82,3 +82,13 @@ def test_a_missed_night_says_whether_another_one_was_still_going_on():
     assert first.sentence == "the night of 2026-11-06 03:00 was not over"
     assert "was down" in second.sentence
     assert first.at.tzinfo is UTC
+
+
+def test_a_night_asked_for_by_hand_does_not_hide_that_the_schedules_own_never_fired():
+    nights = [night(at(6), due=at(6)), night(at(7, 9)), night(at(7, 11)), night(at(8), due=at(8)), night(at(8, 9))]
+    assert asked_by_hand([schedule()], nights, NOW) == {nights[1].id: moment_of(at(7))}
+    assert missed(*nights) == [at(9), at(10)]
+
+
+def test_where_no_schedule_ever_began_a_night_none_is_by_hand():
+    assert asked_by_hand([schedule()], [night(at(6, 9)), night(at(7))], NOW) == {}

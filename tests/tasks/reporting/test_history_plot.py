@@ -12,9 +12,15 @@ from tests.cases.nights import at, gate_result
 GS = METRICS["GS"]
 
 
+GATES = {"passed": "pass", "failed": "fail", "unsure": "unsure", "not_comparable": "not_comparable"}
+
+
 def row(day, gs=50.0, outcome="passed", **more):
     given = {"at": at(day), "state": "measured", "watch": "production", "model": "current", "set": "visu"}
-    figures = {"figures": {"GS": gs}, "intervals": {"GS": (gs - 2, gs + 4)}, "outcome": outcome}
+    figures = {"figures": {"GS": gs}, "intervals": {"GS": (gs - 2, gs + 4)}}
+    # A gate of another figure says nothing of this one.
+    gates = [gate_result("fail", "PS"), *([gate_result(GATES[outcome])] if outcome else [])]
+    figures |= {"outcome": outcome, "gates": gates}
     return HistoryRow(**(given | figures | more))
 
 
@@ -74,8 +80,9 @@ def test_a_figure_that_was_never_measured_or_is_none_has_no_panel():
 
 def test_the_newest_nights_are_drawn_of_many():
     rows = [row(1 + n % 28, month, at=at(1 + n % 28, month=month)) for month in range(1, 12) for n in range(28)]
-    panel = history_panel("x", rows, GS)
+    (panel,) = history_plot("t", [("x", rows)], ["GS"]).panels
     assert len(shapes(panel, "gained")) == MOST_NIGHTS
+    assert shapes(panel, "gained")[-1].tip.startswith("2026-11-28")
 
 
 def test_a_file_of_its_own_is_svg_whatever_names_say(tmp_path):
