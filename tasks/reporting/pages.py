@@ -11,7 +11,7 @@ _FOLDER = "watch"
 _SHARED = ("style.css", "macros.html", "plot.html")
 
 
-def render_watch_template(name: str, **content: Any) -> str:
+def render_watch_template(template: str, /, **content: Any) -> str:
     """One of the templates of `templates/watch`; every text is escaped.
 
     A change of them leaves the versions of reports as they are: they stand in a folder of their own.
@@ -24,4 +24,4 @@ def render_watch_template(name: str, **content: Any) -> str:
     )
     # For attributes and drawings, in which no element can keep a text from turning what stands around it.
     environment.filters["literal"] = printable
-    return environment.get_template(name).render(**content)
+    return environment.get_template(template).render(**content)

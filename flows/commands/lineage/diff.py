@@ -43,11 +43,12 @@ def diff(
         typer.echo(dumps([_as_json(item) for item in found]))
     else:
         for item in found:
-            for line in _lines(item):
+            for line in divergence_lines(item):
                 typer.echo(printable(line))
 
 
-def _lines(item: "Divergence") -> list[str]:
+def divergence_lines(item: "Divergence") -> list[str]:
+    """What differs, where it does first, and what followed."""
     differing = item.differing
     lines = [f"{differing.what} {differing.name}: {_value(differing.first)} -> {_value(differing.second)}"]
     lines.append(f"  first in {_counted(item.where)}")
