@@ -60,6 +60,11 @@ app = typer.Typer(
             "Show what every model measured on every set over time, and which nights have no result.",
         ),
         Later(
+            "report",
+            "flows.commands.report:report",
+            "Write several runs side by side, or all of a watch, into one page that needs no network.",
+        ),
+        Later(
             "audit",
             "flows.commands.audit:audit",
             "Write the evidence behind an artifact into one file that checks itself, without pictures and captions.",
