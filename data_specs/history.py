@@ -11,6 +11,7 @@ from data_specs.gate import GateOutcome, GateResult
 from data_specs.manifest import VERSION_PATTERN
 from data_specs.night import NightOutcome
 from data_specs.spec import Spec
+from data_specs.trend import Slide
 from data_specs.wording import last_part, shortened
 
 _MOST_SHARDS = 3
@@ -72,10 +73,25 @@ class HistoryRow(Spec):
         return [*told, *self.changes]
 
 
+class NamedSlide(Spec):
+    """A figure of one model on one set that slowly got worse."""
+
+    watch: str | None
+    model: str
+    set: str
+    slide: Slide
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person, with whose figure it is."""
+        return f"{self.model} @ {self.set}: {self.slide.sentence}"
+
+
 class History(Spec):
     """Rows, the oldest first."""
 
     rows: list[HistoryRow]
+    slides: list[NamedSlide] = Field(default_factory=list, description="what no single night says")
     remarks: list[str] = Field(default_factory=list, description="what is said of them as a whole, a sentence each")
 
     def series(self) -> dict[tuple[str | None, str, str], list[HistoryRow]]:

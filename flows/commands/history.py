@@ -46,6 +46,7 @@ def history(
     from data_specs.metrics import find_metric
     from flows.commands.history_table import history_csv, history_lines
     from flows.nightly.history import HistoryFilter, history_of
+    from flows.nightly.slides import with_slides
     from flows.results import first_moment
 
     if plot is not None and plot.suffix != ".svg":
@@ -53,6 +54,7 @@ def history(
     metrics = [find_metric(name).name for name in asked.metric or ("GS",)]
     first = first_moment(asked.since) if asked.since else None
     found = history_of(Path(store), HistoryFilter(model, asked.on, asked.watch, first), datetime.now(UTC))
+    found = with_slides(Path(store), found, metrics)
     if json:
         typer.echo(dumps(found.model_dump(mode="json")))
     elif csv:

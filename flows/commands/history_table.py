@@ -34,6 +34,9 @@ def history_lines(found: History, metrics: Sequence[str]) -> Iterator[str]:
             of_watch = f", watch {watch}" if watch else ""
             yield printable(f"{model} @ {on}{of_watch}: {metric.name}, {metric.unit}")
             yield from _block(rows, metric)
+        for item in found.slides:
+            if (item.watch, item.model, item.set) == (watch, model, on):
+                yield printable(f"slow slide: {item.slide.sentence}")
     whole = [row for row in found.rows if row.model is None and row.watch not in {key[0] for key in found.series()}]
     for watch, own in groupby(whole, lambda row: row.watch):
         yield ""

@@ -18,9 +18,11 @@ from data_specs.wording import first_line, one_line
 from flows.commands.lineage.diff import divergence_lines
 from flows.nightly.history import HistoryFilter, history_of
 from flows.nightly.nights import read_nights
+from flows.nightly.slides import with_slides
 from tasks.lineage.store import Store
 from tasks.reporting.watch_page import Remedy, Seen, WatchCell, render_watch
 from tasks.reporting.watch_story import Story, story_of
+from tasks.tables.verdict import HEADLINE
 from tasks.tracing.divergence import find_divergences
 from tasks.tracing.edges import Edges
 from tasks.tracing.index import open_index
@@ -45,7 +47,7 @@ def watch_report(
     Raises:
         SpecError: the store knows no such watch.
     """
-    history = history_of(store.root, HistoryFilter(watch=name), now)
+    history = with_slides(store.root, history_of(store.root, HistoryFilter(watch=name), now), (HEADLINE,))
     nights = read_nights(store.root, name)
     if settings is None:
         settings = nights[-1].settings if nights else {}

@@ -105,7 +105,7 @@ def render_watch(name: str, history: History, cells: Sequence[WatchCell], now: s
         lights=LIGHTS,
         models=list(dict.fromkeys(cell.model for cell in cells)),
         sets=list(dict.fromkeys(cell.on for cell in cells)),
-        cells={(cell.model, cell.on): cell for cell in cells},
+        cells=dict(zip(_names(cells), cells, strict=True)),
         alarms=sorted(
             (cell for cell in cells if cell.story.light not in ("passed", "ungated")),
             key=lambda cell: order.index(cell.story.light),
@@ -114,8 +114,13 @@ def render_watch(name: str, history: History, cells: Sequence[WatchCell], now: s
         compared=_compared_sets(cells),
         nights=_nights(history),
         n_older=max(0, len(_by_night(history)) - _MOST_NIGHTS),
+        slides=[item.sentence for item in history.slides if (item.model, item.set) in {*_names(cells)}],
         remarks=history.remarks,
     )
+
+
+def _names(cells: Sequence[WatchCell]) -> list[tuple[str, str]]:
+    return [(cell.model, cell.on) for cell in cells]
 
 
 def _plots(history: History, cells: Sequence[WatchCell]) -> list[Plot]:
