@@ -14,7 +14,9 @@ from data_specs.watch_file import require_absolute_watch
 from data_specs.wording import first_line, one_line
 from flows.decorator import flow
 from flows.nightly.account import NightAccount
+from flows.nightly.hooks import tell_of_crash
 from flows.nightly.judging import judge
+from flows.nightly.one_at_a_time import turn_in_store
 from flows.nightly.parameters import WatchOrFile
 from flows.nightly.telling import tell
 from flows.nightly.turns import NotMeasured, Turns, not_measured_in_words
@@ -54,6 +56,17 @@ def reevaluate(
     where = store_place_of(store)
     place = StorePlace(folder=where.folder, remote=[*where.remote, *watch.store.remote])
     opened = Store(place.folder)
+    with turn_in_store(opened.root, watch.name):
+        return _night(opened, watch, place, device, workers, strict=strict)
+
+
+# Whoever sees the end of a run that cannot say it itself calls these.
+reevaluate.on_failure(tell_of_crash)
+reevaluate.on_crashed(tell_of_crash)
+reevaluate.on_cancellation(tell_of_crash)
+
+
+def _night(opened: Store, watch: Watch, place: StorePlace, device: Device, workers: Workers, *, strict: bool) -> Night:
     account = NightAccount(opened.root, watch)
     try:
         turns = Turns(opened, watch, account)
