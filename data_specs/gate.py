@@ -13,7 +13,7 @@ from data_specs.spec import Spec
 GateRule = Literal["min", "max", "min_change", "max_change"]
 GATE_RULES: tuple[GateRule, ...] = ("min", "max", "min_change", "max_change")
 GateOutcome = Literal["pass", "fail", "unsure", "not_comparable"]
-PFrom = Literal["mcnemar", "binomial", "interval"]
+PFrom = Literal["mcnemar", "binomial", "trinomial", "interval"]
 _KEY = re.compile(r"(?P<metric>[^\[\]]+)(?:\[tag=(?P<tag>[^\[\]]+)\])?")
 
 
@@ -119,7 +119,8 @@ class GateResult(Spec):
     )
     p_from: PFrom | None = Field(
         default=None,
-        description="mcnemar: exact, limit 0; binomial: exact, of the figure itself; interval: how wide it would be to reach the limit",
+        description="mcnemar: exact, limit 0; binomial: exact, of the figure itself; trinomial: of few that changed;"
+        " interval: how wide it would be to reach the limit",
     )
     p_adjusted: float | None = Field(default=None, description="by Holm over all gates of the night")
     n_gained: int | None = Field(default=None, description="right in the model only")

@@ -9,7 +9,7 @@ from data_specs.errors import DataError
 from data_specs.evaluation_files import OUTCOME_TABLES
 from data_specs.gate import Gate, TagChange
 from data_specs.metrics import find_metric
-from tasks.evaluation.gates.certainty import p_from_interval
+from tasks.evaluation.gates.certainty import few_changed_p, p_from_interval
 from tasks.evaluation.gates.finding import Finding, holds
 from tasks.evaluation.gates.pairing import ENOUGH_ALIKE, Compared, compared, shared_rows
 from tasks.evaluation.gates.sentences import tag_in_words
@@ -96,6 +96,10 @@ def _of_change(gate: Gate, sides: Sides) -> Finding:
         return finding
     if gate.limit == 0 and is_of_one_set(metric):
         return replace(finding, p=mcnemar_p(both.n_gained, both.n_lost), p_from="mcnemar")
+    if is_of_one_set(metric) and abs(gate.limit) < 100:
+        exact = few_changed_p(both.n, both.n_gained, both.n_lost, gate.limit)
+        if exact is not None:
+            return replace(finding, p=exact, p_from="trinomial")
     return replace(finding, p=p_from_interval(both.change, both.interval, gate.limit), p_from="interval")
 
 

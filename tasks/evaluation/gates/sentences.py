@@ -6,6 +6,7 @@ from data_specs.gate import Gate, TagChange
 from data_specs.metrics import Metric, Of, find_metric, shown_p
 from data_specs.trend import Slide
 from data_specs.wording import one_line
+from tasks.evaluation.gates.certainty import SURE_BELOW
 from tasks.evaluation.gates.finding import Finding
 
 _TAG_LENGTH = 60
@@ -26,7 +27,7 @@ def failed(found: Finding) -> str:
     """Of a gate that surely does not hold."""
     if found.certain:
         return f"{_same(found)}: the limit does not hold"
-    return _movement(found) + _worst_on(found.tags)
+    return _movement(found) + _worst_on(found.gate, found.tags)
 
 
 def unsure(found: Finding, settles_at: int | None, adjusted: float | None, n_tests: int) -> str:
@@ -44,13 +45,15 @@ def unsure(found: Finding, settles_at: int | None, adjusted: float | None, n_tes
         doubt = (
             f"alone it would fail, but among {n_tests} gates it may be chance (p {found.p:.2g}, by Holm {adjusted:.2g})"
         )
+        if found.p >= SURE_BELOW:
+            doubt = f"by an exact test it may be chance (p {found.p:.2g})"
     else:
         doubt = "it is not sure whether the limit holds"
-    needed = "no number of pairs would settle it, so near is it to the limit"
+    needed = f"no number of {_rows_name(found.gate)}s would settle it, so near is it to the limit"
     if settles_at is not None:
         tagged = "" if found.gate.tag is None else " with this tag"
         needed = f"about {settles_at:,} {_rows_name(found.gate)}s{tagged} would settle it"
-    return f"{_movement(found)}: {doubt}; {needed}{_worst_on(found.tags)}"
+    return f"{_movement(found)}: {doubt}; {needed}{_worst_on(found.gate, found.tags)}"
 
 
 def not_comparable(found: Finding) -> str:
@@ -96,9 +99,7 @@ def _movement(found: Finding) -> str:
         before = "" if found.baseline is None else f"; {metric.shown(found.baseline, more=digits)} in the baseline"
         return f"{gate.figure} is {shown(found.value or 0.0)} ({'; '.join(known)}{before})"
     change = found.change or 0.0
-    moved = (
-        f"fell by {_points(metric, -change, digits)}" if change < 0 else f"rose by {_points(metric, change, digits)}"
-    )
+    moved = f"{'fell' if change < 0 else 'rose'} by {_points(metric, abs(change), digits)}"
     if change == 0:
         moved = "did not change"
     if found.value is not None and found.baseline is not None:
@@ -131,9 +132,10 @@ def _rows_name(gate: Gate) -> Of:
     return find_metric(gate.metric).of
 
 
-def _worst_on(tags: Sequence[TagChange]) -> str:
+def _worst_on(gate: Gate, tags: Sequence[TagChange]) -> str:
+    metric = find_metric(gate.metric)
     parts = [
-        f"{tag_in_words(row.tag)} ({row.change:+.1f}, {row.n:,} {'pair' if row.n == 1 else 'pairs'})"
+        f"{tag_in_words(row.tag)} ({metric.shown(row.change, sign='+')}, {row.n:,} {metric.of}{'' if row.n == 1 else 's'})"
         for row in tags[:_N_TAGS]
     ]
     return f"; worst on tag{'' if len(parts) == 1 else 's'} {', '.join(parts)}" if parts else ""
@@ -154,4 +156,4 @@ def _digits(found: Finding, metric: Metric) -> int:
         limit = metric.shown(found.gate.limit, more=more)
         if all(metric.shown(value, more=more) != limit for value in other):
             return more
-    return _MOST_DIGITS
+    return 0

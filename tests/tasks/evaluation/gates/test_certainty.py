@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import xlogy
-from scipy.stats import norm
+from scipy.stats import multinomial, norm
 
 from tasks.evaluation.gates.certainty import (
     detectable_change,
+    few_changed_p,
     p_from_interval,
     paired_score_interval,
     pairs_to_settle,
@@ -123,6 +124,39 @@ def test_p_is_what_the_share_of_resamples_beyond_the_limit_says():
     for limit in (-1.0, -5.0, 0.0):
         beyond = 2 * min(np.mean(draws <= limit), np.mean(draws >= limit))
         assert p_from_interval(draws.mean(), interval(30, 55, 800), limit) == pytest.approx(beyond, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n", "limit"), [(1, 7, 60, -2), (0, 3, 40, -1), (4, 0, 30, 2), (2, 2, 25, -5)]
+)
+def test_p_of_few_that_changed_adds_up_every_outcome_that_is_as_far_on_its_side(gained, lost, n, limit):
+    share = minimize_scalar(
+        lambda at: (
+            -(xlogy(gained, at + limit / 100) + xlogy(lost, at) + xlogy(n - gained - lost, 1 - 2 * at - limit / 100))
+        ),
+        bounds=(max(0.0, -limit / 100), (1 - limit / 100) / 2),
+        method="bounded",
+        options={"xatol": 1e-12},
+    ).x
+    own, tails = naive_score(gained, lost, n, limit / 100), [0.0, 0.0]
+    for up in range(n + 1):
+        for down in range(n + 1 - up):
+            chance = multinomial.pmf(
+                [up, down, n - up - down], n, [share + limit / 100, share, 1 - 2 * share - limit / 100]
+            )
+            if chance > 1e-10:
+                score = naive_score(up, down, n, limit / 100)
+                tails = [tails[0] + chance * (score <= own + 1e-5), tails[1] + chance * (score >= own - 1e-5)]
+    assert few_changed_p(n, gained, lost, limit) == pytest.approx(min(1, 2 * min(tails)), abs=1e-5)
+
+
+def test_p_of_many_that_changed_is_left_to_the_interval_with_which_it_agrees():
+    assert few_changed_p(4000, 150, 180, -1.0) is None
+    measured = 100 * (60 - 100) / 2000
+    assert few_changed_p(2000, 60, 100, -1.0) == pytest.approx(
+        p_from_interval(measured, interval(60, 100, 2000), -1.0), abs=0.02
+    )
+    assert few_changed_p(50, 0, 0, 99.0) < 1e-9
 
 
 def test_p_falls_as_the_limit_goes_away_and_has_no_least_value():

@@ -12,6 +12,7 @@ from data_specs.evaluation_files import read_differences, read_figures, read_int
 from data_specs.gate import Gate
 from data_specs.metrics import METRICS, Metric
 from data_specs.schemas import outcomes_schema
+from tasks.evaluation.gates.certainty import few_changed_p
 from tasks.evaluation.gates.examination import examine
 from tasks.evaluation.intervals import mcnemar_p
 from tasks.evaluation.measures import write_measures
@@ -70,10 +71,8 @@ def test_a_change_is_that_of_the_pairs_one_by_one_and_its_interval_that_of_their
     # Resamples move by whole pairs.
     step = 100 / len(steps)
     assert found.interval == pytest.approx(np.quantile(draws, (0.025, 0.975)), abs=2 * step)
-    if tag is None:
-        beyond = [2 * min(np.mean(draws <= at), np.mean(draws >= at), 0.5) for at in (-1 - step, -1, -1 + step)]
-        assert min(beyond) - 0.05 <= found.p <= max(beyond) + 0.05
-    assert found.p_from == "interval"
+    assert found.p == few_changed_p(found.n, found.n_gained, found.n_lost, -1.0)
+    assert found.p_from == "trinomial"
     assert not found.reasons
 
 
