@@ -13,12 +13,15 @@ from data_specs.plan import PlannedArtifact, RunPlan
 from data_specs.run_config import ENCODERS, Encoder, RunConfig
 from data_specs.store_place import StoreLocation, store_place_of
 from flows.record import last_run
-from flows.remotes.sharing import look_into, remotes_of
+from flows.remotes.sharing import look_into, looked_at, remotes_of
 from flows.runners import Placed
 from flows.session import Session
 from tasks.encoders.loading import LoadedModel
+from tasks.lineage.contents import is_pruned
+from tasks.lineage.dropping.dropped import Dropped
 from tasks.lineage.planned import Planned, PlannedStore
 from tasks.lineage.store import Made, Store
+from tasks.lineage.trace import artifacts_in
 from tasks.planning.pace import Paces
 from tasks.planning.statistics import statistics_bytes
 from tasks.planning.work import Work, work_of
@@ -90,8 +93,23 @@ def plan_of(
             borrowed = Store(closed.enter_context(TemporaryDirectory(prefix="uwm-plan-")))
             look_into([borrowed], urls)
             planned.borrow(borrowed)
+        dropped = planned.elsewhere = Dropped(planned.root, planned.elsewhere)
         steps(sessions)
+        while wanted := _dropped_and_wanted(planned, sessions):
+            for ref in wanted:
+                dropped.want(ref)
+            planned.forget()
+            steps(sessions)
         return _plan(planned, sessions)
+
+
+def _dropped_and_wanted(store: PlannedStore, sessions: Sequence[PlanSession]) -> set[ArtifactRef]:
+    """What was dropped, counts as there, and would be asked for by a step that makes something, or looked at in the end."""
+    used = {
+        ref for item in store.planned.values() if not item.there for ref in artifacts_in(item.recipe.inputs).values()
+    }
+    shown = {made.ref for session in sessions for made in looked_at(session.account)}
+    return {ref for ref in used | shown if is_pruned(store.folder(ref)) and store.holds(ref)}
 
 
 def _plan(store: PlannedStore, sessions: Sequence[PlanSession]) -> RunPlan:

@@ -37,6 +37,7 @@ from tasks.lineage.checking.recorded import (
 from tasks.lineage.checking.reuse import ReuseWatch, record_of_reuse
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.cores import usual_workers
+from tasks.lineage.dropping.dropped import Dropped
 from tasks.lineage.environment import environment_here
 from tasks.lineage.listeners import Listeners
 from tasks.lineage.progress import stage
@@ -267,6 +268,8 @@ def open_sessions(
     where, policy = store_place_of(store), placement_of(device).same_environment
     stores = [Store(where.folder, hash_once=True) for _ in configs]
     with shared(stores, remotes_of(where, configs)) as sharing, placed(device) as place, ExitStack() as stack:
+        for own in stores:
+            own.elsewhere = Dropped(own.root, own.elsewhere)
         sessions = [Session(config, own, place, workers) for config, own in zip(configs, stores, strict=True)]
         settings = [session.config.model_dump(mode="json") for session in sessions]
         record, page = stack.enter_context(recorded(stores[0], settings)), stack.enter_context(shown_in_prefect())

@@ -15,10 +15,12 @@ from flows.runners import Placed
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.contents import label_of
+from tasks.lineage.dropping.dropped import Dropped
 from tasks.lineage.environment import environment_changes, environment_here, environment_when_made
 from tasks.lineage.listeners import Listener, Listeners
 from tasks.lineage.planned import PlannedStore
-from tasks.lineage.progress import unheard
+from tasks.lineage.progress import notice, unheard
+from tasks.lineage.remotes.elsewhere import Withdrawn
 from tasks.lineage.store import Store
 from tasks.lineage.trace import artifacts_in
 from tasks.manipulation.task import edit_model
@@ -149,8 +151,17 @@ def make_again(store: Store, ref: ArtifactRef, device: Device = "auto", workers:
     else:
         own = Store(store.root, hash_once=True)
         own.listeners = Listeners([*own.listeners.each, _Until(ref)])
-        with suppress(_Enough):
-            replay(request, own, device, workers)
+        dropped = own.elsewhere = Dropped(own.root, own.elsewhere)
+        dropped.want(ref)
+        again = True
+        while again:
+            again = False
+            with suppress(_Enough):
+                try:
+                    replay(request, own, device, workers)
+                except Withdrawn as error:
+                    notice(f"{error}; it is made here")
+                    again = True
     if not store.holds(ref):
         raise ArtifactError(
             f"{label_of(ref)}: its files were dropped, and its run leads to another version now; `uwm reproduce` tells in"

@@ -74,6 +74,11 @@ class PlannedStore(Store):
         finally:
             self._guessing = False
 
+    def forget(self) -> None:
+        """Begin with an empty list again."""
+        self.planned.clear()
+        self._open.clear()
+
     def note_parts(self, ref: ArtifactRef, missing: list[int], n_parts: int) -> None:
         """Say what is missing of an artifact whose recipe does not name its parts."""
         self.planned[ref] = replace(self.planned[ref], missing=missing, n_parts=n_parts)

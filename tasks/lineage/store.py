@@ -233,7 +233,9 @@ class Store:
         if not self.is_here(ref) and self.elsewhere.holds(ref):
             manifest = self.manifest(ref)
             if ref not in self._promised:
-                self.listeners.used(manifest, self.elsewhere.folder(ref))
+                if is_pruned(self.folder(ref)):
+                    self._chain.require_dropped(ref, manifest)
+                self.listeners.used(manifest, self.manifest_folder(ref))
                 self._promised.add(ref)
             return manifest
         return self.manifest(ref) if self._hash_once and ref in self._sound else self.check(ref)

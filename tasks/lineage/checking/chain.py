@@ -7,7 +7,7 @@ from pathlib import Path
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef, MadeOf, Manifest
 from tasks.lineage.checking.faults import changed_inputs, input_fault, named_as_it_is
-from tasks.lineage.contents import MANIFEST, REMEDY, label_of, read_manifest
+from tasks.lineage.contents import MANIFEST, REMEDY, label_of, read_manifest, read_pruned, require_own
 from tasks.lineage.progress import notice
 from tasks.lineage.sealed_json import sealed_digest
 
@@ -36,6 +36,16 @@ class Chain:
                     f"{label_of(changed.made_of)} has another manifest than {label_of(manifest.ref)} was made of, and the"
                     " same files: it was made again since, or somebody rewrote it"
                 )
+
+    def require_dropped(self, ref: ArtifactRef, manifest: Manifest) -> None:
+        """Make sure of an artifact whose files were dropped, as far as that goes without them.
+
+        Raises:
+            ArtifactError: its manifest is of another, the note that they were dropped is none of it, or an input changed.
+        """
+        require_own(manifest, ref)
+        read_pruned(self._place(ref), manifest)
+        self.require_inputs(manifest)
 
     def keep(self, manifest: Manifest) -> None:
         """Remember the digest of a manifest that is sound."""

@@ -70,8 +70,9 @@ def test_an_export_of_what_was_dropped_makes_it_again(here, store, tmp_path):
     assert "has all its files" in done.stdout
 
 
-def test_embeddings_and_statistics_are_dropped_where_that_is_asked_and_made_again(here, finished, store):
-    before = file_digests(store)
+def test_embeddings_and_statistics_that_were_dropped_are_made_again_where_something_is_made_of_them(
+    here, finished, store
+):
     told = collected(here, store, "--kinds", "all")
     kinds = {item["kind"] for item in told["dropped"]}
     assert {"model", "embeddings.text", "activations.vision", "activations.vision.part"} <= kinds
@@ -79,8 +80,49 @@ def test_embeddings_and_statistics_are_dropped_where_that_is_asked_and_made_agai
     done = here("store", "restore", "small:embeddings.vision.edited", "--store", str(store))
     assert done.returncode == 0, done.stderr
     assert "has its files again" in done.stdout
-    completed(here, "run", finished.config, store)
-    assert file_digests(store) == before
+    assert dropped_in(store) == kinds  # of what it was made of, and of the original, nothing
+    assert here("store", "restore", "small:model", "--store", str(store)).returncode == 0
+    kept = file_digests(store)
+    # Scores and figures are there: a run of the same settings asks for nothing that they were made of.
+    assert planned(here, finished.config, store) == []
+    again = completed(here, "run", finished.config, store)
+    assert (again.result["computed"], again.result["metrics"]) == (0, finished.result["metrics"])
+    assert file_digests(store) == kept
+    assert here("lineage", "verify", "--all", "--store", str(store)).returncode == 0
+    # Another edit of one encoder asks for the embeddings of the other one, and for no statistics.
+    changed = change_run(finished.config, "another", vision={"tau": 0.7})
+    plan = planned(here, changed, store)
+    assert {"embeddings.text", "embeddings.vision", "evaluation"} <= {*plan}
+    done = here("run", str(changed), "--store", str(store), "--workers", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "embeddings.text" in done.stderr
+    assert "is needed, and its files were dropped on" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["computed"] >= len(plan)
+    # Manifests are what they were, so that what came back has the same bytes.
+    assert here("lineage", "verify", "--all", "--store", str(store)).returncode == 0
+    assert {kind for kind in kinds if kind.startswith("activations.")} <= dropped_in(store)
+    assert not any(kind.startswith("activations.") for kind in plan)
+
+
+def test_a_note_of_dropping_that_was_changed_ends_the_run_that_counts_on_it(here, finished, store):
+    collected(here, store, "--kinds", "activations")
+    (note,) = store.glob("activations.vision/*/pruned.json")
+    note.write_text(note.read_text().replace("uwm store gc", "somebody"))
+    done = here("run", str(finished.config), "--store", str(store), "--workers", "0")
+    assert done.returncode == 4
+    assert "pruned.json in" in done.stderr
+
+
+def dropped_in(store):
+    """The kinds of artifacts whose files were dropped."""
+    return {path.parent.parent.name for path in store.glob("*/*/pruned.json")}
+
+
+def planned(here, config, store):
+    """The kinds of what a run would make."""
+    done = here("plan", str(config), "--store", str(store), "--json")
+    assert done.returncode == 0, done.stderr
+    return [item["kind"] for item in json.loads(done.stdout.splitlines()[-1])["artifacts"] if not item["there"]]
 
 
 def test_what_is_tagged_young_used_or_cannot_be_made_again_is_kept(here, finished, store, tmp_path):
