@@ -6,6 +6,8 @@ from collections import defaultdict
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import yaml
+
 from tests.cases.places import ROOT
 
 SHARED_STAGES = ("lineage", "encoders", "shards", "workers", "extraction", "embeddings", "selection", "tables")
@@ -204,4 +206,7 @@ def test_data_of_the_tests_is_small():
 def test_no_module_of_a_flow_is_called_like_a_library():
     # Prefect puts the folder of a deployment's entrypoint before all others that Python looks into.
     libraries = {*packages_distributions(), *sys.stdlib_module_names}
-    assert {path.stem for path in (ROOT / "flows").iterdir()} & libraries == set()
+    shipped = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    folders = {(ROOT / each["entrypoint"].partition(":")[0]).parent for each in shipped}
+    assert ROOT / "flows" / "nightly" in folders
+    assert {path.stem for folder in folders for path in folder.iterdir()} & libraries == set()
