@@ -48,7 +48,11 @@ app = typer.Typer(
             "flows.commands.reevaluate:reevaluate",
             "Measure the models of a watch on its sets, with only what is new computed, and hold them against its gates.",
         ),
-        Later("serve", "flows.commands.serve:serve", "Measure a watch again by a schedule, one night at a time."),
+        Later(
+            "serve",
+            "flows.commands.serve:serve",
+            "Measure a watch again by a schedule, one night at a time, until this is stopped by Ctrl-C or SIGTERM.",
+        ),
         Later("export", "flows.commands.export:export", "Write an edited model as a folder with a model card."),
         Later(
             "results",

@@ -47,3 +47,7 @@ def group_of(*commands: Later) -> type[TyperGroup]:
                 self.add_command(command)
 
     return Group
+
+
+def no_options() -> None:
+    """What a group that takes no options of its own is called by: without it, Typer takes the group for empty."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.commands.later import Later, group_of
+from flows.commands.later import Later, group_of, no_options
 
 app = typer.Typer(
     cls=group_of(
@@ -32,6 +32,7 @@ app = typer.Typer(
             "Hash everything again, of an artifact and of all it was made of, and list all that is not as it was recorded.",
         ),
     ),
+    callback=no_options,
     help="Ask where a number comes from.",
     no_args_is_help=True,
 )

@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.commands.later import Later, group_of
+from flows.commands.later import Later, group_of, no_options
 
 app = typer.Typer(
     cls=group_of(
@@ -42,6 +42,7 @@ app = typer.Typer(
             "Make the files of an artifact again that were dropped; they come out with the same bytes, or it is an error.",
         ),
     ),
+    callback=no_options,
     help="Look after a store, and share it with others.",
     no_args_is_help=True,
 )

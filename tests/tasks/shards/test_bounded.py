@@ -17,7 +17,7 @@ from PIL import Image
 from data_specs.errors import DataError, MachineError
 from data_specs.schemas import pair_id
 from tasks.reporting.members import read_members
-from tasks.shards import census as census_module
+from tasks.shards import elsewhere as elsewhere_module
 from tasks.shards.census import take_census
 from tasks.shards.images import BadImage, decode_rgb
 from tests.cases.shard_files import (
@@ -209,14 +209,14 @@ def test_a_picture_without_memory_is_not_counted_as_bad(monkeypatch):
 
 def test_whatever_opening_one_shard_meets_the_others_are_checked(tmp_path, monkeypatch):
     paths = [str(write_tar(tmp_path / f"{name}.tar", pair(name))) for name in "ab"]
-    open_shard = census_module.inspect_shard
+    open_shard = elsewhere_module.inspect_shard
 
     def inspect(location, content, path):
         if location == paths[0]:
             raise RecursionError("too deep\nsecond line")
         return open_shard(location, content, path)
 
-    monkeypatch.setattr(census_module, "inspect_shard", inspect)
+    monkeypatch.setattr(elsewhere_module, "inspect_shard", inspect)
     first, second = take_census(paths, tmp_path)
     assert first.error == f"shard {paths[0]} cannot be checked: RecursionError: too deep"
     assert (second.error, second.n_samples) == (None, 1)

@@ -93,7 +93,7 @@ def test_a_remote_that_goes_in_the_middle_costs_nothing_but_what_it_had_promised
     with run_in(tmp_path / "second", url) as (store, sharing, heard):
         found = chain(store, never)
         remote.rename(tmp_path / "away")
-        with pytest.raises(Withdrawn, match="is gone"):
+        with pytest.raises(Withdrawn, match=r"is gone|does not answer any more"):  # whoever met it first
             store.path(found[-1].ref)
         again = chain(store)
         assert [item.reused for item in again] == [True, True, False]
