@@ -86,6 +86,8 @@ def test_four_processes_divide_the_parts_among_them_and_all_end_with_the_result(
 
 def test_one_that_is_killed_in_the_middle_holds_up_none_of_the_others(config, alone, api_url, tmp_path):
     processes = started(config, tmp_path, api_url)
+    # Before that a lock is one of the store's log, and whoever died there would be waited for by those who meet.
+    wait_for(lambda: len([*(config.parent / "met").iterdir()]) >= N_PROCESSES)
     victim = wait_for(lambda: next((each for each in processes if each.pid in lock_holders(tmp_path)), None))
     os.kill(victim.pid, signal.SIGKILL)
     victim.communicate(timeout=PATIENCE_SECONDS)
