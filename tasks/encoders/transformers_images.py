@@ -28,20 +28,28 @@ def preprocessing(folder: Path, image_size: int) -> dict[str, Any]:
     path = folder / PREPROCESSOR
     if not path.is_file():
         return {}
-    content = read_json(path, "model.weights")
+    return preprocessing_asked(read_json(path, "model.weights"), image_size, f"model.weights: {path}")
+
+
+def preprocessing_asked(content: Mapping[str, Any], image_size: int, where: str) -> dict[str, Any]:
+    """The `preprocess_cfg` that the content of a `preprocessor_config.json` asks for; `where` it lies is for errors.
+
+    Raises:
+        SpecError: open_clip's preprocessing cannot do what it asks for.
+    """
     cropped = content.get("do_center_crop", True)
     size, crop = _sides(content.get("size")), _sides(content.get("crop_size"))
     whole, shortest = [image_size, image_size], [image_size]
     fits = size in (None, shortest, whole) and crop in (None, shortest, whole) if cropped else size in (None, whole)
     if not fits:
         raise SpecError(
-            f"model.weights: {path} asks for size {content.get('size')} and crop_size {content.get('crop_size')}"
+            f"{where} asks for size {content.get('size')} and crop_size {content.get('crop_size')}"
             f" (do_center_crop {cropped}), but the vision tower takes {image_size} by {image_size} pixels"
         )
     interpolation = _INTERPOLATIONS.get(content.get("resample", 3))
     if interpolation is None or not content.get("do_rescale", True):
         raise SpecError(
-            f"model.weights: {path} asks for resample {content.get('resample')} and do_rescale"
+            f"{where} asks for resample {content.get('resample')} and do_rescale"
             f" {content.get('do_rescale', True)}; known are resample 2 (bilinear) and 3 (bicubic), with do_rescale"
         )
     normalised = content.get("do_normalize", True)
