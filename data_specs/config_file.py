@@ -193,7 +193,9 @@ def model_with_paths(model: ModelConfig, resolve: Callable[[str], str], base: Pa
         weights = resolve(weights)
     if tokenizer is not None:
         tokenizer = resolve(tokenizer)
-    return with_values(model, {"architecture": architecture, "weights": weights, "tokenizer": tokenizer})
+    llava = resolve(model.llava) if model.llava is not None else None
+    located = {"llava": llava, "architecture": architecture, "weights": weights, "tokenizer": tokenizer}
+    return with_values(model, located)
 
 
 def data_set_with_path(data_set: ZeroShotConfig, resolve: Callable[[str], str]) -> ZeroShotConfig:

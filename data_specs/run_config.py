@@ -9,6 +9,7 @@ from data_specs.errors import SpecError
 from data_specs.fetching import FetchConfig
 from data_specs.fields import AUTO, NAME_PATTERN, BatchSize, Location, only_numbers
 from data_specs.folding import SAMPLE_FIELD, SAMPLE_PAIRS, STATISTICS_FIELD, Statistics
+from data_specs.llava_setting import LLAVA_FIELD, require_of_a_tower, with_llava_alone
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
 from data_specs.spec import Spec
 from data_specs.store_place import StoreConfig
@@ -39,6 +40,7 @@ def _require_nothing(schema: dict[str, Any]) -> None:
 class ModelConfig(Spec):
     """Which model is measured and edited."""
 
+    llava: Location | None = Field(default=None, description=LLAVA_FIELD)
     architecture: Location = Field(
         description="open_clip model name, hf-hub:ORG/NAME, or path of an open_clip config .json"
     )
@@ -57,9 +59,11 @@ class ModelConfig(Spec):
         " architecture says",
     )
 
+    _alone = model_validator(mode="before")(with_llava_alone)
+
     @model_validator(mode="after")
     def _weights_are_named(self) -> "ModelConfig":
-        if self.weights is None and not self.architecture.startswith(HUB):
+        if self.weights is None and self.llava is None and not self.architecture.startswith(HUB):
             raise ValueError("weights is missing; give a pretrained tag (such as openai) or the path of a checkpoint")
         if self.weights is not None and self.architecture.startswith(HUB):
             raise ValueError(f"weights is {shown(self.weights)}, but hf-hub: names its own weights; remove weights")
@@ -103,6 +107,13 @@ class EncoderConfig(Spec):
     def needs_pairs(self) -> bool:
         """Whether the scorer compares the two members of a pair."""
         return self.scorer in GRADIENT_SCORERS or (self.scorer == "uwm" and self.aggregation == "mean_of_ratios")
+
+    @property
+    def compares(self) -> str | None:
+        """The setting that compares pictures with texts, if there is one."""
+        if self.scorer in GRADIENT_SCORERS:
+            return f"scorer: {self.scorer}"
+        return f"sign: {self.sign}" if self.sign != "none" else None
 
     @property
     def acting(self) -> dict[str, JsonValue]:
@@ -204,6 +215,8 @@ class RunConfig(MethodConfig):
         ways: dict[str, MethodConfig] = {"": self, **{f"methods.{name}.": way for name, way in self.methods.items()}}
         for where, method in ways.items():
             for encoder, config in method.edited.items():
+                if self.model.llava is not None:
+                    require_of_a_tower(f"{where}{encoder}", encoder, config.compares)
                 _require_calibration(f"{where}{encoder}", config, self.calibration.paired, self.precision)
                 _require_safe_side(f"{where}{encoder}", config, self.calibration)
         return self
