@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from data_specs.manifest import ArtifactRef, GivenSettings
 from data_specs.run_config import ENCODERS, HUB, TEXT_DEFAULTS, VISION_DEFAULTS, RunConfig
 from tasks.encoders.checkpoint import SAFETENSORS
+from tasks.encoders.llava.folder import is_llava, open_llava
 from tasks.encoders.loading import LoadedModel
 from tasks.encoders.transformers_format import INDEX, WEIGHTS
 from tasks.lineage.base_weights import ModelInUse
@@ -55,6 +56,9 @@ def _weights_files(source: str) -> tuple[Path, ...]:
             return ()
     if not place.is_dir():
         return (place,) if place.is_file() else ()
+    if is_llava(place):
+        tower = open_llava(place, "model.llava").tower.values()
+        return tuple(sorted({tensor.file for tensor in tower}))
     if (place / WEIGHTS).is_file():
         return (place / WEIGHTS,)
     return tuple(sorted([*place.glob(f"model-*{SAFETENSORS}"), *place.glob(INDEX)]))

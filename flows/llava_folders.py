@@ -61,7 +61,7 @@ def edit_llava(edit: Path, folder: Path, out: Path, *, undo: bool = False) -> Ll
     change, llava = edit_at(edit), open_llava(folder, "MODEL")
     without = {FOLDER_SIGNATURE} | ({CARD} if undo and is_own_card(folder / CARD) else set())
     with appearing(out) as draft:
-        base = base_at_hand(edit, change)
+        base = base_at_hand(edit, change, llava)
         done = write_edited_llava(change, llava, draft, base=base, undo=undo, without=without)
     return LlavaMade(out, done)
 

@@ -7,6 +7,7 @@ from functools import partial
 from data_specs.choosing import ALL, EVERYTHING, Counted
 from data_specs.data_sets import EvaluationConfig, SelectionConfig
 from data_specs.errors import ArtifactError, SpecError
+from data_specs.llava_setting import require_evaluable
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import (
     ACTIVATION_SCORERS,
@@ -48,8 +49,10 @@ class EvaluationSets:
             pairs: the settings of the pairs; None for those of the evaluation.
 
         Raises:
+            SpecError: the model is a LLaVA's tower, which nothing measures without a text encoder.
             DataError: something is missing or damaged; it is named.
         """
+        require_evaluable(session.config.model.llava)
         pairs = pairs or session.config.evaluation
         data_sets = [open_data_set(item) for item in session.config.evaluation.zero_shot]
         self.counted, self.limit = counted, pairs.limit

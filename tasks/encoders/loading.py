@@ -98,6 +98,10 @@ def load_model(config: ModelConfig) -> LoadedModel:
 
 
 def _load(config: ModelConfig) -> LoadedModel:
+    if config.llava is not None:
+        from tasks.encoders.llava.tower import load_tower
+
+        return load_tower(config.llava)
     architecture = with_activation_asked(describe_architecture(config), config.quick_gelu, _states_activation(config))
     if config.weights is not None and is_folder_of_weights(config.weights):
         return load_weights(architecture, read_checkpoint(locate_checkpoint(config.weights)), source=config.weights)
@@ -116,6 +120,12 @@ def require_model_files(config: ModelConfig) -> None:
     Raises:
         SpecError: the architecture is unknown, or the weights are no file, folder or published tag.
     """
+    if config.llava is not None:
+        if not config.llava.startswith(HUB):
+            from tasks.encoders.llava.folder import locate_llava, open_llava
+
+            open_llava(locate_llava(config.llava, "model.llava"), "model.llava")
+        return
     if config.architecture.startswith(HUB):
         return
     describe_architecture(config)
@@ -170,10 +180,19 @@ def load_weights(architecture: Architecture, state: dict[str, Tensor], *, source
     """
     model, preprocess, tokenizer = build_model(architecture)
     fitting = _converted(model, state, source)
-    _require_fit(model.state_dict(), fitting, source)
-    _require_numbers(model.state_dict(), fitting, source)
+    require_weights(model, fitting, source)
     model.load_state_dict(fitting)
     return LoadedModel(model, preprocess, tokenizer, architecture, tensor_digests(model.state_dict()), source)
+
+
+def require_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse tensors that are not those of a model, all of them and no others.
+
+    Raises:
+        SpecError: names or shapes do not fit, or a tensor that is used holds NaN or infinity.
+    """
+    _require_fit(model.state_dict(), state, source)
+    _require_numbers(model.state_dict(), state, source)
 
 
 def _require_fit(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str) -> None:

@@ -9,7 +9,8 @@ from tasks.encoders.transformers_format import linear_in_transformers, to_transf
 
 # Of transformers 4 and 5, as files and as modules in memory, and of LLaVA's own code.
 _TOWER = re.compile(r"^(?:model\.)?vision_tower\.(?:vision_tower\.)?(?:vision_model\.)?(.+)$")
-_OUR_TOWER, _THEIR_TOWER = "visual.", "vision_model."
+THEIR_TOWER = "vision_model."
+_OUR_TOWER = "visual."
 _BLOCK = re.compile(r"^encoder\.layers\.(\d+)\.")
 # What no hidden state goes through: a LLaVA has no projection into CLIP's space, and reads before the last norm.
 _UNUSED = frozenset({"visual.proj", "visual.ln_post.weight", "visual.ln_post.bias"})
@@ -37,6 +38,11 @@ def block_of(inner: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_used(inner: str) -> bool:
+    """Whether a tensor of this name within the tower decides a hidden state."""
+    return not inner.startswith(("post_layernorm.", "head.")) and inner != "embeddings.position_ids"
+
+
 def layer_in_tower(layer: str) -> str | None:
     """The name within the tower of the weight of the layer that open_clip calls so; None where it has none."""
     match = _TIMM_BLOCK.match(f"{layer}.weight")
@@ -44,7 +50,7 @@ def layer_in_tower(layer: str) -> str | None:
         theirs = _IN_TIMM_BLOCK.get(match[2])
         return f"encoder.layers.{match[1]}.{theirs}.weight" if theirs else None
     name = linear_in_transformers(layer)
-    return f"{name.removeprefix(_THEIR_TOWER)}.weight" if name and name.startswith(_THEIR_TOWER) else None
+    return f"{name.removeprefix(THEIR_TOWER)}.weight" if name and name.startswith(THEIR_TOWER) else None
 
 
 def as_in_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -58,7 +64,7 @@ def as_in_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, value in state.items()
         if name.startswith(_OUR_TOWER) and name not in _UNUSED and not name.startswith("visual.trunk.")
     }
-    found = {name.removeprefix(_THEIR_TOWER): value for name, value in to_transformers(clip).items()}
+    found = {name.removeprefix(THEIR_TOWER): value for name, value in to_transformers(clip).items()}
     for name, value in state.items():
         match = _TIMM_BLOCK.match(name)
         if match and match[2] in _IN_TIMM_BLOCK:
