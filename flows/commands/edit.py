@@ -10,14 +10,15 @@ import typer
 
 from data_specs.errors import SpecError
 from data_specs.wording import printable, reason
-from flows.commands.options import DEFAULT_STORE, SetOption, StoreOption
+from flows.commands.options import DEFAULT_STORE, ConfigArgument, RunOptions, SetOption, StoreOption, grouped
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from data_specs.run_result import RunResult
     from tasks.encoders.weights_file import WeightsFile
 
-app = typer.Typer(help="Apply an edit to a checkpoint, or undo it.", no_args_is_help=True)
+app = typer.Typer(help="Make an edit, apply it to a checkpoint, or undo it.", no_args_is_help=True)
 
 EditArgument = Annotated[
     Path,
@@ -29,6 +30,24 @@ OutOption = Annotated[
     Path,
     typer.Option("--out", help="The .safetensors file to write, of a LLaVA the folder; never one that is read."),
 ]
+
+
+@app.command("make")
+@grouped
+def make(config: ConfigArgument, options: RunOptions = RunOptions()) -> None:  # noqa: B008  (frozen)
+    """Score a model's weights and make the edit, without measuring it; also of a LLaVA's tower (`model.llava`)."""
+    from data_specs.config_file import load_config
+    from flows.commands.start import finish, in_prefect
+
+    settings = load_config(config, options.changed)
+
+    def start() -> "RunResult":
+        from flows.edit import edit
+
+        result: RunResult = edit(settings, options.place, options.placement, options.workers)
+        return result
+
+    finish(in_prefect(start, options.store, [settings], measures=False), options.json)
 
 
 @app.command("apply")
@@ -168,6 +187,8 @@ def _model_of(path: Path, out: Path, changes: Sequence[str]) -> "WeightsFile":
     from tasks.encoders.weights_file import WeightsFile
 
     config = load_config(path, changes).model
+    if config.llava is not None:
+        raise SpecError(f"the model of {path} is the tower of a LLaVA; give its folder, {config.llava}, as MODEL")
     _require_free(out, Path(config.weights or config.architecture))
     loaded = load_model(config)
     return WeightsFile(dict(loaded.model.state_dict()), stated_quick_gelu(config, loaded.architecture))

@@ -93,7 +93,7 @@ app = typer.Typer(
             "Name an artifact, show what a name stands for and who said so, or list all names.",
         ),
         Later("shards", "flows.commands.shards:app", "Make shards and check them."),
-        Later("edit", "flows.commands.edit:app", "Apply an edit to a checkpoint, or undo it."),
+        Later("edit", "flows.commands.edit:app", "Make an edit, apply it to a checkpoint, or undo it."),
         Later("artifacts", "flows.commands.artifacts:app", "Look at the store and check it."),
         Later("lineage", "flows.commands.lineage.group:app", "Ask where a number comes from."),
         Later("store", "flows.commands.store.group:app", "Look after a store, and share it with others."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from data_specs.llava_setting import require_evaluable
 from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from flows.commands.ending import work_kept_in
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     from flows.session import Session
 
 
-def in_prefect(start: Callable[[], RunResult], store: str, configs: Sequence[RunConfig] = ()) -> RunResult:
+def in_prefect(
+    start: Callable[[], RunResult], store: str, configs: Sequence[RunConfig] = (), *, measures: bool = True
+) -> RunResult:
     """Run a flow against the configured Prefect server or a temporary one, with progress on the screen.
 
-    Settings that name what is not there are refused without waiting for the server.
+    Settings that name what is not there are refused without waiting for the server, and, where the flow `measures`, those
+    of a model that cannot be measured.
     """
     from flows.readiness import require_known, require_paths
 
     for config in configs:
         require_paths(config)
+        if measures:
+            require_evaluable(config.model.llava)
     from flows.server.temporary import prefect_api
 
     with work_kept_in(store), prefect_api() as wait_for_server:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.errors import SpecError
+from data_specs.families import VISION_PREFIX
 from data_specs.manifest import ArtifactRef
 from data_specs.wording import shown
 from tasks.encoders.architecture import OPEN_CLIP_CONFIG
 from tasks.encoders.checkpoint import read_state_dict, write_state_dict
+from tasks.encoders.llava.stored_tensors import stored_tensors
 from tasks.encoders.model_json import CONFIG, read_json
 from tasks.encoders.tokenizer import tokenizer_digest, tokenizer_files
 from tasks.encoders.transformers_config import clip_config
@@ -60,6 +62,7 @@ def export_model(
     out = Path(out).resolve()
     require_new_folder(out)
     store.check(ref)
+    _require_both_encoders(store.path(ref) / WEIGHTS)
     record = describe_edited(store, ref)
     _require_tokenizer(tokenizer, record)
     with appearing(out) as draft:
@@ -70,6 +73,14 @@ def export_model(
             signer.sign_folder(draft)
     record_export(store.root, ref, out, form=export_format)
     return out
+
+
+def _require_both_encoders(weights: Path) -> None:
+    if all(name.startswith(VISION_PREFIX) for name in stored_tensors(weights, "EDITED")):
+        raise SpecError(
+            "the model is the vision tower of a LLaVA, which no library loads by itself; use --format llava with the LLaVA as"
+            " --model"
+        )
 
 
 def edited_model_ref(store: Store, version: str) -> ArtifactRef:
