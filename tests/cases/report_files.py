@@ -141,7 +141,7 @@ def put_scores(store, layers=("transformer.resblocks.0.attn.out_proj", "visual.t
     return put(store, "scores", write, layers=list(layers))
 
 
-@dataclass
+@dataclass(eq=False)  # each is one of its own, whatever another holds
 class Element:
     """One element of a page: its attributes, the elements around it, all text in it."""
 

@@ -61,16 +61,16 @@ def test_a_file_comes_whole_and_retries_are_told(server, tmp_path, path, n_notic
         ("again", "redirects more than 10 times", 11),
         ("elsewhere", "redirects to what is no address of the web", 1),
         ("page", "it gives a web page, not a tar file", 1),
-        pytest.param("silent", "nothing came for 3 s, 2 times", 2, marks=pytest.mark.slow),
-        pytest.param("drip", "bytes came in 3 s, 2 times", 2, marks=pytest.mark.slow),
-        pytest.param("drip_headers", "nothing came for 3 s, 2 times", 2, marks=pytest.mark.slow),
+        pytest.param("silent", "nothing came for 1 s, 2 times", 2, marks=pytest.mark.slow),
+        pytest.param("drip", "bytes came in 1 s, 2 times", 2, marks=pytest.mark.slow),
+        pytest.param("drip_headers", "nothing came for 1 s, 2 times", 2, marks=pytest.mark.slow),
         ("cut", "closed before all had come", 3),
         ("cut_chunk", "closed before all had come", 3),
     ],
 )
 def test_what_a_server_does_is_said_in_a_sentence_within_bounds(server, tmp_path, monkeypatch, path, text, n_asked):
-    if "3 s" in text:
-        monkeypatch.setattr(fetching, "PATIENCE_SECONDS", 3)
+    if "1 s" in text:
+        monkeypatch.setattr(fetching, "PATIENCE_SECONDS", 1)
     said, notices = fetched(f"{server.url}/{path}", tmp_path / "copies")
     assert f"shard {server.url}/{path} cannot be fetched: " in said
     assert text in said
@@ -109,14 +109,14 @@ def test_a_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
         ("exit 7", "its command ended with exit status 7 and said nothing"),
         ("kill -9 $$", "its command was ended by SIGKILL"),
         ("read answer </dev/tty && cat x", "its command ended with exit status"),
-        pytest.param("sleep 1000", "nothing came for 3 s", marks=pytest.mark.slow),
-        pytest.param("while true; do echo; sleep 0.05; done", "bytes came in 3 s", marks=pytest.mark.slow),
-        pytest.param("exec >&-; sleep 1000", "nothing came for 3 s", marks=pytest.mark.slow),
+        pytest.param("sleep 1000", "nothing came for 1 s", marks=pytest.mark.slow),
+        pytest.param("while true; do echo; sleep 0.05; done", "bytes came in 1 s", marks=pytest.mark.slow),
+        pytest.param("exec >&-; sleep 1000", "nothing came for 1 s", marks=pytest.mark.slow),
         ("\0", "its command cannot be started"),
     ],
 )
 def test_a_command_that_fails_or_is_silent_is_named_by_its_end(tmp_path, monkeypatch, run, text):
-    monkeypatch.setattr(command, "SILENCE_SECONDS", 3 if "3 s" in text else 1000)
+    monkeypatch.setattr(command, "SILENCE_SECONDS", 1 if "1 s" in text else 1000)
     assert text in fetched(f"pipe:{run}", tmp_path / "copies")[0]
 
 
