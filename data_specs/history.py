@@ -99,16 +99,17 @@ class History(Spec):
 
         Series stand in the order of their first rows.
         """
-        keys = dict.fromkeys((row.watch, row.model, row.set or "") for row in self.rows if row.model is not None)
+        own: dict[tuple[str | None, str, str], list[tuple[int, HistoryRow]]] = {}
+        whole: dict[str, list[tuple[int, HistoryRow]]] = {}
+        for place in enumerate(self.rows):
+            row = place[1]
+            if row.model is not None:
+                own.setdefault((row.watch, row.model, row.set or ""), []).append(place)
+            elif row.watch is not None:
+                whole.setdefault(row.watch, []).append(place)
         return {
-            (watch, model, on): [
-                row
-                for row in self.rows
-                if row.watch == watch
-                and ((row.model, row.set or "") == (model, on) or (row.model is None and watch is not None))
-            ]
-            for watch, model, on in keys
-            if model is not None
+            key: [row for _, row in sorted([*rows, *whole.get(key[0] or "", [])], key=lambda place: place[0])]
+            for key, rows in own.items()
         }
 
 

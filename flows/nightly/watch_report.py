@@ -48,8 +48,8 @@ def watch_report(
         SpecError: the store knows no such watch.
     """
     history = with_slides(store.root, history_of(store.root, HistoryFilter(watch=name), now), (HEADLINE,))
-    nights = read_nights(store.root, name)
     if settings is None:
+        nights = read_nights(store.root, name)
         settings = nights[-1].settings if nights else {}
     place = _Place(store, name, out.absolute().parent, settings, file or f"{name}.yaml")
     cells = [*_cells(place, history)]
