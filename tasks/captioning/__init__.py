@@ -1,0 +1,1 @@
+"""What a captioner says of pictures: captions, judgements of them, and scores against references."""
