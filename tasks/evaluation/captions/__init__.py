@@ -1,0 +1,1 @@
+"""Figures of captions, with intervals and differences, and how far judges agree."""
