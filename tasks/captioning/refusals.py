@@ -14,7 +14,7 @@ _ANSWER = (
     r"|comment|process|continue|support|write|judge|rate|evaluate|classify)\b"
 )
 _REFUSAL = re.compile(
-    rf"{_GAP}(?:{_OPENING}?(?:i|we)(?:\s*{_NOT}|{_UNABLE})\s+{_ANSWER}"
+    rf"{_GAP}(?:{_OPENING}?(?:i|we)(?:\s*{_NOT}|{_UNABLE})(?:\s+{_ANSWER}|{_GAP}\Z)"
     rf"|{_OPENING}?unable\s+to\s+{_ANSWER}"
     r"|as\s+an?\s+(?:ai|artificial\s+intelligence|language\s+model)\b"
     rf"|{_SORRY}{_GAP}\Z)",
