@@ -7,6 +7,8 @@ from pydantic import Field, JsonValue, model_validator
 from data_specs.spec import Spec
 
 KIND_PATTERN = r"^[a-z0-9_]+(\.[a-z0-9_]+)*$"
+# The setting of a recipe that says what was observed, where its content follows from no recipe.
+OBSERVATION = "observation"
 PART = ".part"  # ends the kind of one shard's share in an artifact
 VERSION_PATTERN = r"^[0-9a-f]{64}$"
 

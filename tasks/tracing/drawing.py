@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from data_specs.manifest import OBSERVATION
 from data_specs.wording import last_part, printable, shortened
 from tasks.lineage.runs import dotted_settings
 from tasks.tracing.graph import PARTS, Graph, Thing
@@ -48,7 +49,9 @@ def _line(thing: Thing) -> str:
     id = thing.id if thing.form == "run" else thing.id[:_ID_CHARS]
     broken = f" BROKEN: {thing.problem}" if thing.problem else ""
     dropped = " (files dropped)" if thing.pruned else ""
-    return f"{what} {id}{when}{where}{dropped}{broken}"
+    # What an endpoint answered: the same recipe may come to something else another time.
+    observed = " (an observation)" if OBSERVATION in thing.settings else ""
+    return f"{what} {id}{when}{where}{observed}{dropped}{broken}"
 
 
 def as_json(graph: Graph) -> dict[str, Any]:

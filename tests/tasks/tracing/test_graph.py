@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from data_specs.manifest import ArtifactRef
+from data_specs.manifest import ArtifactRef, Recipe
+from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import text_sha256
 from tasks.lineage.runs import run_records
 from tasks.lineage.store import Store
@@ -156,3 +157,12 @@ def test_what_comes_of_what_stands_behind_it_and_all_of_it_is_found(filled):
     for position, version in enumerate(order):
         assert not {item.version for item in edges.inputs(version)} & {*order[position + 1 :]}
     assert edges.downstream([ArtifactRef(kind="edit", version="0" * 64)])[0].version == "0" * 64
+
+
+def test_what_was_observed_is_told_apart_from_what_a_recipe_makes(tmp_path):
+    store = Store(tmp_path / "store")
+    for kind, settings in (("judgements.llama", {"observation": {"answers": "0"}}), ("judgements.words", {})):
+        recipe = Recipe(kind=kind, settings=settings, code="0" * 64)
+        made = store.materialise(recipe, lambda build: (build.folder / "x").write_text("x"), RunContext())
+        (line,) = text_lines(graph_of(store.root, made.ref))
+        assert line.endswith("(an observation)") == (kind == "judgements.llama")
