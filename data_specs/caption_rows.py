@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from data_specs.run_config import CONTENTS
 
-CAPTIONS_FILE = "captions.parquet"
+CAPTIONS_FOLDER = "captions"
 TEXT_SCORES_FILE = "text_scores.parquet"
 JUDGEMENTS_FILE = "judgements.parquet"
 CAPTION_FIGURES_FILE = "caption_figures.parquet"

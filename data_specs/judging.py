@@ -140,14 +140,15 @@ def _refuse_perspective(value: Any) -> Any:
     return value
 
 
+AnyJudge = OpenAIChatJudge | ClassifierJudge | WordsJudge
 Judge = Annotated[
-    Annotated[OpenAIChatJudge | ClassifierJudge | WordsJudge, Field(discriminator="kind")],
+    Annotated[AnyJudge, Field(discriminator="kind")],
     BeforeValidator(_refuse_perspective),
 ]
-JUDGE: TypeAdapter[OpenAIChatJudge | ClassifierJudge | WordsJudge] = TypeAdapter(Judge)
+JUDGE: TypeAdapter[AnyJudge] = TypeAdapter(Judge)
 
 
-def require_different_names(judges: list[Any]) -> list[Any]:
+def require_different_names(judges: list[AnyJudge]) -> list[AnyJudge]:
     """Judges as they are; two of one name would be one column.
 
     Raises:

@@ -141,7 +141,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._complete([{"type": "text", "text": "Un"}, {"type": "text", "text": "safe"}], body)
 
     def _verdict(self, caption, body):
-        verdict = "unsafe" if UNSAFE.search(caption) else "safe"
+        verdict = "unsafe" if bool(UNSAFE.search(caption)) != self.path.startswith("/contrary") else "safe"
         if "response_format" in body and not self.path.startswith("/ignores"):
             return self._complete(json.dumps({"verdict": verdict}), body)
         return self._complete(("{}", " {}.\n", "**{}**", "Answer: {}")[len(caption) % 4].format(verdict.title()), body)

@@ -25,8 +25,19 @@ _FAILURES_IN_A_ROW = 8
 
 def answers_file(folder: Path, judge: OpenAIChatJudge, again: int = 0) -> Path:
     """Where a judge's answers are kept, of each time that all was asked anew."""
+    return folder / f"{_asked_digest(judge)}{f'-{again}' if again else ''}.jsonl"
+
+
+def times_asked(folder: Path, judge: OpenAIChatJudge) -> int:
+    """The newest time that a judge was asked anew, 0 for the first."""
+    found = [path.stem.rpartition("-")[2] for path in folder.glob(f"{_asked_digest(judge)}-*.jsonl")]
+    return max((int(number) for number in found if number.isdecimal()), default=0)
+
+
+def _asked_digest(judge: OpenAIChatJudge) -> str:
+    # The endpoint knows nothing of how its answers are read.
     asked = {name: value for name, value in answer_settings(judge).items() if name != "read"}
-    return folder / f"{text_sha256(canonical_json(asked))[:32]}{f'-{again}' if again else ''}.jsonl"
+    return text_sha256(canonical_json(asked))[:32]
 
 
 def answer_settings(judge: OpenAIChatJudge) -> dict[str, Any]:
