@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from data_specs.figures import Interval
@@ -38,16 +39,22 @@ class _Line:
     points: Sequence[TrendPoint]
     values: Sequence[float]  # a night each, paired ones of the rows that all nights have
     slope: float
-    slope_interval: Interval
-    first: float
-    last: float
-    interval: Interval  # of last less first
-    n: int
+    interval: Interval  # 95 %, of the slope
     paired: bool
 
     @property
     def p(self) -> float:
-        return p_from_interval(self.slope, self.slope_interval, 0.0)
+        return p_from_interval(self.slope, self.interval, 0.0)
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The first and the last night of a span."""
+
+    first: float
+    last: float
+    interval: Interval  # 95 %, of last less first
+    n: int
 
 
 def slide(metric: str, points: Sequence[TrendPoint]) -> Slide | None:
@@ -67,12 +74,18 @@ def slide(metric: str, points: Sequence[TrendPoint]) -> Slide | None:
     """
     row = find_metric(metric)
     spans = [points[-n:] for n in SPANS if n <= len(points)]
-    lines = [line for span in spans if (line := _line(row, span)) is not None and _is_slide(row, line)]
-    if not lines:
+    found = []
+    for span in spans:
+        line = _line(row, span)
+        if line is not None and _is_worse(row, line.interval) and _is_gradual(row, line.values):
+            ends = _ends(row, line)
+            if ends is not None and _is_worse(row, ends.interval):
+                found.append((line, ends))
+    if not found:
         return None
-    line = min(lines, key=lambda found: (found.p, -len(found.points)))
+    line, ends = min(found, key=lambda item: (item[0].p, -len(item[0].points)))
     p = line.p * len(spans)
-    return _told(metric, line, p) if p < SURE_BELOW else None
+    return _told(metric, line, ends, p) if p < SURE_BELOW else None
 
 
 def _line(metric: Metric, points: Sequence[TrendPoint]) -> _Line | None:
@@ -94,68 +107,57 @@ def _paired_line(metric: Metric, points: Sequence[TrendPoint]) -> _Line | None:
     found = weighted_outcomes(metric, weights)
     if found is None:
         return None
-    gate = Gate(metric=metric.name, rule="min_change", limit=0)
-    (ends,) = examine([gate], folders[-1], folders[0], 0)
-    if ends.interval is None or ends.baseline is None or ends.value is None:
-        return None
-    return _Line(
-        points=points,
-        values=[found.values[folder] for folder in folders],
-        slope=found.mean,
-        slope_interval=normal_interval(found.mean, found.standard_error),
-        first=ends.baseline,
-        last=ends.value,
-        interval=ends.interval,
-        n=ends.n,
-        paired=True,
-    )
+    values = [found.values[folder] for folder in folders]
+    return _Line(points, values, found.mean, normal_interval(found.mean, found.standard_error), paired=True)
 
 
 def _line_of_samples(points: Sequence[TrendPoint]) -> _Line:
     """By each night's own interval, as if no two nights had a pair in common."""
-    errors = [standard_error(point.interval) for point in points]
-    weights = _weights(len(points))
-    slope = sum(weight * point.value for weight, point in zip(weights, points, strict=True))
-    error = math.hypot(*(weight * own for weight, own in zip(weights, errors, strict=True)))
-    first, last = points[0].value, points[-1].value
-    return _Line(
-        points=points,
-        values=[point.value for point in points],
-        slope=slope,
-        slope_interval=normal_interval(slope, error),
-        first=first,
-        last=last,
-        interval=normal_interval(last - first, math.hypot(errors[0], errors[-1])),
-        n=points[-1].n,
-        paired=False,
-    )
+    weights, values = _weights(len(points)), [point.value for point in points]
+    slope = sum(weight * value for weight, value in zip(weights, values, strict=True))
+    errors = (weight * standard_error(point.interval) for weight, point in zip(weights, points, strict=True))
+    return _Line(points, values, slope, normal_interval(slope, math.hypot(*errors)), paired=False)
 
 
-def _is_slide(metric: Metric, line: _Line) -> bool:
-    if any(metric.gain(bound) >= 0 for bound in (*line.slope_interval, *line.interval)):
-        return False
-    steps = [metric.gain(after - before) for before, after in zip(line.values[:-1], line.values[1:], strict=True)]
+def _ends(metric: Metric, line: _Line) -> _Ends | None:
+    first, last = line.points[0], line.points[-1]
+    if not line.paired or first.evaluation is None or last.evaluation is None:
+        error = math.hypot(standard_error(first.interval), standard_error(last.interval))
+        return _Ends(first.value, last.value, normal_interval(last.value - first.value, error), last.n)
+    gate = Gate(metric=metric.name, rule="min_change", limit=0)
+    (found,) = examine([gate], last.evaluation, first.evaluation, 0)
+    if found.interval is None or found.baseline is None or found.value is None:
+        return None
+    return _Ends(found.baseline, found.value, found.interval, found.n)
+
+
+def _is_worse(metric: Metric, interval: Interval) -> bool:
+    return all(metric.gain(bound) < 0 for bound in interval)
+
+
+def _is_gradual(metric: Metric, values: Sequence[float]) -> bool:
+    steps = [metric.gain(after - before) for before, after in pairwise(values)]
     return -min(steps) <= _MOST_OF_IT * -sum(steps)
 
 
-def _told(metric: str, line: _Line, p: float) -> Slide:
-    slide_found = Slide(
+def _told(metric: str, line: _Line, ends: _Ends, p: float) -> Slide:
+    found = Slide(
         metric=metric,
         since=line.points[0].night,
         until=line.points[-1].night,
         n_nights=len(line.points),
-        n=line.n,
-        first=line.first,
-        last=line.last,
-        change=line.last - line.first,
-        interval=line.interval,
+        n=ends.n,
+        first=ends.first,
+        last=ends.last,
+        change=ends.last - ends.first,
+        interval=ends.interval,
         slope=line.slope,
-        slope_interval=line.slope_interval,
+        slope_interval=line.interval,
         p=p,
         paired=line.paired,
         sentence="",
     )
-    return slide_found.model_copy(update={"sentence": slid(slide_found)})
+    return found.model_copy(update={"sentence": slid(found)})
 
 
 def _weights(n: int) -> list[float]:
