@@ -5,6 +5,7 @@ class PipelineError(Exception):
     """An error whose text is written for the user: what, got, expected, what to do."""
 
     exit_code = 1
+    result: object = None  # what there is to show all the same
 
 
 class MachineError(PipelineError):

@@ -1,22 +1,18 @@
 """`uwm reevaluate`: one night of a watch, now."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from data_specs.errors import PipelineError
+from data_specs.night import Night
 from data_specs.watch import Watch
 from data_specs.watch_file import load_watch
 from flows.commands.ending import work_kept_in
 from flows.commands.options import PlaceOptions, grouped
 from flows.commands.start import imported_quickly
-
-if TYPE_CHECKING:
-    from data_specs.night import Night
 
 WatchArgument = Annotated[Path, typer.Argument(metavar="WATCH.yaml", help="Models, sets, baseline and gates.")]
 StrictOption = Annotated[
@@ -32,16 +28,22 @@ def reevaluate(watch: WatchArgument, strict: StrictOption = False, options: Plac
     require_watch_files(asked)
     from flows.server.temporary import prefect_api
 
-    with _shown(asked, options.store, json=options.json), work_kept_in(options.store), prefect_api() as wait_for_server:
+    with work_kept_in(options.store), prefect_api() as wait_for_server:
         # The server starts in its own process while the heavy libraries are imported in this one.
         with imported_quickly():
             import open_clip  # noqa: F401
 
             from flows.commands.display import progress_shown
             from flows.nightly.reevaluate import reevaluate as reevaluate_flow
-        with progress_shown():
-            wait_for_server()
-            reevaluate_flow(asked, place, placement, options.workers, strict)
+        try:
+            with progress_shown():
+                wait_for_server()
+                night = reevaluate_flow(asked, place, placement, options.workers, strict)
+        except PipelineError as error:
+            if isinstance(error.result, Night):
+                _show(error.result, json=options.json)
+            raise
+    _show(night, json=options.json)
 
 
 def require_watch_files(watch: Watch) -> None:
@@ -63,22 +65,7 @@ def require_watch_files(watch: Watch) -> None:
         remote_url(url)
 
 
-@contextmanager
-def _shown(watch: Watch, store: str, *, json: bool) -> Iterator[None]:
-    """Show the night that this process keeps within the block, however it ends."""
-    from flows.nightly.nights import read_nights
-
-    known = {night.id for night in read_nights(Path(store), watch.name)}
-    try:
-        yield
-    finally:
-        nights = [night for night in read_nights(Path(store), watch.name) if night.id not in known]
-        own = [night for night in nights if night.process == os.getpid()]
-        if own:
-            _show(own[-1], json=json)
-
-
-def _show(night: "Night", *, json: bool) -> None:
+def _show(night: Night, *, json: bool) -> None:
     if json:
         typer.echo(dumps(night.model_dump(mode="json")))
         return

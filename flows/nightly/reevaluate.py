@@ -82,6 +82,7 @@ def _night(opened: Store, watch: Watch, place: StorePlace, device: Device, worke
     fault = _fault(account.night, turns.faults, strict=strict)
     night = _end(account, watch, "failed" if turns.faults else "completed", fault)
     if fault is not None:
+        fault.result = night
         raise fault
     return night
 
