@@ -22,7 +22,7 @@ from tasks.lineage.store import Store
 from tasks.reporting.runs_page import RunColumn, ShownRun, render_runs
 
 _EVALUATION, _REPORT = "evaluation", "report"
-_ROLES = (_REPORT, "evaluation.edited", *MAIN_ROLES)
+_ROLES = (_REPORT, "evaluation.edited", "evaluation.measured", *MAIN_ROLES)
 
 
 def runs_report(store: Store, named: Sequence[str], out: Path, now: datetime) -> str:

@@ -1,7 +1,7 @@
 """Every evaluation ever: the nights of watches and all other runs of a store, with what changed and what is missing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from flows.nightly.changes import ShardChange, changes_between, shards_changed
 from flows.nightly.ended import state_of
 from flows.nightly.missed import asked_by_hand, missed_nights
 from flows.nightly.nights import read_nights, read_schedules, watches
-from flows.nightly.recorded import recorded_measurements
+from flows.nightly.recorded import recorded_measurements, runs_of_nights
 from tasks.lineage.runs import run_records
 
 
@@ -65,8 +65,11 @@ def history_of(root: Path, asked: HistoryFilter, now: datetime) -> History:
             seen += [item for night, next_night in _with_next(own) for item in _seen_in(night, next_night, by_hand)]
             whole += found
             remarks += told
+    records = run_records(root)
+    of_nights = runs_of_nights(records, [night for own in nights.values() for night in own])
+    seen = [*_with_runs(seen, records, of_nights)]
     if not asked.watch:
-        seen += _recorded(root, [night for own in nights.values() for night in own])
+        seen += _recorded(root, [record for record in records if record["id"] not in of_nights])
     rows = [*_compared(seen), *whole]
     for what, part in (("model", asked.model), ("set", asked.on)):
         _require_known(what, part, [getattr(row, what) for row in rows if getattr(row, what) is not None], part_of=True)
@@ -145,18 +148,9 @@ def _says_it(night: Night) -> bool:
     return night.status == "failed" and night.outcome is not None
 
 
-def _recorded(root: Path, nights: Sequence[Night]) -> Iterator[_Seen]:
+def _recorded(root: Path, records: Sequence[dict[str, Any]]) -> Iterator[_Seen]:
     """Runs that no watch asked for."""
-    measured = [item for night in nights for item in night.measured]
-    of_watches = {item.run for item in measured if item.run}
-    flow_runs = {item.flow_run_id for item in measured if item.flow_run_id}
-    flow_runs |= {night.flow_run_id for night in nights if night.flow_run_id}
-    found = [
-        (record, item)
-        for record in run_records(root)
-        if record["id"] not in of_watches and record.get("flow_run_id") not in {*flow_runs} - {None}
-        for item in recorded_measurements(root, record)
-    ]
+    found = [(record, item) for record in records for item in recorded_measurements(root, record)]
     models: dict[tuple[str, str], dict[str, None]] = {}
     for record, item in found:
         if item.status == "completed":
@@ -168,6 +162,19 @@ def _recorded(root: Path, nights: Sequence[Night]) -> Iterator[_Seen]:
         for model in others:
             own = item.model_copy(update={"model": model})
             yield _Seen(record["started"], state, own, settings=record["settings"])
+
+
+def _with_runs(seen: Iterable[_Seen], records: Sequence[dict[str, Any]], nights: Mapping[str, str]) -> Iterator[_Seen]:
+    """Nights with the records of their runs, which a night need not name."""
+    runs = {
+        (nights[record["id"]], version): record["id"]
+        for record in records
+        if record["id"] in nights
+        for version in (record.get("artifacts") or {}).values()
+    }
+    for item in seen:
+        run = item.measured.run or runs.get((item.night or "", item.measured.evaluation))
+        yield replace(item, measured=item.measured.model_copy(update={"run": run}))
 
 
 def _compared(seen: Iterable[_Seen]) -> Iterator[HistoryRow]:

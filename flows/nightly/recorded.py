@@ -1,13 +1,14 @@
 """Evaluations that no watch asked for: what the records of runs and the manifests of what they made say of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef, Manifest
-from data_specs.night import Measured
+from data_specs.moments import moment_of
+from data_specs.night import Measured, Night
 from flows.nightly.ended import state_of
 from flows.results import measured_data, result_rows
 from tasks.lineage.contents import read_manifest
@@ -40,6 +41,36 @@ def recorded_measurements(root: Path, record: dict[str, Any]) -> Iterator[Measur
             n_pairs=_count(row.figures),
             **_made_by(root, row.evaluation),
         )
+
+
+def runs_of_nights(records: Sequence[dict[str, Any]], nights: Sequence[Night]) -> dict[str, str]:
+    """The runs that nights began, by the record's identifier: that of the night.
+
+    A night names them, or they are called `WATCH.MODEL.SET` and began within it, in its process.
+    """
+    named = {item.run: night.id for night in nights for item in night.measured if item.run}
+    flow_runs = {item.flow_run_id: night.id for night in nights for item in night.measured if item.flow_run_id}
+    flow_runs |= {night.flow_run_id: night.id for night in nights if night.flow_run_id}
+    by_process: dict[tuple[str | None, int | None], list[Night]] = {}
+    for night in nights:
+        by_process.setdefault((night.host, night.process), []).append(night)
+    found = {}
+    for record in records:
+        own = by_process.get((record.get("host"), record.get("process")), [])
+        within = next((night.id for night in own if _began_within(record, night)), None)
+        night_id = named.get(record["id"]) or flow_runs.get(record.get("flow_run_id") or "") or within
+        if night_id is not None:
+            found[record["id"]] = night_id
+    return found
+
+
+def _began_within(record: dict[str, Any], night: Night) -> bool:
+    started = moment_of(record["started"])
+    return (
+        record["settings"]["name"].startswith(f"{night.watch}.")
+        and moment_of(night.started) <= started
+        and (night.ended is None or started <= moment_of(night.ended))
+    )
 
 
 def _count(figures: dict[str, float]) -> int | None:

@@ -159,6 +159,24 @@ def test_runs_that_no_watch_asked_for_are_in_it_and_those_of_a_night_are_not_tol
     assert {row.model for row in rows_of(tmp_path)} == {"current", "small edited"}
 
 
+def test_runs_that_a_night_began_are_told_by_the_night_which_names_them(tmp_path):
+    begun = {"host": "elsewhere", "process": 7}
+    done = night(at(1), measured(evaluation="c" * 64), id="done", ended=at(1, 4), **begun)
+    killed = night(at(2), id="killed", status="running", ended=None, **begun)
+    keep(tmp_path, done, killed)
+    write_record(tmp_path, "production.current.visu", at(1, 3, 30), evaluation="c" * 64, **begun)
+    write_record(tmp_path, "production.current.visu", at(2, 3, 30), status="running", **begun)
+    # Of another process, another time, another watch: none of a night's.
+    write_record(tmp_path, "production.a", at(1, 3, 31), host="elsewhere", process=8)
+    write_record(tmp_path, "production.b", at(1, 5), **begun)
+    write_record(tmp_path, "productions.c", at(1, 3, 31), **begun)
+    rows = rows_of(tmp_path)
+    assert {row.model for row in rows} == {
+        "current", None, "production.a edited", "production.b edited", "productions.c edited"
+    }  # fmt: skip
+    assert [row.run for row in rows if row.model == "current"] == [record_id("production.current.visu", at(1, 3, 30))]
+
+
 def test_a_run_that_never_measured_anything_is_told_by_its_name(tmp_path):
     write_record(tmp_path, "small", at(3), status="failed", error="DataError: shard is cut")
     assert [(row.model, row.state, row.sentence) for row in rows_of(tmp_path)] == [
