@@ -127,12 +127,12 @@ def _axes(panel: Panel, metric: Metric) -> None:
     panel.words(panel.title, panel.xs[0], panel.ys[1], look="head", shift=(0, -9))
 
 
-def _days_told(xs: Bounds) -> list[int]:
-    """Whole days at which a date stands: about four, none that would be cut."""
+def _days_told(xs: Bounds) -> list[float]:
+    """Where a date stands: at about four beginnings of days, none that would be cut; else in the middle."""
     low, high = xs
     step = max(1, round((high - low) / 4))
     edge = (high - low) * 0.08
-    return [*range(int(low + edge) + 1, int(high - edge) + 1, step)]
+    return [*range(int(low + edge) + 1, int(high - edge) + 1, step)] or [(low + high) / 2]
 
 
 def _point(panel: Panel, at: float, row: HistoryRow, metric: Metric) -> None:

@@ -100,3 +100,12 @@ def test_a_series_is_named_by_its_watch_where_there_are_several():
         "current @ visu (production)", "current @ visu (staging)", "small edited @ a.tar"
     ]  # fmt: skip
     assert [*named_series(History(rows=rows[:1]))] == ["current @ visu"]
+
+
+@pytest.mark.parametrize(("last", "dates"), [(at(1, 4), ["2026-11-01"]), (at(9), ["2026-11-02", "2026-11-04"])])
+def test_dates_stand_below_however_few_or_many_nights_there_are(last, dates):
+    panel = history_panel("x", [row(1), row(1, at=last)], GS)
+    told = [shape.text for shape in panel.shapes if shape.text.startswith("2026-")]
+    assert told[: len(dates)] == dates
+    places = [float(shape.at["x"]) for shape in panel.shapes if shape.text.startswith("2026-")]
+    assert all(40 < place < panel.width - 30 for place in places)
