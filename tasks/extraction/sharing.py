@@ -1,6 +1,5 @@
 """Parts made together with other processes on one store: each takes what nobody else is at, one after the other."""
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +20,8 @@ from tasks.lineage.store import Build, Made, Store
 from tasks.shards.plan import ShardPlan, planned_samples
 from tasks.workers.shared_work import require_here
 
-# Between two looks at what others make: long against a lock, short against a part.
-_PAUSE_SECONDS = 0.25
+# Between two looks at what others make: the last parts of a set may end at any moment, long ones do not.
+_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.25)
 _TOLD_AFTER_SECONDS = 10.0
 
 
@@ -97,7 +96,7 @@ class SharedParts:
         maker, parts, plans = self.parted.maker, self.parted.parts, self.parted.plans
         settle = self.parted.settling(loaded, store, context)
         before, left = frozenset(store.published), [*range(len(parts))]
-        since = time.monotonic()
+        waiting = _Waiting(maker.stage if tells else None)
         while True:
             lacking = {*self.parted.lacking(store)}
             there, left = [i for i in left if i not in lacking], [i for i in left if i in lacking]
@@ -113,9 +112,9 @@ class SharedParts:
                 with one_behind(settle) as settled:
                     for index, _ in zip(stretch, made, strict=True):
                         settled(index)
-                since = time.monotonic()
+                waiting = _Waiting(maker.stage if tells else None)
             else:
-                since = self._wait(since, len(left), tells=tells)
+                waiting.wait(len(left))
 
     def _looking_for(self, stretch: Sequence[int], store: Store) -> Callable[[ArtifactRef], bool]:
         places = {self.parted.parts[index].ref: index for index in stretch}
@@ -124,13 +123,6 @@ class SharedParts:
     def shares(self, loaded: LoadedModel, store: Store, context: RunContext) -> "LackingParts":
         """A part each."""
         return LackingParts(self.parted, loaded, store, context)
-
-    def _wait(self, since: float, n_left: int, *, tells: bool) -> float:
-        if tells and time.monotonic() - since > _TOLD_AFTER_SECONDS:
-            notice(f"{self.parted.maker.stage}: {n_left} shards are in the hands of other processes")
-            since = math.inf
-        time.sleep(_PAUSE_SECONDS)
-        return since
 
     def _stretch(self, left: Sequence[int], store: Store) -> Sequence[int]:
         """Neighbours that nobody is at: the longest stretch, or its second half where somebody is heading for the first."""
@@ -147,6 +139,22 @@ class SharedParts:
         first = -first
         half = length // 2 if first and taken[first - 1] else 0
         return left[first + half : first + length]
+
+
+class _Waiting:
+    """For parts that others make: at first short, then longer, and once more short when one is there."""
+
+    def __init__(self, told_of: str | None) -> None:
+        self._told_of, self._since = told_of, time.monotonic()
+        self._n_left, self._n_looks = -1, 0
+
+    def wait(self, n_left: int) -> None:
+        if self._told_of is not None and time.monotonic() - self._since > _TOLD_AFTER_SECONDS:
+            notice(f"{self._told_of}: {n_left} shards are in the hands of other processes")
+            self._told_of = None
+        self._n_looks = self._n_looks + 1 if n_left == self._n_left else 0
+        self._n_left = n_left
+        time.sleep(_PAUSES_SECONDS[min(self._n_looks, len(_PAUSES_SECONDS) - 1)])
 
 
 @dataclass(frozen=True)
