@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect import State
@@ -20,6 +21,7 @@ from flows.nightly.judging import measured_of
 from flows.nightly.measuring import measure_watched
 from flows.nightly.nights import read_nights
 from flows.nightly.targets import Target, config_of, find_target
+from tasks.lineage.runs import run_of_flow_run
 from tasks.lineage.store import Store
 
 
@@ -100,12 +102,21 @@ class Turns:
         if (baseline := self.baselines.get(on)) is not None:
             known = {"baseline_evaluation": baseline.version, "baseline": self._baseline_is.get(on)}
             measured = measured.model_copy(update=known)
-        self._account.add(measured)
+        self._account.add(_with_run(measured, self._store.root, state))
 
     def _fail(self, model: str, on: str, error: Exception) -> None:
         self.faults.append(NotMeasured(model, on, error))
         told = one_line(first_line(error) or type(error).__name__)
         self._account.add(Measured(model=model, set=on, status="failed", error=told))
+
+
+def _with_run(measured: Measured, root: Path, state: "State[Any]") -> Measured:
+    """The same, with the run that measured it: Prefect's, and the record that it left in the store."""
+    flow_run_id = None if state.state_details is None else state.state_details.flow_run_id
+    if flow_run_id is None:
+        return measured
+    run = run_of_flow_run(root, str(flow_run_id))
+    return measured.model_copy(update={"flow_run_id": str(flow_run_id), "run": run})
 
 
 def not_measured_in_words(faults: Sequence[NotMeasured]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 RUNS = ".runs"
+_NEWEST = 64  # other processes may leave some meanwhile
 # What a run is for, first of all.
 MAIN_ROLES = ("model", "sweep", "comparison", "ablation", "edit", "scores")
 
@@ -22,6 +23,16 @@ def run_records(root: Path) -> list[dict[str, Any]]:
                 records += found
     # Identifiers count seconds, and two runs may begin in one.
     return sorted(records, key=lambda record: str(record["started"]), reverse=True)
+
+
+def run_of_flow_run(root: Path, flow_run_id: str) -> str | None:
+    """The identifier of the record that a flow run has just left; None where it is not among the newest."""
+    for path in sorted((root / RUNS).glob("*.json"), reverse=True)[:_NEWEST]:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["flow_run_id"] == flow_run_id:
+                return str(content["id"])
+    return None
 
 
 def records_of_each(content: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -61,6 +61,11 @@ def test_every_model_is_measured_on_every_set_and_the_next_night_computes_nothin
     assert outcomes["current", "main"] == ["pass"]
     assert outcomes["candidate", "main"] == ["pass", "pass"]
     assert outcomes["plain", "main"] == ["fail"]
+    records = {path.stem: json.loads(path.read_text()) for path in made.store.glob(".runs/*.json")}
+    for (model, on), item in cells.items():
+        record = records[item["run"]]
+        assert record["settings"]["name"] == f"production.{model}.{on}"
+        assert record["flow_run_id"] == item["flow_run_id"]
     assert (first["outcome"], first["status"], first["exit_code"]) == ("failed", "completed", 5)
     again, said = night(status=5)
     assert sum(item["computed"] for item in again["measured"]) == 0
