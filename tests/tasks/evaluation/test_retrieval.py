@@ -96,6 +96,7 @@ def test_embeddings_that_lie_anywhere_in_memory_are_ranked_as_aligned_ones(offse
     assert target_ranks(one.T.contiguous().repeat(1, 1030).T, shifted).tolist() == list(range(1030))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31))
 def test_recalls_of_small_sets_equal_the_definition(n, width, seed):

@@ -8,7 +8,7 @@ import pytest
 from tests.cases.browser import BROWSER, browsing, screen
 from tests.cases.report_cases import full_report, wide_comparison
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
 
 
 @pytest.fixture(scope="module")

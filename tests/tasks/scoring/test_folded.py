@@ -139,6 +139,7 @@ def read_shards(monkeypatch):
     return read
 
 
+@pytest.mark.slow
 def test_a_set_that_grows_reads_only_what_is_new_and_keeps_a_node_for_each_binary_digit(
     tmp_path, bench, shards, read_shards
 ):
