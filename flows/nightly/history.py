@@ -144,8 +144,9 @@ def _against_schedule(
 
 
 def _says_it(night: Night) -> bool:
-    """Whether a night ended only as its gates did, which its own rows say."""
-    return night.status == "failed" and night.outcome is not None
+    """Whether a night failed only by gates, or by models that could not be measured, which its own rows say."""
+    by_a_model = any(item.status == "failed" for item in night.measured)
+    return night.status == "failed" and (night.outcome is not None or by_a_model)
 
 
 def _recorded(root: Path, records: Sequence[dict[str, Any]]) -> Iterator[_Seen]:

@@ -75,6 +75,13 @@ def test_nights_without_a_result_are_told_as_what_they_are(tmp_path):
     assert [row.sentence for row in found if row.state == "failed"] == ["ArtifactError: the disk is full"]
 
 
+def test_a_model_that_could_not_be_measured_leaves_the_results_of_others(tmp_path):
+    broken = measured(model="candidate", status="failed", figures={}, error="the tag is gone")
+    parts = [measured(gates=[gate_result()]), broken]
+    keep(tmp_path, night(at(1), *parts, status="failed", error="not measured: candidate on visu: the tag is gone"))
+    assert told(rows_of(tmp_path)) == [("01", "measured", "current", "visu"), ("01", "failed", "candidate", "visu")]
+
+
 def test_a_night_by_hand_says_which_one_never_fired(tmp_path):
     add_schedule(tmp_path, "production", Schedule(at=at(1, 0), cron="0 3 * * *"))
     keep(tmp_path, night(at(1), measured(), due=at(1)), night(at(2, 9), measured()))
