@@ -1,5 +1,6 @@
 """What Prefect shows of a run on a server that outlives it: figures, the report's place, progress, lines a person reads."""
 
+import os
 import re
 import threading
 import time
@@ -25,6 +26,7 @@ from data_specs.run_result import RunResult
 from data_specs.wording import first_line, one_line, printable
 from flows.commands.plan_table import shown_seconds
 from flows.commands.time_left import done_line, seconds_left
+from flows.nightly.message import REPORTS_URL, report_link
 from flows.server.temporary import is_temporary
 from flows.shown_result import metrics_rows
 from flows.verdicts import verdict_of, warnings_of
@@ -122,13 +124,13 @@ class PrefectPage:
         """Show how a run ended well: a page of figures for each of its settings, and where its report lies."""
         for result in results:
             self._log.info(f"{result.computed} artifacts computed, {result.reused} reused; record {record}")
-            key = _key(result.name)
+            key = artifact_key(result.name)
             text = result_markdown(result, record, self._notices)
-            _tried(self._log, create_markdown_artifact, text, f"{key}-result", f"What {result.name} came to")
+            tried(self._log, create_markdown_artifact, text, f"{key}-result", f"What {result.name} came to")
             if (report := report_place(result)) is not None:
-                _tried(
-                    self._log, create_link_artifact, report.as_uri(), str(report), f"{key}-report", "The whole report"
-                )
+                # Where reports are served, a browser may open them; it opens no file that a page names.
+                link = report_link(str(report)) if os.environ.get(REPORTS_URL) else report.as_uri()
+                tried(self._log, create_link_artifact, link, str(report), f"{key}-report", "The whole report")
 
     def _look(self) -> None:
         over = False
@@ -142,10 +144,10 @@ class PrefectPage:
             for name, stage in looked_at:
                 said, percent = printable(stage.told(name)), stage.percent
                 if stage.artifact is None:
-                    key = f"progress-{_key(name)}"
-                    stage.artifact = _tried(self._log, create_progress_artifact, percent, key, said)
+                    key = f"progress-{artifact_key(name)}"
+                    stage.artifact = tried(self._log, create_progress_artifact, percent, key, said)
                 else:
-                    _tried(self._log, update_progress_artifact, stage.artifact, percent, said)
+                    tried(self._log, update_progress_artifact, stage.artifact, percent, said)
 
 
 @contextmanager
@@ -202,11 +204,12 @@ def report_place(result: RunResult) -> Path | None:
     return Path(place.path).absolute() / "report.html" if place else None
 
 
-def _key(name: str) -> str:
+def artifact_key(name: str) -> str:
+    """A name as keys of Prefect's artifacts may be: lower case, digits and dashes."""
     return _NOT_IN_KEYS.sub("-", name.lower()).strip("-") or "run"
 
 
-def _tried(log: Any, call: Any, *arguments: Any) -> Any:
+def tried(log: Any, call: Any, *arguments: Any) -> Any:
     """What a call of the server's returns; None where it fails, which is said and ends nothing."""
     try:
         return call(*arguments)

@@ -17,6 +17,7 @@ from flows.nightly.account import NightAccount
 from flows.nightly.hooks import tell_of_crash
 from flows.nightly.judging import judge
 from flows.nightly.one_at_a_time import turn_in_store
+from flows.nightly.page import show_night_in_prefect
 from flows.nightly.parameters import WatchOrFile
 from flows.nightly.telling import tell
 from flows.nightly.turns import NotMeasured, Turns, not_measured_in_words
@@ -93,7 +94,9 @@ def _end(account: NightAccount, watch: Watch, status: NightStatus, fault: Pipeli
         error=None if fault is None else one_line(str(fault)),
         exit_code=0 if fault is None else fault.exit_code,
     )
-    return _tell(account, watch, _events(night))
+    night = _tell(account, watch, _events(night))
+    show_night_in_prefect(night)
+    return night
 
 
 def _end_early(account: NightAccount, watch: Watch, error: BaseException) -> None:
