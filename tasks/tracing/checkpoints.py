@@ -59,10 +59,13 @@ def encoder_digests_of(path: Path) -> dict[str, str]:
         return {}
     # These bring torch, which most questions do without.
     from tasks.encoders.checkpoint import encoder_digest, model_digest, tensor_digests
+    from tasks.encoders.llava.folder import is_llava
     from tasks.encoders.transformers_format import read_checkpoint
     from tasks.encoders.weights_file import read_weights
 
     with suppress(PipelineError, OSError):
+        if is_llava(path):
+            return {}  # what was written of it is known by its bytes; a language model is many gigabytes
         digests = tensor_digests(read_checkpoint(path) if path.is_dir() else read_weights(path).state)
         return {"": model_digest(digests)} | {name: encoder_digest(digests, name) for name in ENCODERS}
     return {}

@@ -67,6 +67,13 @@ def test_what_the_settings_leave_out_is_as_transformers_takes_it(folder):
     assert open_llava(folder, "MODEL").n_seen == 2
 
 
+def test_llavas_own_format_names_its_layer_otherwise(folder):
+    rename_tower(folder, TOWER_NAMES["LLaVA"])
+    for layer, seen in ((None, 1), (-1, 2), (-3, 0)):
+        change(folder / "config.json", mm_vision_tower="x", mm_vision_select_layer=layer, vision_feature_layer=1)
+        assert open_llava(folder, "MODEL").n_seen == seen
+
+
 REFUSED = {
     "another model": ({"model_type": "qwen2_vl"}, r"of model_type 'qwen2_vl', expected llava, llava_next, "),
     "another tower": ({"vision_config": {"model_type": "pixtral"}}, "its vision tower is a 'pixtral', expected clip_"),
