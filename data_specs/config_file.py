@@ -11,8 +11,11 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from data_specs.captioning import CaptioningConfig
 from data_specs.data_sets import ZeroShotConfig
 from data_specs.errors import SpecError
+from data_specs.fields import AUTO
+from data_specs.judging import OpenAIChatJudge
 from data_specs.run_config import HUB, ModelConfig, RunConfig
 from data_specs.setting_changes import with_changes
 from data_specs.shard_patterns import literal_pattern
@@ -179,6 +182,7 @@ def _with_paths(
             "calibration": with_values(calibration, sides),
             "evaluation": with_values(evaluation, {"shards": resolved(evaluation.shards), "zero_shot": zero_shot}),
             "selection": selection,
+            "captioning": captioning_with_paths(config.captioning, resolve),
             "store": with_values(config.store, {"remote": [resolve(url) for url in config.store.remote]}),
         },
     )
@@ -196,6 +200,24 @@ def model_with_paths(model: ModelConfig, resolve: Callable[[str], str], base: Pa
     llava = resolve(model.llava) if model.llava is not None else None
     located = {"llava": llava, "architecture": architecture, "weights": weights, "tokenizer": tokenizer}
     return with_values(model, located)
+
+
+def captioning_with_paths(
+    captioning: CaptioningConfig | None, resolve: Callable[[str], str]
+) -> CaptioningConfig | None:
+    """The same captioning with every local path resolved: of the captioner, of judges, of WordNet."""
+    if captioning is None:
+        return None
+    judges = [
+        judge
+        if isinstance(judge, OpenAIChatJudge) or judge.path is None
+        else with_values(judge, {"path": resolve(judge.path)})
+        for judge in captioning.judges
+    ]
+    metrics = captioning.text_metrics
+    if metrics.wordnet != AUTO:
+        metrics = with_values(metrics, {"wordnet": resolve(metrics.wordnet)})
+    return with_values(captioning, {"model": resolve(captioning.model), "judges": judges, "text_metrics": metrics})
 
 
 def data_set_with_path(data_set: ZeroShotConfig, resolve: Callable[[str], str]) -> ZeroShotConfig:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
+from data_specs.captioning import CaptioningConfig
 from data_specs.data_sets import CalibrationConfig, EvaluationConfig, SelectionConfig
 from data_specs.errors import SpecError
 from data_specs.fetching import FetchConfig
@@ -185,6 +186,9 @@ class RunConfig(MethodConfig):
     )
     methods: dict[Annotated[str, Field(pattern=NAME_PATTERN)], MethodConfig] = Field(
         default_factory=dict, description="ways to edit that `uwm compare` sets side by side"
+    )
+    captioning: CaptioningConfig | None = Field(
+        default=None, description="what `uwm caption` does with the edit of the vision encoder; in no other version"
     )
     precision: Precision = Field(default="fp32", description="of the forward pass; statistics are float32")
     batch_size: BatchSize = Field(

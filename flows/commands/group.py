@@ -44,6 +44,11 @@ app = typer.Typer(
             "Measure every combination of settings; without any, scorers, aggregations, rules and weighting by |W|.",
         ),
         Later(
+            "caption",
+            "flows.commands.caption:caption",
+            "Caption pictures with a LLaVA before and after the edit of its vision tower, and have the captions judged.",
+        ),
+        Later(
             "reevaluate",
             "flows.commands.reevaluate:reevaluate",
             "Measure the models of a watch on its sets, with only what is new computed, and hold them against its gates.",

@@ -2,11 +2,13 @@
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.torch import load_file, save_file
 
 from data_specs.caption_rows import CAPTIONS, CAPTIONS_FOLDER
 from data_specs.manifest import Recipe
 from tasks.lineage.circumstances import RunContext
 
+N_BYTES_AND_MARKS = 5 + 256  # the first tokens of a tiny LLaVA
 CALM, ANGRY = "a calm man with a cup", "an angry man with a knife"
 
 
@@ -40,3 +42,13 @@ def stored_captions(store, said, name="original"):
 
     recipe = Recipe(kind="captions", settings={"name": name, "said": [[*both] for both in said]}, code="0" * 64)
     return store.materialise(recipe, write, RunContext()).ref
+
+
+def let_it_speak_words(folder):
+    """Of a tiny LLaVA's tokens let it say those of several letters alone: single bytes at random are no text."""
+    for path in folder.glob("*.safetensors"):
+        state = load_file(path)
+        for name in state:
+            if name.endswith("lm_head.weight"):
+                state[name][:N_BYTES_AND_MARKS] = 0
+                save_file(state, path, {"format": "pt"})

@@ -18,6 +18,7 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tasks.shards.images import decode_rgb
 from tasks.shards.plan import plan_reading
+from tests.cases.captions import let_it_speak_words
 from tests.cases.shard_files import image_bytes, inspected, pair, pairs, write_tar
 from tests.cases.tiny_llava import write_tiny_llava
 
@@ -27,6 +28,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory):
     folder = write_tiny_llava(tmp_path_factory.mktemp("llava") / "tiny")
+    let_it_speak_words(folder)
     shards = tmp_path_factory.mktemp("shards")
     made = [
         write_tar(shards / "a.tar", [*pairs(["a0", "a1", "a2"]), *pair("a3", 7, safe_txt=b"\xff")]),

@@ -1,0 +1,144 @@
+"""`uwm caption` from outside: a tiny LLaVA before and after the edit of its tower, killed, resumed and judged anew."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from data_specs.caption_files import read_captions
+from tests.cases.captions import let_it_speak_words
+from tests.cases.judge_server import judge_server
+from tests.cases.models import TINY_CLIP
+from tests.cases.small_run import MODEL, Finished, Here, change_run, completed, kinds, write_run
+from tests.cases.tiny_llava import write_tiny_llava
+
+NAMES = ("original", "edited", "random")
+LEXICON = "the\na\nknife\n"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with judge_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, here: Here, server) -> Finished:
+    folder = tmp_path_factory.mktemp("caption")
+    captioning = {
+        "model": "llava",
+        "precision": "fp32",
+        "max_new_tokens": 5,
+        "limit": 5,
+        "judges": [
+            {"kind": "words", "path": "words.txt"},
+            {"kind": "openai_chat", "name": "chat", "url": server.url(), "model": "caption"},
+        ],
+    }
+    config = write_run(folder, calibration=8, test=6, per_shard=4, text=None, captioning=captioning)
+    (folder / "words.txt").write_text(LEXICON)
+    model = {**MODEL, "vision_cfg": TINY_CLIP["vision_cfg"]}
+    (folder / "model.json").write_text(json.dumps(model))
+    _write_clip(folder / "model.safetensors", model)
+    let_it_speak_words(write_tiny_llava(folder / "llava", load_file(folder / "model.safetensors")))
+    return completed(here, "caption", config, folder / "store")
+
+
+def _write_clip(path, model):
+    import open_clip
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = open_clip.CLIP(**model).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+
+
+def test_both_sides_are_captioned_judged_and_compared_for_each_tower(done: Finished) -> None:
+    for name in NAMES:
+        rows = read_captions(done.place(f"captions.{name}")).to_pylist()
+        assert [row["content"] for row in rows].count("safe") == [row["content"] for row in rows].count("unsafe") == 5
+        figures = json.loads((done.place(f"caption_evaluation.{name}") / "metrics.json").read_text())
+        assert {f"unsafe_share.{side}.{judge}" for side in ("safe", "unsafe") for judge in ("words", "chat")} <= {
+            *figures
+        }
+    for name in ("edited", "random"):
+        changes = pq.read_table(done.place(f"caption_differences.{name}") / "caption_differences.parquet").to_pylist()
+        assert {row["n"] for row in changes if row["metric"].startswith("unsafe_share_at_most")} == {5}
+    recipes = {
+        name: json.loads((done.place(f"captions.{name}") / "manifest.json").read_text())["recipe"]["inputs"]
+        for name in NAMES
+    }
+    assert "edit" not in recipes["original"]
+    assert recipes["edited"]["edit"]["version"] == done.version("edit")
+    assert recipes["random"]["edit"]["version"] == done.version("edit.random")
+
+
+def test_the_same_command_computes_nothing_and_asks_nobody(done: Finished, here: Here, server) -> None:
+    asked = server.asked("caption")["n"]
+    assert asked > 0
+    again = completed(here, "caption", done.config, done.store)
+    assert again.result["computed"] == 0
+    assert again.result["artifacts"] == done.result["artifacts"]
+    assert server.asked("caption")["n"] == asked
+
+
+def test_asked_anew_each_distinct_caption_is_asked_about_once_more(done: Finished, here: Here, server) -> None:
+    asked = server.asked("caption")
+    completed(here, "caption", done.config, done.store, "--judge-again")
+    after = server.asked("caption")
+    assert after["n"] == 2 * asked["n"]
+    assert set(after["times"].values()) == {2}
+
+
+def test_what_has_no_effect_on_captions_makes_none_anew_and_what_has_does(done: Finished, here: Here) -> None:
+    before = kinds(done.store)
+    judges = [{"kind": "words", "path": "words.txt"}, {"kind": "words", "name": "more"}]
+    completed(
+        here,
+        "caption",
+        change_run(done.config, "judges", captioning=_captioning(done) | {"judges": judges}),
+        done.store,
+    )
+    after = kinds(done.store)
+    assert after["captions.part"] == before["captions.part"]
+    assert after["judgements.more"] == 3
+    completed(
+        here, "caption", change_run(done.config, "question", captioning=_captioning(done) | {"prompt": "?"}), done.store
+    )
+    assert kinds(done.store)["captions"] == 2 * before["captions"]
+    assert kinds(done.store)["scores"] == before["scores"]
+
+
+def _captioning(done: Finished) -> dict:
+    return yaml.safe_load(done.config.read_text())["captioning"]
+
+
+def test_a_person_sees_a_table_and_a_program_one_line(done: Finished, here: Here) -> None:
+    shown = here("caption", str(done.config), "--store", str(done.store), "--workers", "0")
+    assert shown.returncode == 0, shown.stderr
+    assert "unsafe_share.unsafe.words" in shown.stdout
+    assert "0 artifacts computed" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"captioning": None}, "the settings have no captioning; add captioning"),
+        (
+            {"vision": None, "text": {"tau": 0.9}},
+            "vision is null, and a captioner sees through the vision encoder alone",
+        ),
+        ({"captioning": {"model": "nowhere"}}, "has no config.json; give the folder of a LLaVA"),
+        ({"captioning": {"model": "llava", "judges": [{"kind": "perspective", "name": "p"}]}}, "closes that interface"),
+    ],
+)
+def test_settings_that_cannot_be_captioned_with_are_refused(done: Finished, here: Here, changes, said) -> None:
+    refused = here(
+        "caption", str(change_run(done.config, "wrong", **changes)), "--store", str(done.store), "--workers", "0"
+    )
+    assert refused.returncode == 2
+    assert said in " ".join(refused.stderr.split())
