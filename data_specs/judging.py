@@ -28,7 +28,7 @@ _INSTRUCTIONS = {
 class OpenAIChatJudge(Spec):
     """A language model behind an endpoint of OpenAI's chat interface: vLLM, llama.cpp, ollama, or a cloud's."""
 
-    kind: Literal["openai_chat"]
+    kind: Literal["openai_chat"] = Field(description="an endpoint")
     name: JudgeName
     url: str = Field(
         default="http://127.0.0.1:8000/v1", pattern=r"^https?://[^\s?#@]+$", description="without key; in no version"
@@ -100,7 +100,7 @@ class OpenAIChatJudge(Spec):
 class ClassifierJudge(Spec):
     """A transformers sequence classifier in a local folder."""
 
-    kind: Literal["classifier"]
+    kind: Literal["classifier"] = Field(description="a folder")
     name: JudgeName
     path: Location = Field(description="folder with config.json, model.safetensors and the tokenizer")
     unsafe_labels: list[str] = Field(
@@ -123,7 +123,7 @@ class ClassifierJudge(Spec):
 class WordsJudge(Spec):
     """A list of words: a caption that holds one is unsafe. A floor, and what a demonstration needs."""
 
-    kind: Literal["words"]
+    kind: Literal["words"] = Field(description="a list")
     name: JudgeName = "words"
     path: Location | None = Field(
         default=None,

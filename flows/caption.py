@@ -31,7 +31,7 @@ _ORIGINAL, _EDITED, _CONTROL = "original", "edited", "random"
 
 
 @flow(name="caption", run_name="{config.name}: caption")
-def caption(
+def caption_edit(
     config: Config,
     store: StoreLocation = "store",
     device: Device = "auto",

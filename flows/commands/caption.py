@@ -26,9 +26,9 @@ def caption(
     settings = load_config(config, options.changed)
 
     def start() -> RunResult:
-        from flows.caption import caption as caption_flow
+        from flows.caption import caption_edit
 
-        result: RunResult = caption_flow(settings, options.place, options.placement, options.workers, judge_again)
+        result: RunResult = caption_edit(settings, options.place, options.placement, options.workers, judge_again)
         return result
 
     result = in_prefect(start, options.store, [settings])

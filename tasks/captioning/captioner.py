@@ -29,7 +29,7 @@ _TOWER = re.compile(r"^(?:model\.)?vision_tower\.(?:vision_model\.)?(.+)$")
 
 
 @dataclass(frozen=True)
-class Said:
+class Captioned:
     """A caption, how many tokens it took, and why it ended: `stop`, or `length` where the limit cut it."""
 
     caption: str
@@ -85,7 +85,7 @@ class Captioner:
         return _tower(self.model)
 
     @torch.inference_mode()
-    def __call__(self, pixels: Tensor) -> list[Said]:
+    def __call__(self, pixels: Tensor) -> list[Captioned]:
         """Caption pictures, always by the likeliest next token.
 
         Args:
@@ -123,10 +123,10 @@ class Captioner:
             bos_token_id=own.bos_token_id,
         )
 
-    def _said(self, tokens: list[int]) -> Said:
+    def _said(self, tokens: list[int]) -> Captioned:
         end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
         text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        return Said(one_blank(text), len(tokens[:end]), "length" if end is None else "stop")
+        return Captioned(one_blank(text), len(tokens[:end]), "length" if end is None else "stop")
 
 
 def load_captioner(config: CaptioningConfig, device: torch.device) -> Captioner:

@@ -14,7 +14,7 @@ from data_specs.manifest import PART, ArtifactRef, Inputs, Recipe, Source
 from data_specs.run_config import CONTENTS, Decoder
 from data_specs.samples import member_names, needed_contents
 from data_specs.schemas import pair_id
-from tasks.captioning.captioner import Captioner, Said
+from tasks.captioning.captioner import Captioned, Captioner
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.digest import canonical_json, recipe_ref, text_sha256
@@ -138,7 +138,7 @@ def _write_part(build: Build, captioner: Captioner, what: Captioning, stream: Ba
     build.sources.append(Source(location=shard.location, sha256=shard.sha256, size_bytes=shard.size_bytes))
 
 
-def _row(pair: str, content: str, tag: str | None, said: Said, references: dict[str, str]) -> dict[str, Any]:
+def _row(pair: str, content: str, tag: str | None, said: Captioned, references: dict[str, str]) -> dict[str, Any]:
     return {
         "pair_id": pair,
         "content": content,

@@ -108,6 +108,32 @@ def test_a_shard_more_captions_that_shard_alone(llava, captioner, tmp_path):
     assert captioned(llava, captioner, store).reused
 
 
+class Interrupted:
+    """A captioner that is interrupted when it is asked for the fifth time."""
+
+    def __init__(self, captioner):
+        self.captioner, self.n = captioner, 0
+
+    def __getattr__(self, name):
+        return getattr(self.captioner, name)
+
+    def __call__(self, pixels):
+        self.n += 1
+        if self.n == 5:
+            raise KeyboardInterrupt
+        return self.captioner(pixels)
+
+
+def test_what_an_interrupted_run_has_finished_is_not_captioned_again(llava, captioner, tmp_path):
+    store, first = Store(tmp_path / "one"), Interrupted(captioner)
+    with pytest.raises(KeyboardInterrupt):
+        captioned(llava, first, store)  # four batches of the first shard, then one of the second
+    second = Interrupted(captioner)
+    made = captioned(llava, second, store)
+    assert second.n == 2
+    assert read_captions(made.path).equals(read_captions(captioned(llava, captioner, Store(tmp_path / "two")).path))
+
+
 def test_prompt_decoding_precision_and_pictures_are_in_the_version(llava, captioner, tmp_path):
     store = Store(tmp_path)
     recipe = captioned(llava, captioner, store, limit=1).manifest.recipe
