@@ -155,25 +155,17 @@ def test_ages_and_kinds_that_make_no_sense_are_refused(here, store):
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
 
-def test_collections_while_a_run_goes_on_take_nothing_from_it(finished, store, api_url):
+def test_collections_while_a_run_goes_on_take_nothing_from_it(here, finished, store, api_url):
     config = change_run(finished.config, "another", text={"tau": 0.7})
     command = [*UWM, "run", str(config), "--store", str(store), "--workers", "0", "--json"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     run = subprocess.Popen(command, env=environment(api_url), **streams)
-    gc = [*UWM, "store", "gc", "--store", str(store), "--kinds", "all"]
     n_collections = 0
     while run.poll() is None:
-        done = subprocess.run(gc, env=environment(), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        collected(here, store, "--kinds", "all")
         n_collections += 1
     _, err = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 0, err
     assert n_collections > 0
-    done = subprocess.run(
-        [*UWM, "lineage", "verify", "--all", "--store", str(store)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = here("lineage", "verify", "--all", "--store", str(store))
     assert done.returncode == 0, done.stderr
