@@ -143,7 +143,7 @@ def test_gradients_count_as_samples_that_go_forward_and_backward(here, tmp_path)
     assert by_role(planned(here, config, store))["layer_scores.text"]["gradients"] == 8
 
 
-def test_a_person_is_told_in_a_table_and_wrong_settings_are_refused(place):
+def test_a_person_is_told_in_a_table_and_wrong_settings_are_refused(here, place):
     config, store = place
     # Nothing listens there: a plan asks no server.
     told = uwm("plan", str(config), "--store", str(store), api_url="http://127.0.0.1:9/api")
@@ -153,7 +153,7 @@ def test_a_person_is_told_in_a_table_and_wrong_settings_are_refused(place):
     assert "through the model" in told.stdout
     assert "last time" in told.stdout
     wrong = change_run(config, "wrong", text={"tau": 0.9, "layers": "no_such_layer"})
-    refused = uwm("plan", str(wrong), "--store", str(store), api_url="http://127.0.0.1:9/api")
+    refused = here("plan", str(wrong), "--store", str(store))
     assert refused.returncode == 2
     assert "no_such_layer" in refused.stderr.splitlines()[-1]
 

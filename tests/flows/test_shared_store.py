@@ -28,11 +28,11 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(config, api_url, tmp_path_factory):
+def alone(config, here, tmp_path_factory):
     """The bytes that one process makes."""
     store = tmp_path_factory.mktemp("alone")
     expect(config, 1)
-    done = uwm("run", str(config), "--store", str(store), "--workers", "0", api_url=api_url)
+    done = here("run", str(config), "--store", str(store), "--workers", "0")
     assert done.returncode == 0, done.stderr
     return file_digests(store)
 
