@@ -12,6 +12,7 @@ from data_specs.night import NightStatus
 
 # Clocks of boot and of files are whole seconds.
 _LEEWAY_SECONDS = 5.0
+_OVER = ("Z", "X")  # killed, and its parent has not asked yet
 
 
 def state_of(
@@ -24,7 +25,7 @@ def state_of(
         started: ISO 8601.
         host: on which it ran.
         process: its number there.
-        followed: whether another one began since, which waits for this one's end.
+        followed: whether another one began since.
 
     Returns:
         `crashed` of what is on record as running although its process is gone; a process on another host is
@@ -34,8 +35,9 @@ def state_of(
         return "measured"
     if status != "running":
         return status
-    gone = host == platform.node() and process is not None and not _is_there(process, moment_of(started))
-    return "crashed" if followed or gone else "running"
+    if host == platform.node() and process is not None:
+        return "running" if _is_there(process, moment_of(started)) else "crashed"
+    return "crashed" if followed else "running"
 
 
 def _is_there(process: int, started: datetime) -> bool:
@@ -46,15 +48,24 @@ def _is_there(process: int, started: datetime) -> bool:
         return False
     except OSError:  # somebody else's
         pass
-    began = _began(process)
+    told = _told(process)
+    if told and told[0] in _OVER:
+        return False
+    began = _began(told)
     return began is None or began.timestamp() - started.timestamp() < _LEEWAY_SECONDS
 
 
-def _began(process: int) -> datetime | None:
+def _told(process: int) -> list[str]:
+    """What the system tells of a process from its state on; nothing where it is not Linux."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def _began(told: list[str]) -> datetime | None:
     """When a process began; None where the system does not say."""
     with suppress(OSError, ValueError, StopIteration, IndexError):
-        ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
         lines = Path("/proc/stat").read_text().splitlines()
         boot = int(next(line.split()[1] for line in lines if line.startswith("btime ")))
-        return datetime.fromtimestamp(boot + ticks / os.sysconf("SC_CLK_TCK"), UTC)
+        return datetime.fromtimestamp(boot + int(told[19]) / os.sysconf("SC_CLK_TCK"), UTC)
     return None
