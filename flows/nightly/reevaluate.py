@@ -1,10 +1,12 @@
 """A night of a watch: every model on every set, with only what is new computed, held against the gates."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from data_specs.errors import GateFailed, GateUndecided, PipelineError
 from data_specs.fields import Workers
 from data_specs.gate import GateResult
+from data_specs.moments import moment_of
 from data_specs.night import Measured, Night, NightStatus
 from data_specs.notification import Event
 from data_specs.placement import Device
@@ -16,6 +18,8 @@ from flows.decorator import flow
 from flows.nightly.account import NightAccount
 from flows.nightly.hooks import tell_of_crash
 from flows.nightly.judging import judge
+from flows.nightly.missed import MissedNight, missed_nights
+from flows.nightly.nights import read_nights, read_schedules
 from flows.nightly.one_at_a_time import turn_in_store
 from flows.nightly.page import show_night_in_prefect
 from flows.nightly.parameters import WatchOrFile
@@ -69,6 +73,7 @@ reevaluate.on_cancellation(tell_of_crash)
 
 def _night(opened: Store, watch: Watch, place: StorePlace, device: Device, workers: Workers, *, strict: bool) -> Night:
     account = NightAccount(opened.root, watch)
+    _tell_of_missed(account, watch, opened.root)
     try:
         turns = Turns(opened, watch, account)
         with models_shared():
@@ -86,6 +91,23 @@ def _night(opened: Store, watch: Watch, place: StorePlace, device: Device, worke
         fault.result = night
         raise fault
     return night
+
+
+def _tell_of_missed(account: NightAccount, watch: Watch, root: Path) -> None:
+    """Tell of nights that were due since the last one began and never came; once, by the first that comes again."""
+    nights = read_nights(root, watch.name)
+    before = [moment_of(night.started) for night in nights if night.id != account.night.id]
+    missed = missed_nights(read_schedules(root, watch.name), nights, moment_of(account.night.started))
+    since = [item for item in missed if before and item.at > before[-1]]
+    if since:
+        never = account.night.model_copy(update={"due": since[-1].at.isoformat(), "error": _missed_in_words(since)})
+        account.told(tell(watch, never, "missed"))
+
+
+def _missed_in_words(missed: Sequence[MissedNight]) -> str:
+    if len(missed) == 1:
+        return missed[0].sentence
+    return f"{len(missed)} nights in a row, the last of them: {missed[-1].sentence}"
 
 
 def _end(account: NightAccount, watch: Watch, status: NightStatus, fault: PipelineError | None) -> Night:
