@@ -8,13 +8,20 @@ WIDTH = 4096
 INPUTS_MB = 4 * 2000 * WIDTH * 4 / 2**20  # of the 2,000 pairs more
 
 
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores")
+    for n_pairs in (500, 2500):
+        write_pairs(folder / str(n_pairs), n_pairs, WIDTH)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 0.5])
-def test_memory_over_the_inputs_hardly_grows_with_the_number_of_pairs(tmp_path, share):
+def test_memory_over_the_inputs_hardly_grows_with_the_number_of_pairs(stores, share):
     over = {}
     for n_pairs in (500, 2500):
-        write_pairs(tmp_path / str(n_pairs), n_pairs, WIDTH)
-        found = evaluation_memory(tmp_path / str(n_pairs), WIDTH, share=share)
+        found = evaluation_memory(stores / str(n_pairs), WIDTH, share=share)
         assert abs(found["n_pairs"] / (n_pairs * share) - 1) < 0.2
         over[n_pairs] = found["over_inputs_mb"]
     assert over[2500] < 500
