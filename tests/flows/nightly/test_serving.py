@@ -5,22 +5,27 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import Template
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 import yaml
+from prefect.blocks.webhook import Webhook
 
 from flows.nightly.nights import read_nights, read_schedules
+from flows.nightly.smtp_block import SmtpEmail
+from tests.cases.places import ROOT
 from tests.cases.processes import alive, wait_for
-from tests.cases.receivers import webhook
-from tests.cases.small_run import UWM, environment, uwm, write_run
+from tests.cases.receivers import smtp_server, webhook
+from tests.cases.small_run import UWM, environment, prefect_here, uwm, write_run
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +140,25 @@ def service(place):
 
 
 @pytest.fixture(scope="module")
+def automated(place, service, tmp_path_factory):
+    """What the server itself sends: a webhook and an SMTP server that it tells by the automations that are shipped."""
+    url = service.said(r"serving reevaluate/production on (\S+);")
+    folder = tmp_path_factory.mktemp("automated")
+    with webhook(folder) as hook, smtp_server(folder) as mail:
+        mailer = {"host": "127.0.0.1", "port": mail.port, "security": "none", "sender": "uwm@example.org"}
+        with prefect_here(url):
+            web = Webhook(url=hook.url, headers={"Content-Type": "application/json"}).save("on-call")
+            email = SmtpEmail(**mailer, to=["oncall@example.org"]).save("oncall")
+        text = (ROOT / "deploy/automations.yaml").read_text(encoding="utf-8")
+        file = folder / "automations.yaml"
+        file.write_text(Template(text).safe_substitute(WEBHOOK=web, EMAIL=email), encoding="utf-8")
+        command = [sys.executable, "-m", "prefect", "automation", "create", "--from-file", str(file)]
+        done = subprocess.run(command, env=environment(url), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield hook, mail
+
+
+@pytest.fixture(scope="module")
 def silent(service):
     """A flow run that has beaten once; what the service asks of its server holds for it within 10 s, not minutes."""
     service.said("serving")
@@ -164,6 +188,15 @@ def test_a_night_is_carried_out_told_and_its_report_is_where_the_message_says(pl
     assert (night.status, night.outcome, night.told) == ("completed", "passed", ["webhook $ON_CALL: told of passed"])
     run = service.ask("GET", f"flow_runs/{night.flow_run_id}")
     assert run["name"] == "production: reevaluate"
+    shown = {"flow_run_id": {"any_": [night.flow_run_id]}}
+
+    def pages():
+        found = {item["key"]: item["data"] for item in service.ask("POST", "artifacts/filter", artifacts=shown)}
+        return len(found) == 2 and found
+
+    data = wait_for(pages)
+    assert "| plain @ main | PS |" in data["production-night"].replace("\\", "")
+    assert report["url"] in data["production-plain-main-report"]
 
 
 def test_the_schedule_is_the_server_s_and_the_store_s(place, service):
@@ -189,7 +222,7 @@ def test_another_service_on_the_store_is_refused_and_told_where_the_server_is(pl
     assert f"has a Prefect server for this store, at {url}; set PREFECT_API_URL" in done.stderr
 
 
-def test_a_night_that_is_killed_ends_crashed_is_told_once_and_the_next_one_passes(place, service):
+def test_a_night_that_is_killed_ends_crashed_is_told_once_and_the_next_one_passes(place, service, automated):
     place.write(slow=ENDLESS)
     killed = service.night()
     night = service.record(killed)
@@ -205,6 +238,12 @@ def test_a_night_that_is_killed_ends_crashed_is_told_once_and_the_next_one_passe
     assert service.record(after).measured[0].computed == 0
     wait_for(lambda: len(place.told()) >= 3)
     assert place.told() == ["passed", "crashed", "passed"]
+    # The server has told of it, too, and of nothing else.
+    hook, mail = automated
+    (posted,), (mailed,) = wait_for(hook.got), wait_for(mail.got)
+    assert posted["body"]["text"].startswith("production: reevaluate: Crashed. Process exited with status code: -9")
+    assert (mailed["to"], mailed["subject"]) == (["oncall@example.org"], "production: reevaluate: Crashed")
+    assert killed in mailed["text"]
 
 
 def test_a_run_that_fell_silent_is_ended_by_the_server(service, silent):
