@@ -25,9 +25,15 @@ from flows.commands.options import (
 )
 from flows.commands.reevaluate import StrictOption, WatchArgument, require_watch_files
 
+_OFF = "off"
 _SHOWN = "%Y-%m-%d %H:%M %Z"
 CronOption = Annotated[
-    str, typer.Option("--cron", metavar="LINE", help="Minute hour day-of-month month day-of-week, such as '0 3 * * *'.")
+    str,
+    typer.Option(
+        "--cron",
+        metavar="LINE",
+        help="Minute hour day-of-month month day-of-week, such as '0 3 * * *'; off: from now on no night is due.",
+    ),
 ]
 ZoneOption = Annotated[
     str, typer.Option("--timezone", metavar="ZONE", help="By whose clock, such as Europe/Berlin.", show_default=True)
@@ -68,6 +74,9 @@ def serve(
     require_watch_files(asked)
     place = store_place(options.store, options.remote)
     store = Path(place.folder).absolute()
+    if cron == _OFF:
+        _note_that_none_is_due(store, asked.name)
+        return
     # Nights of a service are followed in its log.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
     from flows.nightly.when import next_nights
@@ -97,7 +106,14 @@ def serve(
         runner.run()
 
 
-def _schedule(cron: str, timezone: str) -> Schedule:
+def _note_that_none_is_due(store: Path, watch: str) -> None:
+    from flows.nightly.nights import add_schedule
+
+    add_schedule(store, watch, _schedule(None, "UTC"))
+    say(f"from now on no night of {watch} is due in {store}")
+
+
+def _schedule(cron: str | None, timezone: str) -> Schedule:
     import platform
 
     from tasks.lineage.circumstances import now, user_name

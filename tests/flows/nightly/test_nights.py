@@ -1,7 +1,10 @@
 """What nights leave in a store is read as it was written."""
 
+import json
+
 from data_specs.night import Night, Schedule
 from flows.nightly.nights import add_schedule, read_nights, read_schedules, watches, write_night
+from tests.cases.command_line import called
 
 
 def night(number, **more):
@@ -27,3 +30,12 @@ def test_a_schedule_is_noted_where_it_changes(tmp_path):
         add_schedule(tmp_path, "production", schedule)
     (tmp_path / ".watches/production/schedule.jsonl").open("a").write("{half a li")
     assert read_schedules(tmp_path, "production") == [first, other]
+
+
+def test_of_a_watch_that_is_given_up_no_night_is_due(tmp_path):
+    add_schedule(tmp_path / "store", "production", Schedule(at="2026-11-01T00:00:00+00:00", cron="0 3 * * *"))
+    watch = {"name": "production", "models": {"current": {"tag": "x"}}, "sets": {"main": {"shards": "*.tar"}}}
+    (tmp_path / "watch.yaml").write_text(json.dumps(watch))
+    done = called("serve", str(tmp_path / "watch.yaml"), "--cron", "off", "--store", str(tmp_path / "store"))
+    assert done.returncode == 0, done.stderr
+    assert [schedule.cron for schedule in read_schedules(tmp_path / "store", "production")] == ["0 3 * * *", None]
