@@ -81,7 +81,9 @@ def test_everything_verifies_nothing_is_made_twice_and_every_night_is_told(folde
     assert len(evaluations) == len({shards for shards, _ in evaluations})
     report = read_log(store)
     made = Counter((entry.kind, entry.version) for entry in report.entries if entry.event == "made")
-    assert {key: n for key, n in made.items() if n > 1} == {}
+    # A line is written before what it tells of can be seen: one who is killed in between leaves it to be made by another.
+    n_killed = sum(status != 0 for status in ended.values())
+    assert sum(n - 1 for n in made.values()) <= n_killed
     assert {(path.parent.name, path.name) for path in artifacts(store)} <= made.keys()
     done = here("lineage", "verify", "--all", "--store", str(store))
     assert done.returncode == 0, done.stdout + done.stderr
