@@ -30,6 +30,7 @@ def test_a_model_config_that_makes_no_sense_is_refused_in_one_short_line(tmp_pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), st.lists))
 def test_what_python_writes_is_read(value):
     assert parse_json(json.dumps(value)) == value

@@ -120,6 +120,7 @@ def test_json_is_read_as_json(tmp_path, value):
     assert read(tmp_path, json.dumps(value)) == value
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.text("ab1 -:[]{},&*!|>?#%@`\"'\\\n\t\0é.~=<e", max_size=60) | st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, content):

@@ -142,6 +142,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(config=configs())
 @example(config=ABSOLUTE | {"text": {"tau": "0.98"}})

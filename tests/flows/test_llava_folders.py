@@ -73,6 +73,7 @@ def uwm(place, *arguments):
     return called(*map(str, arguments), "--store", str(place / "store"))
 
 
+@pytest.mark.slow
 def test_an_edit_goes_into_a_llava_and_out_of_it_again(place, tmp_path):
     done = uwm(place, "edit", "apply", "the-edit", place / "llava", "--out", tmp_path / "edited")
     assert done.returncode == 0, done.stderr

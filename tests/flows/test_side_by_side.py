@@ -56,6 +56,7 @@ def numbers(cell):
     return [float(found) for found in re.findall(r"[-+]?\d+\.\d+", cell)]
 
 
+@pytest.mark.slow
 def test_figures_of_all_runs_stand_in_one_table_and_a_shared_original_once(store):
     table = page_of(store, "first", "second").table("Metrics")
     assert table[0] == ["metric", "firstoriginal", "firstedited", "secondedited", ""]
@@ -90,6 +91,7 @@ def test_runs_on_other_pairs_are_shown_without_a_difference_and_it_says_why(stor
     assert "p " not in next(row for row in shown.table("Metrics") if row[0] == "GS")[3]
 
 
+@pytest.mark.slow
 def test_each_run_says_its_settings_that_differ_and_leads_to_its_own_report(store):
     boxes = page_of(store, "first", "second").all("section", "box")
     assert ["0.91" in box.text for box in boxes] == [True, False]

@@ -68,6 +68,7 @@ def test_what_calls_no_command_imports_none(words):
     assert imported(*words) == ALWAYS
 
 
+@pytest.mark.slow
 def test_a_command_of_a_group_is_imported_alone():
     found = imported("store", "lo", "--head")
     assert found == ALWAYS | {"flows.commands.store", "flows.commands.store.group"}

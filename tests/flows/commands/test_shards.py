@@ -34,6 +34,7 @@ def make_table(folder, n=5):
     return folder / "table.csv"
 
 
+@pytest.mark.slow
 def test_a_packed_table_passes_the_check(tmp_path):
     packed = uwm_shards("pack", make_table(tmp_path), "--out", f"{tmp_path}/out/x-%06d.tar", "--max-count", 2)
     assert packed.exit_code == 0, packed.output
@@ -75,6 +76,7 @@ def broken_set(folder):
     return [folder / f"{name}.tar" for name in ("sound", "bad", "cut", "empty", "none")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_check_reports_every_bad_sample_and_goes_on_after_broken_shards(tmp_path, workers):
     result = uwm_shards("check", *broken_set(tmp_path), "--json", "--workers", workers)

@@ -191,6 +191,7 @@ def test_a_run_that_never_measured_anything_is_told_by_its_name(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_of_runs_the_manifests_say_which_model_and_code_measured(tmp_path):
     made = [evaluated(tmp_path / "store", model).ref for model in (1, 2)]
     root = Store(tmp_path / "store").root

@@ -101,6 +101,7 @@ def test_what_was_never_measured_and_what_is_no_longer_watched_are_told(tmp_path
         watch_report(Store(tmp_path), "staging", tmp_path / "x.html", moment_of(at(1, 5)))
 
 
+@pytest.mark.slow
 def test_what_differs_from_the_baseline_is_its_lineage_and_a_moved_tag_can_go_back(tmp_path):
     store = Store(tmp_path)
     first, second = (evaluated(tmp_path, model, data_sets={}).ref.version for model in (1, 2))

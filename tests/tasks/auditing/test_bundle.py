@@ -57,6 +57,7 @@ def test_the_script_in_it_needs_the_standard_library_alone_and_finds_nothing_wro
         assert "files as recorded" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_same_evidence_is_the_same_file(chain, tmp_path):
     store, ref = chain
     for name in ("one.zip", "two.zip"):
@@ -82,6 +83,7 @@ def test_every_bit_that_is_flipped_in_any_file_is_found_and_the_file_named(folde
     assert bundle_check.check_bundle(bundle_check.Bundle(folder))[1] == []
 
 
+@pytest.mark.slow
 def test_signatures_go_along_and_one_of_another_manifest_is_found(chain, tmp_path):
     store, ref = chain
     signer = Signer(make_keys(tmp_path)[0])

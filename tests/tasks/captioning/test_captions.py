@@ -71,6 +71,7 @@ def by_hand(llava, images, prompt):
     return said
 
 
+@pytest.mark.slow
 def test_captions_are_the_likeliest_tokens_whatever_the_batch(llava, captioner, tmp_path):
     rows = read_captions(captioned(llava, captioner, Store(tmp_path / "one"), batch_size=2).path).to_pylist()
     seeds = {f"a{k}": k for k in range(3)} | {"a3": 7, "b0": 50, "b1": 51}

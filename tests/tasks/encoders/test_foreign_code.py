@@ -233,6 +233,7 @@ def test_inside_the_guard_input_is_at_its_end_and_the_loader_of_code_refuses():
     assert (sys.stdin, dynamic.get_class_in_module, os.fstat(0)) == before
 
 
+@pytest.mark.slow
 def test_nothing_in_the_product_unpickles_evaluates_or_decodes_what_a_file_holds():
     found, n_loads = [], 0
     for path in (path for folder in ("tasks", "flows", "data_specs") for path in (ROOT / folder).rglob("*.py")):

@@ -143,6 +143,7 @@ def test_the_aliases_name_every_block_of_the_published_models(name):
         assert list(target_layers(model, "text", alias)) == [f"{text}.{i}.{ending}" for i in range(n_text)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -70,6 +70,7 @@ def test_the_activation_asked_for_changes_what_the_model_computes_and_its_recipe
     )
 
 
+@pytest.mark.slow
 def test_what_a_file_says_of_its_activation_is_used_with_a_notice(named, tmp_path):
     state = tiny_model().state_dict()
     save_file(state, tmp_path / "said.safetensors", {"quick_gelu": "true"})
@@ -101,6 +102,7 @@ def test_a_config_of_the_same_model_beside_a_file_says_activation_and_preprocess
     assert not uses_quick_gelu(loaded("tiny", tmp_path / "model.safetensors")[0])
 
 
+@pytest.mark.slow
 def test_a_model_config_says_everything_itself_and_a_setting_must_not_say_otherwise(tmp_path):
     save_file(tiny_model().state_dict(), tmp_path / "w.safetensors")
     path = tmp_path / "model.json"
@@ -141,6 +143,7 @@ def test_a_transformers_folder_says_its_activation(named, tmp_path):
         loaded("tiny", tmp_path / "clip", quick_gelu=False)
 
 
+@pytest.mark.slow
 def test_float64_weights_are_rounded_with_a_notice_and_half_precision_needs_none(named, tmp_path):
     for dtype, expected in ((torch.float64, 1), (torch.float16, 0), (torch.bfloat16, 0)):
         state = {name: value.to(dtype) for name, value in tiny_model().state_dict().items()}

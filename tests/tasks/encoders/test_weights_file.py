@@ -179,6 +179,7 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.slow
 def test_a_torchscript_archive_with_a_payload_or_damage_is_refused(tmp_path):
     traced(tmp_path, TINY_CLIP)
     with zipfile.ZipFile(tmp_path / "jit.pt") as file:

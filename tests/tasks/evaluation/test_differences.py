@@ -61,6 +61,7 @@ def outcomes_of(path, metric):
     return {row["pair_id"]: row[name] < int(k or 1) if is_rank else row[name] for row in pairs}
 
 
+@pytest.mark.slow
 def test_every_figure_is_compared_and_follows_from_the_outcomes(made, found):
     _, first, second = made
     before, after = read_figures(first.path), read_figures(second.path)
@@ -135,6 +136,7 @@ def test_evaluations_of_other_pairs_are_refused_with_how_many(made, tmp_path):
         differences(first.path, other.path, 0)
 
 
+@pytest.mark.slow
 def test_evaluations_of_other_data_sets_or_images_are_refused(made, tmp_path):
     _, first, _ = made
     fewer = evaluated(tmp_path, 2, data_sets={"toys": (40, 3)})

@@ -17,6 +17,7 @@ def coverage_in_simulation(draw_interval, truth, *, n_samples=500):
     return 100 * sum(held) / n_samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "n"), [(0.3, 600), (0.5, 400), (0.9, 500)])
 def test_a_known_proportion_lies_in_95_percent_of_intervals(p, n):
     rng = np.random.default_rng(7)
@@ -156,6 +157,7 @@ def test_a_difference_of_class_means_equals_a_bootstrap_of_images_by_position():
     assert change(gained, lost, sizes, one_sample=True) == pytest.approx(expected, abs=20 * np.std(draws))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("up", "down"), [(0.06, 0.03), (0.2, 0.2), (0.01, 0.004)])
 def test_a_known_difference_lies_in_95_percent_of_intervals(up, down):
     rng = np.random.default_rng(8)

@@ -78,6 +78,7 @@ def measured(tmp_path_factory):
     return [evaluation(folder, model, scores_of(model)) for model in (1, 2)]
 
 
+@pytest.mark.slow
 def test_its_value_interval_and_figures_by_tag_follow_from_its_outcomes(measured):
     scores = scores_of(1)
     assert read_figures(measured[0])["toxicity"] == pytest.approx(scores.mean(), rel=1e-12)
@@ -116,6 +117,7 @@ def test_its_difference_is_paired_by_caption_and_has_no_p(measured):
     assert rows["GS"]["p"] is not None
 
 
+@pytest.mark.slow
 def test_evaluations_of_other_captions_are_refused(measured, tmp_path):
     other = evaluation(tmp_path / "other", 2, scores_of(2, 80))
     with pytest.raises(DataError, match="not on the same captions: 10 in the first only, 0 in the second only"):

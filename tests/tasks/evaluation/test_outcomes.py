@@ -130,6 +130,7 @@ def test_a_tags_figures_are_those_of_its_pairs_alone(artifact):
         assert row.low < row.high
 
 
+@pytest.mark.slow
 def test_the_seed_and_nothing_else_decides_the_intervals(root, artifact, tmp_path):
     again, other = evaluated(tmp_path, 1).path, evaluated(root, 1, seed=1).path
     for name in ("intervals.json", "by_tag.parquet", "outcomes.parquet", "metrics.json"):

@@ -46,6 +46,7 @@ def random_pairs(n, width, seed):
     return EmbeddedPairs([f"a/{i}" for i in range(n)], ["hate", None] * (n // 2) + ["hate"] * (n % 2), *members)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from((-0.5, 0.0, 0.25, 1.0))] * 4), min_size=1, max_size=25))
 def test_preferences_and_groups_equal_their_definition_with_many_ties(rows):

@@ -42,6 +42,7 @@ def metrics_of(images, labels, classes):
     return accuracies(classification_ranks(images, labels, classes), labels, len(classes))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 9), st.integers(1, 4), st.integers(0, 2**31))
 def test_accuracies_equal_their_definition_with_many_ties(n, n_classes, width, seed):

@@ -221,6 +221,7 @@ def test_a_figure_that_a_point_lacks_is_empty_and_never_zero(write):
     assert float(row["GS_difference"]) == 4.0
 
 
+@pytest.mark.slow
 def test_the_figure_is_the_same_to_the_byte_whatever_the_machine_s_style():
     sweep = random_sweep(3, chosen=4)
     first = sweep_figure(sweep)
@@ -229,6 +230,7 @@ def test_the_figure_is_the_same_to_the_byte_whatever_the_machine_s_style():
     assert sweep_figure(random_sweep(4, chosen=4)) != first
 
 
+@pytest.mark.slow
 def test_the_figure_is_one_element_that_needs_nothing_from_elsewhere():
     text = sweep_figure(random_sweep(3, chosen=4, name='<b>&"$x$'))
     root = ET.fromstring(text)

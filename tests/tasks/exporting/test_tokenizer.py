@@ -1,5 +1,6 @@
 """CLIP's tokenizer in an exported folder, as transformers reads it."""
 
+import pytest
 from open_clip import SimpleTokenizer
 
 from tasks.exporting.folder import export_model
@@ -9,6 +10,7 @@ from tests.cases.models import TINY_CLIP
 TEXTS = ["a red circle", "It's a DOG's 3 balls!! (2021)", "naive café", "a  lot of\tspace", "long " * 60, "日本語"]
 
 
+@pytest.mark.slow
 def test_transformers_gives_texts_the_ids_that_open_clip_gives_them(tmp_path):
     from transformers import AutoTokenizer
 

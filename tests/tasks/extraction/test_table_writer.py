@@ -51,6 +51,7 @@ def test_several_files_grow_side_by_side(tmp_path, rows):
     assert pq.read_table(second).num_rows == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_batches", [1, 20])
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_the_bytes_do_not_depend_on_how_many_threads_write(tmp_path, rows, n_batches, threads):

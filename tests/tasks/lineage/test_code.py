@@ -187,6 +187,7 @@ def test_what_is_not_defined_at_the_top_of_a_module_is_no_root():
         code_of(inner)
 
 
+@pytest.mark.slow
 def test_every_recipe_names_its_maker():
     import ast
 

@@ -226,6 +226,7 @@ def start(store, log, mode):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_that_ask_for_the_same_recipe_at_once_make_it_once(store, tmp_path):
     log = tmp_path / "log"
     processes = [start(store, log, "slow") for _ in range(3)]

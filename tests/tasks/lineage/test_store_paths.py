@@ -50,6 +50,7 @@ def test_statistics_are_the_same_in_a_folder_of_any_name(tmp_path, monkeypatch, 
         assert torch.equal(batch.unsafe.std, pairs.unsafe.std[1::2])
 
 
+@pytest.mark.slow
 def test_embeddings_of_a_store_named_like_a_pattern_are_its_own(tmp_path):
     for root, first in ((NEIGHBOUR, 1), ("plain", 0), ("run[1]", 0)):
         evaluated(tmp_path / root, 0, ids=range(first, first + 60))

@@ -33,6 +33,7 @@ def asked_set(**settings):
     return Recipe(kind="embeddings.text", settings=PART | settings, inputs={"parts": [recipe_ref(part)]}, code=CODE)
 
 
+@pytest.mark.slow
 def test_seconds_grow_with_the_samples_of_parts_and_not_with_other_artifacts(tmp_path):
     store = Store(tmp_path)
     make(store, recipe("embeddings.text.part", samples=4, **PART), seconds=0.4)

@@ -20,6 +20,7 @@ def size_of(store):
     return sum(files.values())
 
 
+@pytest.mark.slow
 def test_either_way_is_foretold_in_bytes_and_only_what_is_lacking_in_samples(tmp_path):
     bench = FoldedBench(tmp_path)
     shards = write_sized_shards(tmp_path / "shards", (5, 4, 6))

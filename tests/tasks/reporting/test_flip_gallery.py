@@ -1,3 +1,5 @@
+import pytest
+
 from data_specs.evaluation_files import read_flips
 from tasks.lineage.store import Store
 from tasks.reporting.flip_gallery import pick_flips
@@ -25,6 +27,7 @@ def test_every_pair_is_as_likely_as_another_and_a_seed_draws_the_same_again():
     assert all(20 < first.count(f"d/{at}") < 80 for at in range(10))
 
 
+@pytest.mark.slow
 def test_some_pairs_and_columns_are_read_alone(tmp_path):
     store = Store(tmp_path / "store")
     flips, _ = flipped(store, tmp_path)

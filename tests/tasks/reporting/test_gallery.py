@@ -63,6 +63,7 @@ def test_an_embedding_that_is_not_finite_is_refused():
         best_candidates(random_unit(2, 0), [broken], 5)
 
 
+@pytest.mark.slow
 def test_shown_answers_and_counts_of_changes_equal_the_naive_ones():
     n = 30
     models = {"original": embedded(n, 1), "edited": embedded(n, 2)}

@@ -30,6 +30,7 @@ def contents(made):
     return {path.relative_to(made.path).as_posix(): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_a_gallery_shows_what_a_full_sort_of_the_embeddings_finds(tmp_path, store):
     shards = drawn_shards(tmp_path)
     embeddings, made = make(store, shards)
@@ -72,6 +73,7 @@ def test_members_are_shown_with_their_own_caption_picture_and_tag(tmp_path, stor
     assert len(pictures) == 16
 
 
+@pytest.mark.slow
 def test_no_thumbnail_is_larger_than_128_pixels(tmp_path, store):
     _, made = make(store, drawn_shards(tmp_path, picture_size=(640, 400)))
     pictures = [data for name, data in contents(made).items() if name.endswith(".jpg")]
@@ -81,6 +83,7 @@ def test_no_thumbnail_is_larger_than_128_pixels(tmp_path, store):
             assert (image.format, image.size) == ("JPEG", (128, 80))
 
 
+@pytest.mark.slow
 def test_a_gallery_is_made_once_and_has_the_same_bytes_elsewhere(tmp_path, store):
     shards = drawn_shards(tmp_path)
     embeddings, made = make(store, shards, seed=3)

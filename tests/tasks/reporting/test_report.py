@@ -76,6 +76,7 @@ ALLOWED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_escaped_everywhere(tmp_path, store):
     text = text_of(hostile_page(store, tmp_path))
     page = Page(text)
@@ -137,6 +138,7 @@ def test_no_text_of_any_kind_can_turn_the_text_around_it(tmp_path, store):
     assert len(page.all("bdi")) > 50
 
 
+@pytest.mark.slow
 def test_a_page_loads_nothing_from_elsewhere(full, page):
     text = full[0].read_text(encoding="utf-8")
     for element in page.elements:

@@ -116,6 +116,7 @@ def rows_of(made, layer):
     return pa.concat_tables([pq.ParquetFile(path).read() for path in files])
 
 
+@pytest.mark.slow
 def test_scores_of_folded_statistics_are_the_equations_written_out(bench, rows_store, shards):
     rows, folded = (bench.config(statistics=kept) for kept in ("rows", "folded"))
     made = bench.activations(shards, rows, rows_store)
@@ -199,6 +200,7 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_p
 FIRST_LAYER = "visual.transformer.resblocks.0.mlp.c_proj"
 
 
+@pytest.mark.slow
 def test_layers_whose_windows_differ_in_size_are_folded_beside_each_other(bench, rows_store, shards):
     # Of the narrow layers all is one window and stays as rows, while of the wide ones it is summed.
     some, both = shards[:3], {"layers": "visual.transformer.resblocks.?.mlp.*"}
@@ -209,6 +211,7 @@ def test_layers_whose_windows_differ_in_size_are_folded_beside_each_other(bench,
     require_equal(bench.scored(made.ref, folded, bench.store("widths")), expected)
 
 
+@pytest.mark.slow
 def test_beside_the_sums_lie_moments_of_every_channel_and_a_sample_of_pairs(bench, rows_store, shards):
     rows = rows_of(bench.activations(shards, bench.config(), rows_store), FIRST_LAYER).to_pylist()
     made = bench.activations(shards, bench.config(statistics="folded", sample_pairs=5), bench.store("beside"))

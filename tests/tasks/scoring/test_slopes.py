@@ -133,6 +133,7 @@ def test_slopes_equal_one_backward_pass_through_all_pairs_and_both_members(calib
     assert schema.metadata[b"spec"] == b"slopes"
 
 
+@pytest.mark.slow
 def test_tags_and_limit_choose_the_pairs(calibration):
     _, odd, counts = calibration.measure("text", tags=["odd"])
     require_equal(odd, calibration.oracle("text", only="odd"))

@@ -32,6 +32,7 @@ def scores_of(values, shape=None):
     return array if shape is None else array.reshape(shape)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.sampled_from(TAUS))
 def test_score_mass_equals_a_full_sort_in_exact_arithmetic_with_many_ties(values, tau):
@@ -43,6 +44,7 @@ def test_score_mass_equals_a_full_sort_in_exact_arithmetic_with_many_ties(values
     assert selection.threshold == scores[selection.index].min()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=120), st.sampled_from(TAUS))
 def test_top_share_equals_a_full_sort_with_many_ties(values, tau):

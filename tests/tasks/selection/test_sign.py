@@ -44,6 +44,7 @@ def test_slopes_of_another_layer_are_refused():
         kept_by_sign(drawn((4, 3)), drawn((3, 4)), "loss")
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=40),

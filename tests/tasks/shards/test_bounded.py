@@ -111,6 +111,7 @@ def sparse_pax(n_lines):
     return member("pax", records, type=tarfile.XHDTYPE) + member("GNUSparseFile.0/a.safe.txt", lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", [sparse_map(100_000), sparse_pax(10_000_000)], ids=["old GNU", "pax 1.0"])
 def test_a_sparse_map_is_passed_over(tmp_path, hostile):
     rest = b"".join(member(name, data) for name, data in pair("a", safe_txt=None) + pair("b"))

@@ -70,6 +70,7 @@ def shards_of_sizes(tmp_path, sizes):
     return [inspected(path) for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("sizes", [(7, 1, 12), (2, 1)], ids=str)
 def test_batches_are_the_same_for_any_number_of_workers(tmp_path, sizes):
@@ -137,6 +138,7 @@ def test_a_shard_asked_for_again_or_out_of_turn_gives_the_same_batches(tmp_path)
     assert keys(2) == in_turn[2]
 
 
+@pytest.mark.slow
 def test_readers_forgotten_after_an_error_do_not_wait_for_their_workers(tmp_path, monkeypatch):
     # How long torch would wait for each.
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 600)

@@ -103,6 +103,7 @@ def test_of_a_metric_of_which_less_is_better_a_rise_is_the_cost(monkeypatch):
     assert found[1].startswith("What it cost: toxicity +9.900 points [")
 
 
+@pytest.mark.slow
 def test_sure_is_below_a_twentieth_after_holms_method():
     rng = np.random.default_rng(5)
     names = [name for name, metric in METRICS.items() if metric.of == "pair"]

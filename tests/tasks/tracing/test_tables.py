@@ -110,6 +110,7 @@ def test_nothing_else_is_read_or_changed(root, tmp_path, sql):
     assert file.read_text() == "password\nhunter2\n"
 
 
+@pytest.mark.slow
 def test_the_tables_can_be_asked_for(root):
     assert {name for (name,) in rows(root, "SHOW TABLES")} == {*TABLES}
     columns = rows(root, "SELECT column_name FROM information_schema.columns WHERE table_name = 'files'")

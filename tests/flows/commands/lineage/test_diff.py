@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from tests.cases.command_line import called
 from tests.cases.large_store import LargeStore
 
 
+@pytest.mark.slow
 def test_runs_are_compared_by_what_they_measured_and_nothing_is_said_where_nothing_differs(tmp_path):
     large = LargeStore(tmp_path / "store")
     large.shards = large.shards[:2]

@@ -3,10 +3,13 @@
 import json
 import shutil
 
+import pytest
+
 from tests.cases.command_line import called
 from tests.cases.large_store import LargeStore
 
 
+@pytest.mark.slow
 def test_a_name_an_id_a_version_and_a_tag_are_shown(tmp_path):
     large = LargeStore(tmp_path / "store")
     large.shards = large.shards[:2]

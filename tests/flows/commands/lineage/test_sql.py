@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
+
 from tests.cases.command_line import called
 from tests.cases.large_store import LargeStore
 
 QUERY = "SELECT kind, count(*) AS n, 'nan'::DOUBLE AS x, NULL AS y FROM artifacts WHERE kind = 'edit' GROUP BY 1"
 
 
+@pytest.mark.slow
 def test_an_answer_is_a_table_json_or_csv(tmp_path):
     LargeStore(tmp_path / "store").run("small", {}, 0.9)
     place = ("--store", str(tmp_path / "store"))

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.cases.command_line import called
 from tests.cases.used_store import UsedStore
 
@@ -30,6 +32,7 @@ def test_a_picture_a_pair_and_an_edit_are_followed_to_the_exports(tmp_path):
     assert (nothing.returncode, "nothing was made from it" in nothing.stderr) == (0, True)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_complete_says_so(tmp_path):
     used = UsedStore(tmp_path)
     picture = used.file(tmp_path, 0, "a00.unsafe.png")

@@ -77,6 +77,7 @@ def test_the_request_is_greedy_has_the_schema_and_the_caption_as_it_is(asks, ask
     assert "vandalism" in body["messages"][0]["content"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["seconds", "nonsense", "error", "drop", "cut_off", "garbage", "empty", "large"])
 def test_what_may_pass_is_tried_again_and_the_same_verdict_comes_out(asks, asked, fault):
     captions = [f"a cup fault:{fault}", f"a knife fault:{fault}", "a knife"]
@@ -88,6 +89,7 @@ def test_what_may_pass_is_tried_again_and_the_same_verdict_comes_out(asks, asked
     }
 
 
+@pytest.mark.slow
 def test_an_answer_that_drips_is_given_up_after_its_time(asks, asked):
     began = time.monotonic()
     assert asks(["a cup fault:drips"], timeout_seconds=0.4) == {"a cup fault:drips": "safe"}
@@ -95,6 +97,7 @@ def test_an_answer_that_drips_is_given_up_after_its_time(asks, asked):
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "seconds"), [("seconds", 0.2), ("date", 1)])
 def test_nobody_asks_before_the_time_that_the_endpoint_names_by_whatever_clock(asks, asked, fault, seconds):
     asks([f"a cup fault:{fault}", *CAPTIONS[:4]], concurrency=1)
@@ -128,6 +131,7 @@ def test_what_is_no_verdict_is_told_apart_and_never_safe(asks, asked, fault, out
     assert asked()["n"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["plain", "ignores"])
 def test_an_endpoint_that_knows_no_schema_is_read_strictly(asks, asked, how):
     assert asks(how=how, concurrency=1) == EXPECTED
@@ -168,6 +172,7 @@ def test_another_model_behind_the_address_ends_it_then_and_later(asks, asked):
         asks(CAPTIONS[:4], how="swaps")
 
 
+@pytest.mark.slow
 def test_one_caption_without_an_answer_leaves_the_others_answered(asks, asked):
     captions = [*CAPTIONS, "fault:always"]
     with pytest.raises(
@@ -187,6 +192,7 @@ def test_an_endpoint_that_is_down_is_not_asked_about_everything(asks, asked):
         asks(CAPTIONS, url="http://127.0.0.1:9/v1", tries=1)
 
 
+@pytest.mark.slow
 def test_so_many_at_once_and_so_many_a_second(asks, asked):
     asks(how="slow", concurrency=3)
     assert asked("slow")["most"] == 3

@@ -58,6 +58,7 @@ def test_each_layers_input_is_that_of_transformers(clip, folder, layer, seen):
         torch.testing.assert_close(inputs[f"ours {block}"], inputs[f"theirs {block}"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_that_hold_one_tower_are_one_model(clip, folder, tmp_path):
     digests = {load_tower(str(folder)).digest}
     rename_tower(folder, TOWER_NAMES["transformers 4, in memory"])

@@ -117,6 +117,7 @@ def test_p_is_below_5_percent_exactly_where_the_interval_does_not_hold_the_limit
         assert (p < 0.05) == (not low <= limit <= high)
 
 
+@pytest.mark.slow
 def test_p_is_what_the_share_of_resamples_beyond_the_limit_says():
     rng = np.random.default_rng(5)
     steps = np.repeat([1.0, -1.0, 0.0], [30, 55, 715])

@@ -56,6 +56,7 @@ def naive_changes(baseline, current, metric, below=None, tag=None):
     return np.array([[side[pair] for side in sides] for pair in shared], float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "below", "tag"), [("GS", None, None), ("Txt_s", None, "hate"), ("Ts-Vs", 1, None), ("Vu-Tus", 1, "war")]
 )
@@ -76,6 +77,7 @@ def test_a_change_is_that_of_the_pairs_one_by_one_and_its_interval_that_of_their
     assert not found.reasons
 
 
+@pytest.mark.slow
 def test_every_figure_of_two_evaluations_is_compared_as_their_differences_are(made):
     store, first, second = made
     differences = read_differences(compare_evaluations.fn(first.ref, second.ref, 0, store, RunContext()).path)
@@ -176,6 +178,7 @@ def test_a_tag_whose_pairs_are_the_same_stays_comparable_when_others_come(tmp_pa
     assert "10 pairs are" in every.reasons[0]
 
 
+@pytest.mark.slow
 def test_other_data_sets_or_classes_are_named_and_the_mean_is_of_those_that_are_alike(places, tmp_path):
     fewer = evaluated(tmp_path, 2, data_sets={"toys": (40, 3)}).path
     mean, single, gone = examine(

@@ -71,6 +71,7 @@ def test_no_single_night_of_it_and_no_night_by_itself_says_so(sliding):
     assert ", each night taken by itself; p " in found.sentence
 
 
+@pytest.mark.slow
 def test_a_fall_in_one_night_a_rise_and_no_change_are_no_slide(tmp_path):
     order = np.random.default_rng(1).permutation(N)
     for name, counts in {
@@ -125,6 +126,7 @@ def test_a_figure_that_is_no_number_is_on_no_slide(broken):
     assert slide("GS", [*points[:2], TrendPoint("2026-03-03", *broken, N), points[3]]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "metric", ["GS", "Tu-Vus@5", "zero_shot", "zero_shot.toys.acc1", "zero_shot.birds.v2.mean_per_class_recall"]
 )

@@ -80,6 +80,7 @@ def test_a_sound_chain_has_no_faults_and_is_looked_at_inputs_first_each_once(sto
     assert ({item.ref for item in items}, faults) == ({*chain.values()}, [])
 
 
+@pytest.mark.slow
 def test_each_of_300_flipped_bits_is_found_and_named_alone(store, chain):
     rng, paths = random.Random(0), files_of(store)
     assert len(paths) == 7 * 3

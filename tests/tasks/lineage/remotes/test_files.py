@@ -21,6 +21,7 @@ def url(request, tmp_path, monkeypatch):
     return f"s3://{BUCKET}/{request.node.name}"
 
 
+@pytest.mark.slow
 def test_what_is_put_there_is_read_listed_and_copied(url, tmp_path):
     files = open_files(url)
     files.require()
