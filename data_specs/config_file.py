@@ -44,9 +44,7 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> RunConfig:
     Raises:
         SpecError: the file is missing, is not YAML, or a field is unknown or out of bounds.
     """
-    data = read_yaml(path)
-    if not isinstance(data, Mapping):
-        raise SpecError(f"{path} holds {type(data).__name__}, expected a mapping with name, model, calibration, ...")
+    data = read_mapping(path, "name, model, calibration")
     source = " ".join([str(path), *(f"--set {shortened(change, SHOWN_LENGTH)}" for change in changes)])
     return parse_config(with_changes(data, changes), base=path.absolute().parent, source=source)
 
@@ -65,19 +63,39 @@ def parse_config(data: Mapping[str, Any], *, base: Path, source: str) -> RunConf
     Raises:
         SpecError: a field is unknown or out of bounds; every such field is named.
     """
+    return _with_paths(validated(RunConfig, data, source), *resolvers(base), base)
+
+
+def read_mapping(path: Path, begins: str) -> Mapping[str, Any]:
+    """What a file of settings holds, not yet validated; `begins` names some of what is expected.
+
+    Raises:
+        SpecError: the file is missing, is not YAML, or holds no mapping.
+    """
+    data = read_yaml(path)
+    if not isinstance(data, Mapping):
+        raise SpecError(f"{path} holds {type(data).__name__}, expected a mapping with {begins}, ...")
+    return data
+
+
+def validated(spec: type[_AnySpec], data: Mapping[str, Any], source: str) -> _AnySpec:
+    """Settings of a kind; `source` is named in errors.
+
+    Raises:
+        SpecError: a field is unknown or out of bounds; every such field is named.
+    """
     try:
-        config = RunConfig.model_validate(dict(data))
+        return spec.model_validate(dict(data))
     except ValidationError as error:
-        raise SpecError(f"{source}: {describe_validation(error)}") from error
+        raise SpecError(f"{source}: {describe_validation(error, spec)}") from error
+
+
+def resolvers(base: Path) -> tuple[Callable[[str], str], Callable[[str], str]]:
+    """What makes locations absolute that start at `base`, and the same for patterns."""
     folder = base.absolute()
     # Braces in the name of the file's own folder are no part of the user's patterns.
     literal = Path(literal_pattern(str(folder)))
-    return _with_paths(
-        config,
-        lambda location: resolve_location(location, folder),
-        lambda pattern: resolve_location(pattern, literal),
-        base,
-    )
+    return (lambda location: resolve_location(location, folder), lambda pattern: resolve_location(pattern, literal))
 
 
 def require_absolute(config: RunConfig) -> None:

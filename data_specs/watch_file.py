@@ -4,20 +4,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from data_specs.config_file import (
     data_set_with_path,
-    describe_validation,
     model_with_paths,
+    read_mapping,
     require_no_relative_path,
-    resolve_location,
+    resolvers,
+    validated,
     with_values,
 )
-from data_specs.errors import SpecError
-from data_specs.shard_patterns import literal_pattern
 from data_specs.watch import Watch, WatchedModel, WatchedSet
-from data_specs.yaml_file import read_yaml
 
 
 def load_watch(path: Path) -> Watch:
@@ -26,10 +22,7 @@ def load_watch(path: Path) -> Watch:
     Raises:
         SpecError: the file is missing, is not YAML, or a field is unknown or out of bounds.
     """
-    data = read_yaml(path)
-    if not isinstance(data, Mapping):
-        raise SpecError(f"{path} holds {type(data).__name__}, expected a mapping with name, models, sets, ...")
-    return parse_watch(data, base=path.absolute().parent, source=str(path))
+    return parse_watch(read_mapping(path, "name, models, sets"), base=path.absolute().parent, source=str(path))
 
 
 def parse_watch(data: Mapping[str, Any], *, base: Path, source: str) -> Watch:
@@ -43,18 +36,7 @@ def parse_watch(data: Mapping[str, Any], *, base: Path, source: str) -> Watch:
     Raises:
         SpecError: a field is unknown or out of bounds; every such field is named.
     """
-    try:
-        watch = Watch.model_validate(dict(data))
-    except ValidationError as error:
-        raise SpecError(f"{source}: {describe_validation(error, Watch)}") from error
-    folder = base.absolute()
-    literal = Path(literal_pattern(str(folder)))
-    return _with_paths(
-        watch,
-        lambda location: resolve_location(location, folder),
-        lambda pattern: resolve_location(pattern, literal),
-        base,
-    )
+    return _with_paths(validated(Watch, data, source), *resolvers(base), base)
 
 
 def require_absolute_watch(watch: Watch) -> None:
