@@ -1,12 +1,11 @@
 """A collector of OpenLineage events: an HTTP server in a process of its own on loopback, and the standard's schemas."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,9 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 
 from tests.cases.places import ROOT
+from tests.cases.receivers import Receiver, webhook
 
 _SCHEMAS = ROOT / "tests" / "data" / "openlineage"
-_SERVER = """
-import http.server, json, sys
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        status = int(sys.argv[2])
-        if status < 300:
-            with open(sys.argv[1], "ab") as file:
-                asked = {"path": self.path, "authorization": self.headers["Authorization"], "event": json.loads(body)}
-                file.write(json.dumps(asked).encode() + b"\\n")
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
 _checker = FormatChecker()
 
 
@@ -51,11 +29,12 @@ class Collector:
     """A running collector, and what it has received."""
 
     url: str
-    path: Path
+    receiver: Receiver
 
     def asked(self) -> list[dict[str, Any]]:
-        """Requests: path, authorization and event."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+        """Requests that it took: path, authorization and event."""
+        taken = [each for each in self.receiver.got() if each["status"] < HTTPStatus.MULTIPLE_CHOICES]
+        return [{"path": each["path"], "authorization": each["authorization"], "event": each["body"]} for each in taken]
 
     def events(self) -> list[dict[str, Any]]:
         """Events, each found valid by the standard's schemas."""
@@ -65,16 +44,8 @@ class Collector:
 @contextmanager
 def collecting(folder: Path, status: int = 201) -> Iterator[Collector]:
     """A collector that writes into `folder` and answers with a status, until the block ends."""
-    path = folder / "collected.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER, str(path), str(status)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield Collector(f"http://127.0.0.1:{process.stdout.readline().strip()}", path)
-    finally:
-        process.kill()
-        process.communicate()
+    with webhook(folder, (status,)) as receiver:
+        yield Collector(f"http://127.0.0.1:{receiver.port}", receiver)
 
 
 def validated(event: dict[str, Any]) -> dict[str, Any]:

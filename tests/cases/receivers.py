@@ -26,7 +26,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with lock:
             status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
             with open(sys.argv[1], "ab") as file:
-                kept = {"path": self.path, "status": status, "body": json.loads(body)}
+                kept = {"path": self.path, "authorization": self.headers["Authorization"], "status": status,
+                        "body": json.loads(body)}
                 file.write(json.dumps(kept).encode() + b"\\n")
         self.send_response(status)
         self.send_header("Content-Length", "0")
