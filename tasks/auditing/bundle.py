@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_specs.errors import ArtifactError, PipelineError, SpecError
+from data_specs.errors import ArtifactError, SpecError
 from data_specs.manifest import PART, ArtifactRef, Manifest
 from data_specs.wording import shown_path
 from tasks.auditing import bundle_check
@@ -26,7 +26,7 @@ from tasks.auditing.report_page import captions_in, page_without_pairs
 from tasks.auditing.surroundings import installed_distributions, locked_environment
 from tasks.lineage.contents import is_pruned, label_of
 from tasks.lineage.digest import file_sha256
-from tasks.lineage.disk import refused_by_disk
+from tasks.lineage.disk import written_out
 from tasks.lineage.runs import RUNS
 from tasks.lineage.store import Store
 from tasks.lineage.trace import artifacts_in
@@ -83,17 +83,15 @@ def write_bundle(store: Store, ref: ArtifactRef, out: Path) -> Evidence:
     evidence = gather_evidence(store, ref)
     draft = out.with_name(f".{out.name}.part-{os.getpid()}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _write_zip(draft, evidence.files)
-        _, wrong = bundle_check.check_bundle(bundle_check.Bundle(draft))
-        if wrong:
-            raise ArtifactError(f"{label_of(ref)} is not as it was recorded: {wrong[0]}; see `uwm artifacts verify`")
-        os.replace(draft, out)
-    except Exception as error:
-        code = refused_by_disk(error)
-        if code is None or isinstance(error, PipelineError):
-            raise
-        raise SpecError(f"cannot write --out {shown_path(out)}: {os.strerror(code)}") from error
+        with written_out(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            _write_zip(draft, evidence.files)
+            _, wrong = bundle_check.check_bundle(bundle_check.Bundle(draft))
+            if wrong:
+                raise ArtifactError(
+                    f"{label_of(ref)} is not as it was recorded: {wrong[0]}; see `uwm artifacts verify`"
+                )
+            os.replace(draft, out)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)

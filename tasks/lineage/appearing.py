@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from data_specs.errors import PipelineError, SpecError
-from tasks.lineage.disk import refused_by_disk, sync
+from data_specs.errors import SpecError
+from tasks.lineage.disk import sync, written_out
 
 
 def require_new_folder(out: Path) -> None:
@@ -34,19 +34,15 @@ def appearing(out: Path) -> Iterator[Path]:
     draft = around / out.name  # signatures name the folder
     lock = None
     try:
-        _remove_abandoned(out)
-        around.mkdir(parents=True)
-        lock = os.open(around, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        draft.mkdir()
-        yield draft
-        sync(draft)
-        os.rename(draft, out)
-    except Exception as error:
-        code = refused_by_disk(error)
-        if code is None or isinstance(error, PipelineError):
-            raise
-        raise SpecError(f"cannot write --out {out}: {os.strerror(code)}") from error
+        with written_out(out):
+            _remove_abandoned(out)
+            around.mkdir(parents=True)
+            lock = os.open(around, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            draft.mkdir()
+            yield draft
+            sync(draft)
+            os.rename(draft, out)
     finally:
         shutil.rmtree(around, ignore_errors=True)
         if lock is not None:

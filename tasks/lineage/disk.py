@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_specs.errors import ArtifactError, PipelineError
+from data_specs.errors import ArtifactError, PipelineError, SpecError
+from data_specs.wording import shown_path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # As libraries written in Rust, such as safetensors, end their errors.
@@ -24,6 +25,22 @@ def refused_by_disk(error: BaseException) -> int | None:
         if in_text:
             return int(in_text.group(1))
     return None
+
+
+@contextmanager
+def written_out(out: Path) -> Iterator[None]:
+    """Say of what the disk refuses within the block that --out cannot be written; other errors stay as they are.
+
+    Raises:
+        SpecError: the disk refuses it.
+    """
+    try:
+        yield
+    except Exception as error:
+        code = refused_by_disk(error)
+        if code is None or isinstance(error, PipelineError):
+            raise
+        raise SpecError(f"cannot write --out {shown_path(out)}: {os.strerror(code)}") from error
 
 
 def sync(path: Path) -> None:
