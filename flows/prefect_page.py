@@ -26,7 +26,7 @@ from data_specs.run_result import RunResult
 from data_specs.wording import first_line, one_line, printable
 from flows.commands.plan_table import shown_seconds
 from flows.commands.time_left import done_line, seconds_left
-from flows.nightly.message import REPORTS_URL, report_link
+from flows.nightly.telling.message import REPORTS_URL, report_link
 from flows.server.temporary import is_temporary
 from flows.shown_result import metrics_rows
 from flows.verdicts import verdict_of, warnings_of

@@ -12,7 +12,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.moments import shown_moment
 from data_specs.run_result import ArtifactPlace, RunResult
 from data_specs.wording import first_line, one_line, shown
-from flows.nightly.watch_report import relative_report
+from flows.nightly.looking_back.watch_report import relative_report
 from flows.references import find_reference
 from flows.results import ResultRow, Results, result_rows, shown_setting
 from flows.verdicts import verdict_of

@@ -45,8 +45,8 @@ def history(
     """Show what every model measured on every set over time, and which nights have no result."""
     from data_specs.metrics import find_metric
     from flows.commands.history_table import history_csv, history_lines
-    from flows.nightly.history import HistoryFilter, history_of
-    from flows.nightly.slides import with_slides
+    from flows.nightly.looking_back.history import HistoryFilter, history_of
+    from flows.nightly.looking_back.slides import with_slides
     from flows.results import first_moment
 
     if plot is not None and plot.suffix != ".svg":

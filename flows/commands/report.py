@@ -49,7 +49,7 @@ def _page(store: "Store", references: list[str], watch: str, out: Path) -> str:
         from flows.side_by_side import runs_report
 
         return runs_report(store, references, out, now)
-    from flows.nightly.watch_report import watch_report
+    from flows.nightly.looking_back.watch_report import watch_report
 
     if not watch.endswith(_YAML):
         return watch_report(store, watch, out, now)

@@ -79,17 +79,17 @@ def serve(
         return
     # Nights of a service are followed in its log.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
-    from flows.nightly.when import next_nights
+    from flows.nightly.serving.when import next_nights
     from flows.server.lasting import lasting_api
 
     due = next_nights(cron, timezone, datetime.now(UTC))
     with _reports(store, options.reports), work_kept_in(str(store)), lasting_api(store) as wait_for_server:
-        from flows.nightly.hooks import settle_dead_nights
         from flows.nightly.nights import add_schedule
         from flows.nightly.reevaluate import reevaluate
-        from flows.nightly.serving import NightRunner, Served, parameters_of
-        from flows.nightly.telling import require_ways
-        from flows.nightly.zombies import watch_for_zombies
+        from flows.nightly.serving.hooks import settle_dead_nights
+        from flows.nightly.serving.serving import NightRunner, Served, parameters_of
+        from flows.nightly.serving.zombies import watch_for_zombies
+        from flows.nightly.telling.telling import require_ways
 
         url = wait_for_server()
         require_ways(asked.notify)
@@ -123,8 +123,8 @@ def _schedule(cron: str | None, timezone: str) -> Schedule:
 
 @contextmanager
 def _reports(store: Path, port: int | None) -> Iterator[None]:
-    from flows.nightly.message import REPORTS_URL
-    from flows.nightly.report_pages import reports_served
+    from flows.nightly.serving.report_pages import reports_served
+    from flows.nightly.telling.message import REPORTS_URL
 
     with nullcontext() if port is None else reports_served(store, port) as url:
         if url is not None:

@@ -7,7 +7,7 @@ from prefect.logging import get_run_logger
 from data_specs.gate import GateResult
 from data_specs.metrics import find_metric
 from data_specs.night import Measured, Night
-from flows.nightly.message import pair_name, report_link
+from flows.nightly.telling.message import pair_name, report_link
 from flows.prefect_page import artifact_key, tried
 from flows.server.temporary import is_temporary
 from tasks.tables.escaping import Plain, escape_markdown, markdown_table

@@ -16,14 +16,14 @@ from data_specs.watch_file import require_absolute_watch
 from data_specs.wording import first_line, one_line
 from flows.decorator import flow
 from flows.nightly.account import NightAccount
-from flows.nightly.hooks import tell_of_crash
 from flows.nightly.judging import judge
-from flows.nightly.missed import MissedNight, missed_nights
+from flows.nightly.looking_back.missed import MissedNight, missed_nights
 from flows.nightly.nights import read_nights, read_schedules
-from flows.nightly.one_at_a_time import turn_in_store
 from flows.nightly.page import show_night_in_prefect
 from flows.nightly.parameters import WatchOrFile
-from flows.nightly.telling import tell
+from flows.nightly.serving.hooks import tell_of_crash
+from flows.nightly.serving.one_at_a_time import turn_in_store
+from flows.nightly.telling.telling import tell
 from flows.nightly.turns import NotMeasured, Turns, not_measured_in_words
 from flows.remotes.sharing import look_into
 from flows.session import models_shared

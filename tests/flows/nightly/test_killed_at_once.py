@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from flows.nightly.ended import state_of
+from flows.nightly.looking_back.ended import state_of
 from flows.nightly.nights import read_nights
 from tasks.lineage.trust.log_check import read_log
 from tests.cases.processes import PATIENCE_SECONDS, wait_for

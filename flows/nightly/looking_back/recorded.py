@@ -9,7 +9,7 @@ from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef, Manifest
 from data_specs.moments import moment_of
 from data_specs.night import Measured, Night
-from flows.nightly.ended import state_of
+from flows.nightly.looking_back.ended import state_of
 from flows.results import measured_data, result_rows
 from tasks.lineage.contents import read_manifest
 

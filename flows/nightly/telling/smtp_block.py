@@ -1,4 +1,4 @@
-"""A Prefect block that sends e-mail through any SMTP server; `prefect block register -m flows.nightly.smtp_block`."""
+"""A Prefect block that sends e-mail through any SMTP server; `prefect block register -m flows.nightly.telling.smtp_block`."""
 
 import asyncio
 import smtplib

@@ -10,10 +10,10 @@ from data_specs.errors import SpecError
 from data_specs.gate import Gate, GateResult
 from data_specs.night import Measured, Night
 from data_specs.watch import Watch
-from flows.nightly import telling
-from flows.nightly.message import sentences_of, told_text
-from flows.nightly.smtp_block import SmtpEmail
-from flows.nightly.telling import require_ways, tell
+from flows.nightly.telling import telling
+from flows.nightly.telling.message import sentences_of, told_text
+from flows.nightly.telling.smtp_block import SmtpEmail
+from flows.nightly.telling.telling import require_ways, tell
 from tests.cases.receivers import own_certificate, smtp_server, webhook
 from tests.cases.small_run import prefect_here
 

@@ -1,9 +1,9 @@
 """A figure that gets worse little by little is named, although no night trips a gate."""
 
 from data_specs.moments import moment_of
-from flows.nightly.history import HistoryFilter, history_of
-from flows.nightly.slides import with_slides
-from flows.nightly.watch_report import watch_report
+from flows.nightly.looking_back.history import HistoryFilter, history_of
+from flows.nightly.looking_back.slides import with_slides
+from flows.nightly.looking_back.watch_report import watch_report
 from tasks.lineage.store import Store
 from tests.cases.command_line import called
 from tests.cases.nights import at, gate_result, keep, measured, night

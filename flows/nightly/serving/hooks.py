@@ -22,9 +22,9 @@ from data_specs.store_place import StorePlace, store_place_of
 from data_specs.watch import Watch
 from data_specs.watch_file import load_watch
 from data_specs.wording import one_line
-from flows.nightly.ended import state_of
+from flows.nightly.looking_back.ended import state_of
 from flows.nightly.nights import read_nights, watches, write_night
-from flows.nightly.telling import tell
+from flows.nightly.telling.telling import tell
 from tasks.lineage.circumstances import now
 
 _WITHOUT_RESULT = ("running", "interrupted")

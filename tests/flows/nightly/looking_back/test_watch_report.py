@@ -6,7 +6,7 @@ import pytest
 
 from data_specs.errors import SpecError
 from data_specs.moments import moment_of
-from flows.nightly.watch_report import relative_report, watch_report
+from flows.nightly.looking_back.watch_report import relative_report, watch_report
 from tasks.lineage.store import Store
 from tasks.reporting.watch_story import LIGHTS
 from tests.cases.browser import BROWSER, browsing, screen

@@ -16,7 +16,7 @@ from prefect.schedules import Cron
 
 from data_specs.errors import PipelineError
 from data_specs.wording import first_line, one_line
-from flows.nightly.zombies import HEARTBEAT_SECONDS
+from flows.nightly.serving.zombies import HEARTBEAT_SECONDS
 
 # Within what a command has for its end.
 _STOP_SECONDS = 8.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.nightly.changes import changes_between, shards_changed
+from flows.nightly.looking_back.changes import changes_between, shards_changed
 from tests.cases.nights import measured
 
 SAME = {"precision": "fp32"}

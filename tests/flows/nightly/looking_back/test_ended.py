@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.nightly.ended import state_of
+from flows.nightly.looking_back.ended import state_of
 
 HERE = platform.node()
 NOW = datetime.now(UTC).isoformat()

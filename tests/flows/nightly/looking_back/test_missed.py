@@ -8,7 +8,7 @@ import pytest
 
 from data_specs.moments import moment_of
 from data_specs.night import Schedule
-from flows.nightly.missed import asked_by_hand, due_times, missed_nights
+from flows.nightly.looking_back.missed import asked_by_hand, due_times, missed_nights
 from tests.cases.nights import at, night
 
 NOW = moment_of(at(10, 12))

@@ -21,7 +21,7 @@ import yaml
 from prefect.blocks.webhook import Webhook
 
 from flows.nightly.nights import read_nights, read_schedules
-from flows.nightly.smtp_block import SmtpEmail
+from flows.nightly.telling.smtp_block import SmtpEmail
 from tests.cases.places import ROOT
 from tests.cases.processes import alive, wait_for
 from tests.cases.receivers import smtp_server, webhook

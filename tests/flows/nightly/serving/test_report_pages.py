@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from data_specs.errors import SpecError
-from flows.nightly.report_pages import reports_served
+from flows.nightly.serving.report_pages import reports_served
 
 VERSION = "ab" * 32
 

@@ -16,9 +16,9 @@ from data_specs.manifest import ArtifactRef
 from data_specs.watch import BASELINE
 from data_specs.wording import first_line, one_line
 from flows.commands.lineage.diff import divergence_lines
-from flows.nightly.history import HistoryFilter, history_of
+from flows.nightly.looking_back.history import HistoryFilter, history_of
+from flows.nightly.looking_back.slides import with_slides
 from flows.nightly.nights import read_nights
-from flows.nightly.slides import with_slides
 from tasks.lineage.store import Store
 from tasks.reporting.watch_page import Remedy, Seen, WatchCell, render_watch
 from tasks.reporting.watch_story import Story, story_of

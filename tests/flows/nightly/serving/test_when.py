@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from data_specs.errors import SpecError
-from flows.nightly.when import next_nights
+from flows.nightly.serving.when import next_nights
 
 BEFORE_SUMMER = datetime(2026, 3, 27, 12, tzinfo=UTC)
 

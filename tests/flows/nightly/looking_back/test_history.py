@@ -9,7 +9,7 @@ from data_specs.errors import SpecError
 from data_specs.history import outcome_of
 from data_specs.moments import moment_of
 from data_specs.night import Schedule
-from flows.nightly.history import HistoryFilter, history_of
+from flows.nightly.looking_back.history import HistoryFilter, history_of
 from flows.nightly.nights import add_schedule
 from tasks.lineage.store import Store
 from tests.cases.evaluations import evaluated

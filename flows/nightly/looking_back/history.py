@@ -13,11 +13,11 @@ from data_specs.moments import moment_of, shown_moment
 from data_specs.night import Measured, Night
 from data_specs.suggestions import did_you_mean
 from data_specs.wording import one_line, shown
-from flows.nightly.changes import ShardChange, changes_between, shards_changed
-from flows.nightly.ended import state_of
-from flows.nightly.missed import asked_by_hand, missed_nights
+from flows.nightly.looking_back.changes import ShardChange, changes_between, shards_changed
+from flows.nightly.looking_back.ended import state_of
+from flows.nightly.looking_back.missed import asked_by_hand, missed_nights
+from flows.nightly.looking_back.recorded import recorded_measurements, runs_of_nights
 from flows.nightly.nights import read_nights, read_schedules, watches
-from flows.nightly.recorded import recorded_measurements, runs_of_nights
 from tasks.lineage.runs import run_records
 
 

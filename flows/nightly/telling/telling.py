@@ -17,7 +17,7 @@ from data_specs.night import Night
 from data_specs.notification import Event, Notification
 from data_specs.watch import Watch
 from data_specs.wording import first_line, one_line
-from flows.nightly.message import message_of, subject_of, told_text
+from flows.nightly.telling.message import message_of, subject_of, told_text
 
 if TYPE_CHECKING:
     from prefect.blocks.abstract import NotificationBlock
@@ -150,7 +150,7 @@ def _block(name: str) -> "NotificationBlock":
     from prefect.client.orchestration import get_client
 
     # On import the block type is known to Prefect.
-    import flows.nightly.smtp_block  # noqa: F401
+    import flows.nightly.telling.smtp_block  # noqa: F401
     from flows.server.temporary import is_temporary
 
     if is_temporary():

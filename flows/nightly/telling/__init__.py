@@ -1,0 +1,1 @@
+"""Who is told how a night ended, and in which words."""
