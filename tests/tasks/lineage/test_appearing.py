@@ -56,7 +56,7 @@ def test_an_error_leaves_nothing_and_one_of_the_disk_names_the_folder(tmp_path):
         raise KeyError("a")
     (tmp_path / "file").write_text("x")
     with (
-        pytest.raises(SpecError, match=r"cannot write --out .*file/out: Not a directory"),
+        pytest.raises(SpecError, match=r"cannot write --out .*file/out': Not a directory"),
         appearing(tmp_path / "file" / "out"),
     ):
         pass
