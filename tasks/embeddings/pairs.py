@@ -14,6 +14,7 @@ from data_specs.choosing import ALL, Span, too_few, within
 from data_specs.errors import DataError
 from tasks.embeddings.observer import FOLDER
 from tasks.extraction.columns import vectors
+from tasks.extraction.freed_memory import return_freed_memory
 from tasks.extraction.table_reader import connect, open_rows, query, stream_rows
 
 _IDENTITY = ("pair_id", "content", "tag")
@@ -138,7 +139,7 @@ def _embedded(found: _Joined, files: Files) -> EmbeddedPairs:
         own = {name: np.concatenate(places) for name, places in found.places.items() if name.startswith(encoder)}
         members |= gathered(paths, own)
     # What reading took is not kept beside what follows.
-    pa.default_memory_pool().release_unused()
+    return_freed_memory()
     return EmbeddedPairs(found.pair_ids, found.tags, **members)
 
 

@@ -187,9 +187,9 @@ def folded_time_over_rows() -> dict[str, Any]:
 
 
 def folded_memory_16x_over_1x_pairs() -> dict[str, Any]:
-    """Folding 1,024 and 16,384 pairs of one ViT-B layer, shards of 512."""
-    peaks = {n: _peak_mb(n // 512) for n in (1_024, 16_384)}
-    return ratio(peaks[16_384] / peaks[1_024], "<= 1.15", peak_mb_1024=peaks[1_024], peak_mb_16384=peaks[16_384])
+    """Folding 2,048 and 32,768 pairs of one ViT-B layer, shards of 512: with four, all that happens at once does happen."""
+    peaks = {n: _peak_mb(n // 512) for n in (2_048, 32_768)}
+    return ratio(peaks[32_768] / peaks[2_048], "<= 1.15", peak_mb_2048=peaks[2_048], peak_mb_32768=peaks[32_768])
 
 
 _CHILD = """

@@ -12,6 +12,7 @@ import torch
 from data_specs.run_config import Encoder, Precision
 from data_specs.schemas import layer_folder, pair_id
 from tasks.encoders.loading import LoadedModel
+from tasks.extraction.freed_memory import return_freed_memory
 from tasks.extraction.parts import PartMaker
 from tasks.extraction.rows import Observer, RowFold
 from tasks.extraction.shard_pass import ShardCounts
@@ -68,6 +69,7 @@ class SumFold(RowFold):
             for folder, state in states.items()
         ]
         build.pending.extend(writing.result for writing in self._writing)
+        return_freed_memory()
 
     def keep(self, rows: dict[str, pa.RecordBatch]) -> None:
         """Fold the next rows of a shard.

@@ -12,6 +12,7 @@ from data_specs.folding import SAMPLES_READ
 from data_specs.manifest import ArtifactRef, Recipe
 from data_specs.samples import needed_contents
 from tasks.encoders.loading import LoadedModel
+from tasks.extraction.freed_memory import return_freed_memory
 from tasks.extraction.parts import Part
 from tasks.extraction.sharing import without_samples
 from tasks.extraction.windows import complete_nodes
@@ -234,6 +235,7 @@ class Joining:
             counts = [*pool.map(join, self._layers)]
         build.counts[SUMMED] = next((each for each in counts if each is not None), None)
         _record(build, made)
+        return_freed_memory()
 
     def _forget_halves(self, node: Node) -> None:
         for half in halves(node):
