@@ -75,7 +75,7 @@ def prefect_api() -> Iterator[Callable[[], None]]:
             require_answer(url)
             yield lambda: _tell(told)
             return
-        with TemporaryServer() as server, _own_settings(server), _no_events():
+        with TemporaryServer() as server, _own_settings(server), no_events():
 
             def wait() -> None:
                 _tell(told)
@@ -85,7 +85,7 @@ def prefect_api() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _no_events() -> Iterator[None]:
+def no_events() -> Iterator[None]:
     """Nothing is sent beside the runs themselves: what is still on its way when the server ends keeps a process for minutes."""
     from prefect.events.clients import NullEventsClient
     from prefect.events.worker import EventsWorker

@@ -140,9 +140,12 @@ def prefect_here(api_url: str) -> Iterator[None]:
     """Flows of this process on a server, without what tests would wait for."""
     from prefect import settings
 
+    from flows.server.temporary import no_events
+
     # A flow's end waits for the heartbeat, and nobody reads the server's log.
     quick = {settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, settings.PREFECT_LOGGING_TO_API_ENABLED: False}
-    with settings.temporary_settings({settings.PREFECT_API_URL: api_url, **quick}):
+    # As on a temporary server; what the server makes of events takes half of a small run's time.
+    with settings.temporary_settings({settings.PREFECT_API_URL: api_url, **quick}), no_events():
         yield
 
 
