@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def require_known(command: str, here: Here) -> None:
     options = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", command))
     parts = [word for word in words[:3] if re.fullmatch(r"[a-z][a-z-]*", word)]
     if program == "prefect":
-        told = prefect_help(parts[:2])
+        told = prefect_help(*parts[:2]) + prefect_help()
     else:
         assert program == "uwm", command
         told = uwm_help(words, here)
@@ -129,15 +130,13 @@ def uwm_help(words: list[str], here: Here) -> str:
     return told
 
 
-def prefect_help(parts: list[str]) -> str:
-    """Help on a command of Prefect's, and the options that all of them take."""
-    told = ""
-    for arguments in (parts, []):
-        command = [sys.executable, "-m", "prefect", *arguments, "--help"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment())
-        assert done.returncode == 0, done.stderr
-        told += done.stdout + " --no-prompt" * ("--prompt" in done.stdout)
-    return told
+@cache
+def prefect_help(*parts: str) -> str:
+    """Help on a command of Prefect's, and without one on what all of them take."""
+    command = [sys.executable, "-m", "prefect", *parts, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout + " --no-prompt" * ("--prompt" in done.stdout)
 
 
 def test_examples_that_no_test_would_find_are_refused() -> None:
