@@ -18,6 +18,9 @@ help:
 demo: $(READY)
 	$(RUN) uwm demo
 
+# Where Python may not write beside its sources, each of some hundred child processes would compile them for a second.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(READY)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
 
