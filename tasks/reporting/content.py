@@ -16,20 +16,19 @@ from tasks.reporting.flip_section import CertaintyTable, FlipSection, certainty_
 from tasks.reporting.gallery_section import GallerySection, gallery_section
 from tasks.reporting.layers import LayerShare, edited_layers, selectable_layers
 from tasks.reporting.shown_plots import Plots, plots_of
-from tasks.reporting.sources import GALLERY_FILE, BoxRow, ShownFigure, Sources, TagFigures, display_name, read_tags
+from tasks.reporting.sources import (
+    GALLERY_FILE,
+    BoxRow,
+    ShownDifference,
+    ShownFigure,
+    Sources,
+    TagFigures,
+    display_name,
+    read_tags,
+)
 from tasks.tables.cells import measured_in
 from tasks.tables.experiment_verdict import experiment_verdict
 from tasks.tables.verdict import edit_sizes, run_verdict
-
-
-@dataclass(frozen=True)
-class ShownDifference:
-    """Points against the original, and with `gain` above 0 better; with the interval and p where the same pairs were compared one by one."""
-
-    value: float
-    gain: float
-    interval: Interval | None = None
-    p: str | None = None
 
 
 @dataclass(frozen=True)

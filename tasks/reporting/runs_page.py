@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from data_specs.figures import Difference, Interval
 from data_specs.metrics import METRICS, ZERO_SHOT, Metric, find_metric, shown_p
 from data_specs.moments import shown_moment
-from tasks.reporting.content import ShownDifference
 from tasks.reporting.pages import render_watch_template
-from tasks.reporting.sources import ShownFigure
+from tasks.reporting.sources import ShownDifference, ShownFigure
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,16 @@ class ShownFigure:
 
 
 @dataclass(frozen=True)
+class ShownDifference:
+    """Points against the original, and with `gain` above 0 better; with the interval and p where the same pairs were compared one by one."""
+
+    value: float
+    gain: float
+    interval: Interval | None = None
+    p: str | None = None
+
+
+@dataclass(frozen=True)
 class TagFigures:
     """One tag's figures by metric, with how many pairs carry the tag; None for pairs without one."""
 
