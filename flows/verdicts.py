@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from data_specs.caption_figures import read_caption_changes
 from data_specs.evaluation_files import read_chance, read_differences
 from data_specs.experiment_files import read_experiment
 from data_specs.manifest import ArtifactRef
 from data_specs.overlap import read_overlap
 from data_specs.run_result import ArtifactPlace, RunResult
 from tasks.lineage.contents import read_manifest
+from tasks.tables.caption_verdict import caption_verdict
 from tasks.tables.experiment_verdict import experiment_verdict
 from tasks.tables.kinds import KINDS
 from tasks.tables.verdict import edit_sizes, run_verdict
@@ -26,6 +28,12 @@ def verdict_of(result: RunResult) -> list[str]:
             if "edit" in places
             else (),
             lead=read_differences(Path(lead.path)) if lead else None,
+        )
+    if "caption_differences.edited" in places:
+        lead = places.get("caption_differences.edited.over_control")
+        told += caption_verdict(
+            read_caption_changes(Path(places["caption_differences.edited"].path)),
+            read_caption_changes(Path(lead.path)) if lead else None,
         )
     for kind in KINDS:
         if kind in places:
