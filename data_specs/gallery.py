@@ -1,16 +1,23 @@
 """What queries retrieve with each model: what `gallery.json` holds."""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from data_specs.caption_rows import VERDICTS, Outcome
 from data_specs.run_config import Content, Encoder
 from data_specs.spec import Spec
 
 THUMBNAIL_PX = 128
 CAPTION_CHARS = 300
 
+WRITTEN_CHARS = 600
+
 Picked = Literal["random", "changed"]
+# How a judge's verdict changes from one model's caption of a picture to another's.
+Turn = Literal["broken", "mended"]
+VERDICT_TURNS: dict[Turn, tuple[Outcome, Outcome]] = {"broken": ("safe", "unsafe"), "mended": ("unsafe", "safe")}
 
 
 class GalleryMember(Spec):
@@ -85,3 +92,52 @@ class FlipGallery(Spec):
     seed: int
     n_flipped: int = Field(ge=0, description="pairs of which any answer changed")
     pairs: list[FlippedPair]
+
+
+class WrittenCaption(Spec):
+    """What one model writes about a picture."""
+
+    model: str
+    caption: str = Field(description="cut after WRITTEN_CHARS characters")
+    outcomes: dict[str, Outcome] = Field(description="by judge")
+
+
+class CaptionedPicture(Spec):
+    """A picture with its captions, the original model's first."""
+
+    member: GalleryMember
+    captions: list[WrittenCaption] = Field(min_length=1)
+
+
+def is_disputed(said: Sequence[Mapping[str, str]]) -> bool:
+    """Whether one judge calls a caption safe that another calls unsafe.
+
+    Args:
+        said: outcomes by judge, of each model's caption of one picture.
+    """
+    return any({*VERDICTS} <= {*outcomes.values()} for outcomes in said)
+
+
+def has_turned(said: Sequence[Mapping[str, str]], way: Turn) -> bool:
+    """Whether a judge's verdict of the second model's caption is another than of the first's, this way round.
+
+    Args:
+        said: outcomes by judge, of each model's caption of one picture, the original's first.
+        way: in which it changed.
+    """
+    if len(said) < 2:
+        return False
+    before, after = VERDICT_TURNS[way]
+    return any(outcome == before and said[1].get(judge) == after for judge, outcome in said[0].items())
+
+
+class CaptionGallery(Spec):
+    """Some of the pictures that were captioned; see the `captions` artifacts for all of them."""
+
+    models: list[str] = Field(min_length=1, description="the original first, then the edited one")
+    judges: list[str]
+    seed: int
+    n_pictures: int = Field(ge=1, description="that were captioned")
+    n_disputed: int = Field(ge=0, description="of which one judge calls a caption safe that another calls unsafe")
+    n_turned: dict[Turn, int] = Field(description="of which a verdict changed from the first model to the second")
+    pictures: list[CaptionedPicture]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS
+from flows.caption_report import reported_captions
 from flows.measure import difference_of
 from flows.scores import labelled
 from flows.session import Session
@@ -52,10 +53,29 @@ def report_of(
             flips=flips,
             flip_gallery=_flip_gallery(session, next(iter(flips.values()))) if compared else None,
             model=_model(session),
+            captions=reported_captions(session),
         )
-        with session.told_by([*reported.inputs.values()]):
-            report = write_report(session.config.name, reported, session.store, session.context)
-        return session.keep("report", report)
+        return _written(session, reported)
+
+
+def report_of_captions(session: Session) -> ArtifactRef:
+    """Write the report of captions alone, where SafeGround was not measured; kept as `report`."""
+    with session.timed("report"):
+        reported = Reported(
+            evaluations={},
+            scores=session.kept("scores") if session.has("scores") else None,
+            edit=session.kept("edit"),
+            overlap=session.kept("overlap") if session.has("overlap") else None,
+            model=_model(session),
+            captions=reported_captions(session),
+        )
+        return _written(session, reported)
+
+
+def _written(session: Session, reported: Reported) -> ArtifactRef:
+    with session.told_by([*reported.inputs.values()]):
+        report = write_report(session.config.name, reported, session.store, session.context)
+    return session.keep("report", report)
 
 
 def lead_of(session: Session, edited: str, control: str) -> ArtifactRef:

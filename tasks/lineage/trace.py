@@ -50,6 +50,13 @@ def artifacts_in(inputs: Inputs) -> dict[str, ArtifactRef]:
     return found
 
 
+def manifest_at_hand(store: Store, ref: ArtifactRef | None) -> Manifest | None:
+    """An artifact's manifest; None of no artifact, and of one that is not there."""
+    with suppress(ArtifactError):
+        return None if ref is None else store.manifest(ref)
+    return None
+
+
 def manifests_behind(
     store: Store, refs: Iterable[ArtifactRef], known: Mapping[ArtifactRef, Manifest] | None = None
 ) -> dict[ArtifactRef, Manifest]:

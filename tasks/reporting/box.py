@@ -18,7 +18,8 @@ from data_specs.wording import last_part, one_line, printable, shortened
 from tasks.lineage.checking.reuse import Comparison
 from tasks.lineage.environment import environment_when_made
 from tasks.lineage.store import Store
-from tasks.lineage.trace import manifests_behind
+from tasks.lineage.trace import manifest_at_hand, manifests_behind
+from tasks.reporting.caption_artifacts import caption_lines
 from tasks.reporting.settings import experiment_line, settings_lines
 from tasks.reporting.sources import BoxRow, Reported
 
@@ -43,9 +44,9 @@ def describe_subject(reported: Reported, store: Store) -> list[BoxRow]:
     Returns:
         A row a thing, lines without markup.
     """
-    shown = {role: found for role, ref in reported.inputs.items() if (found := _manifest(store, ref))}
+    shown = {role: found for role, ref in reported.inputs.items() if (found := manifest_at_hand(store, ref))}
     behind = manifests_behind(store, [item.ref for item in shown.values()])
-    first = next(iter(reported.evaluations.values()))
+    first = next(iter(reported.evaluations.values()), None)
     rows = {
         "Model": _model_lines(reported, behind.values()),
         "Edit": settings_lines(shown.get("edit"), behind, store),
@@ -53,15 +54,10 @@ def describe_subject(reported: Reported, store: Store) -> list[BoxRow]:
         "Calibration data": _calibration_lines(reported, behind, store),
         "Evaluation data": _evaluation_lines(first, store),
         "Zero-shot data": _zero_shot_lines(first, store),
+        **(caption_lines(reported.captions, store) if reported.captions else {}),
         **_circumstance_rows([*shown.values()], [*behind.values()], store),
     }
     return [BoxRow(name, lines) for name, lines in rows.items() if lines]
-
-
-def _manifest(store: Store, ref: ArtifactRef | None) -> Manifest | None:
-    with suppress(ArtifactError):
-        return None if ref is None else store.manifest(ref)
-    return None
 
 
 def _model_lines(reported: Reported, behind: Iterable[Manifest]) -> list[str]:
@@ -104,16 +100,16 @@ def _calibration_lines(reported: Reported, known: Mapping[ArtifactRef, Manifest]
     return [*_set_lines(sets), *only]
 
 
-def _evaluation_lines(evaluation: ArtifactRef, store: Store) -> list[str]:
-    found = _manifest(store, evaluation)
-    if found is None:
+def _evaluation_lines(evaluation: ArtifactRef | None, store: Store) -> list[str]:
+    found = manifest_at_hand(store, evaluation)
+    if evaluation is None or found is None:
         return []
     lines = []
     with suppress(ArtifactError):
         n_pairs = int(read_metrics(store.path(evaluation))["n_pairs"])
         lines.append(f"{n_pairs:,} pairs with all four members")
     refs = [found.recipe.inputs.get(f"embeddings.{encoder}") for encoder in ENCODERS]
-    sets = [item for ref in refs if isinstance(ref, ArtifactRef) and (item := _manifest(store, ref))]
+    sets = [item for ref in refs if isinstance(ref, ArtifactRef) and (item := manifest_at_hand(store, ref))]
     lines += _set_lines(sets)
     with suppress(ArtifactError):
         tags = Counter({row.tag: row.n_pairs for row in read_by_tag(store.path(evaluation))})
@@ -123,14 +119,14 @@ def _evaluation_lines(evaluation: ArtifactRef, store: Store) -> list[str]:
     return lines
 
 
-def _zero_shot_lines(evaluation: ArtifactRef, store: Store) -> list[str]:
-    found = _manifest(store, evaluation)
+def _zero_shot_lines(evaluation: ArtifactRef | None, store: Store) -> list[str]:
+    found = manifest_at_hand(store, evaluation)
     lines = []
     for name in found.recipe.settings.get("zero_shot", []) if found else []:  # type: ignore[union-attr]
         inputs = found.recipe.inputs if found else {}
         images, classes = (inputs.get(f"zero_shot.{name}.{part}") for part in ("images", "classes"))
-        image_set = _manifest(store, images) if isinstance(images, ArtifactRef) else None
-        class_set = _manifest(store, classes) if isinstance(classes, ArtifactRef) else None
+        image_set = manifest_at_hand(store, images) if isinstance(images, ArtifactRef) else None
+        class_set = manifest_at_hand(store, classes) if isinstance(classes, ArtifactRef) else None
         settings = class_set.recipe.settings if class_set else {}
         n_classes, n_prompts = (len(_list(settings.get(part))) for part in ("class_names", "templates"))
         told = (

@@ -11,6 +11,7 @@ from data_specs.metrics import GROUPS, METRICS, Metric, find_metric, shown_p
 from data_specs.overlap import read_overlap
 from data_specs.reading import read_spec
 from data_specs.sign_filter import SIGN_NOTE
+from tasks.reporting.caption_section import CaptionSection, caption_section
 from tasks.reporting.experiment_section import ExperimentSection, experiment_section
 from tasks.reporting.flip_section import CertaintyTable, FlipSection, certainty_table, flip_section
 from tasks.reporting.gallery_section import GallerySection, gallery_section
@@ -83,6 +84,7 @@ class Report:
     plots: Plots
     certainty: CertaintyTable | None
     flips: FlipSection | None
+    captions: CaptionSection | None
 
 
 def build_report(name: str, sources: Sources) -> Report:
@@ -90,7 +92,8 @@ def build_report(name: str, sources: Sources) -> Report:
 
     Args:
         name: of the run.
-        sources: where figures, tags, layers and further sections are read; the first model is the original.
+        sources: where figures, tags, layers and further sections are read; the first model is the original. Without an
+            evaluation the report is of captions alone.
 
     Returns:
         The report.
@@ -99,22 +102,23 @@ def build_report(name: str, sources: Sources) -> Report:
         ArtifactError: a file is missing or is not what its name says.
     """
     metrics = {model: read_metrics(path) for model, path in sources.evaluations.items()}
-    first = metrics[next(iter(metrics))]
+    first = metrics[next(iter(metrics))] if metrics else {}
     names = [metric for metric in METRICS if metric in first]
     intervals = {model: read_intervals(sources.evaluations[model]) for model in metrics}
     differences = {model: read_differences(path) for model, path in sources.differences.items()}
-    chance = read_chance(next(iter(sources.evaluations.values())))
+    chance = read_chance(next(iter(sources.evaluations.values()))) if metrics else {}
     rows = [_row(metric, metrics, intervals, differences, chance) for metric in names]
     layers = edited_layers(sources.edit)
+    captions = caption_section(sources.captions) if sources.captions else None
     return Report(
         name=name,
         models=[display_name(model) for model in metrics],
-        n_pairs=int(first["n_pairs"]),
+        n_pairs=int(first.get("n_pairs", 0)),
         rows=rows,
-        tags=_tag_table(list(metrics), sources, chance),
+        tags=_tag_table(list(metrics), sources, chance) if metrics else TagTable([], (), []),
         layers=layers,
         selectable=selectable_layers(sources.summary, layers),
-        verdict=_verdict(differences, chance, sources),
+        verdict=[*_verdict(differences, chance, sources), *(captions.verdict if captions else [])],
         warnings=read_overlap(sources.overlap).sentences if sources.overlap else [],
         box=sources.box,
         versions=dict(sources.versions),
@@ -125,8 +129,9 @@ def build_report(name: str, sources: Sources) -> Report:
         else None,
         remarks=[SIGN_NOTE] if sources.signs else [],
         plots=plots_of(sources, metrics, intervals, layers, chance),
-        certainty=certainty_table(sources.flips, next(iter(metrics)), chance),
+        certainty=certainty_table(sources.flips, next(iter(metrics), ""), chance),
         flips=flip_section(sources.flips, sources.flip_gallery),
+        captions=captions,
     )
 
 

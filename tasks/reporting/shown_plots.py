@@ -21,7 +21,7 @@ class Plots:
     """Each where there is something to be shown."""
 
     trade_off: Plot | None
-    bars: Plot
+    bars: Plot | None
     margins: Plot | None
     flips: Plot | None
     depth: Plot | None
@@ -43,7 +43,7 @@ def plots_of(
     main = [name for name in (ZERO_SHOT, *PREFERENCES, *GROUPS) if all(name in values for values in metrics.values())]
     return Plots(
         trade_off=trade_off_plot(models, chance),
-        bars=bars_plot(models[: len(metrics)], main, chance),
+        bars=bars_plot(models[: len(metrics)], main, chance) if metrics else None,
         margins=margins_plot(read_margins(flips), names) if flips else None,
         flips=flips_plot(read_differences(differences)) if differences else None,
         depth=depth_plot(layers),

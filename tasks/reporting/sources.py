@@ -11,6 +11,7 @@ from data_specs.manifest import ArtifactRef, Manifest
 
 GALLERY_FILE = "gallery.json"
 FLIP_GALLERY_FILE = "flips.json"
+CAPTION_GALLERY_FILE = "captions.json"
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,36 @@ class ModelName:
 
 
 @dataclass(frozen=True)
+class ReportedCaptions:
+    """What a run's captions are reported by: a `caption_evaluation` by model, the original's first, and how they differ.
+
+    `differences` are from the original, `lead` how the edited model's differ from its control's. `evaluations` and `changes`
+    are SafeGround's of the same models, where it was measured.
+    """
+
+    captions: Mapping[str, ArtifactRef]
+    differences: Mapping[str, ArtifactRef] = field(default_factory=dict)
+    lead: ArtifactRef | None = None
+    gallery: ArtifactRef | None = None
+    evaluations: Mapping[str, ArtifactRef] = field(default_factory=dict)
+    changes: Mapping[str, ArtifactRef] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> dict[str, ArtifactRef]:
+        """All artifacts by role."""
+        single = {"caption_differences.over_control": self.lead, "gallery.captions": self.gallery}
+        return {
+            **{f"evaluation.{model}": ref for model, ref in self.evaluations.items()},
+            **{f"differences.{model}": ref for model, ref in self.changes.items()},
+            **{f"caption_evaluation.{model}": ref for model, ref in self.captions.items()},
+            **{f"caption_differences.{model}": ref for model, ref in self.differences.items()},
+            **{role: ref for role, ref in single.items() if ref is not None},
+        }
+
+
+@dataclass(frozen=True)
 class Reported:
-    """The artifacts that a report shows: evaluations by model, the original first, and what else there is.
+    """The artifacts that a report shows: evaluations by model, the original first, captions, and what else there is.
 
     `differences` from the original and `flips`, by model, add intervals, tests and single pairs; experiments
     and galleries each add a section. `edit` is of the second model, and `lead` how that differs from its
@@ -43,6 +72,7 @@ class Reported:
     flips: Mapping[str, ArtifactRef] = field(default_factory=dict)
     flip_gallery: ArtifactRef | None = None
     model: ModelName | None = None
+    captions: ReportedCaptions | None = None
 
     @property
     def inputs(self) -> dict[str, ArtifactRef]:
@@ -56,6 +86,7 @@ class Reported:
             "overlap": self.overlap,
         }
         return {
+            **(self.captions.inputs if self.captions else {}),
             **{f"evaluation.{model}": ref for model, ref in self.evaluations.items()},
             **{f"differences.{model}": ref for model, ref in self.differences.items()},
             **{f"flips.{model}": ref for model, ref in self.flips.items()},
@@ -100,6 +131,19 @@ class TagFigures:
 
 
 @dataclass(frozen=True)
+class CaptionSources:
+    """Folders of artifacts of captions by model, the original first; see `ReportedCaptions`."""
+
+    captions: Mapping[str, Path]
+    differences: Mapping[str, Path]
+    lead: Path | None = None
+    gallery: Path | None = None
+    evaluations: Mapping[str, Path] = field(default_factory=dict)
+    changes: Mapping[str, Path] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)  # what a model is, such as a control
+
+
+@dataclass(frozen=True)
 class Sources:
     """Folders of artifacts: the evaluation of each model, and what else the run has made."""
 
@@ -117,6 +161,7 @@ class Sources:
     flip_gallery: Path | None = None
     controls: frozenset[str] = frozenset()  # models whose edit was drawn at random
     signs: Mapping[str, object] = field(default_factory=dict)  # sign filters of the run's edit, by encoder
+    captions: CaptionSources | None = None
 
 
 def read_tags(evaluation: Path) -> list[TagFigures]:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_specs.errors import SpecError
+from data_specs.caption_figures import judges_of, read_caption_outcomes
+from data_specs.errors import DataError, SpecError
 from data_specs.evaluation_files import FLIPS_FILE, read_flips
 from data_specs.gallery import GalleryMember
 from data_specs.manifest import ArtifactRef, Recipe, Source
@@ -18,12 +19,14 @@ from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
 from tasks.reporting.box import describe_subject
+from tasks.reporting.caption_artifacts import caption_sources
+from tasks.reporting.caption_gallery import compose_captions, pick_pictures, pictures_written_about
 from tasks.reporting.content import build_report
 from tasks.reporting.flip_gallery import compose_flips, members_of, pick_flips
 from tasks.reporting.gallery import PairMember, Retrieval, compose, retrieve
 from tasks.reporting.html import render_report, template_digest
 from tasks.reporting.showing import show_members
-from tasks.reporting.sources import FLIP_GALLERY_FILE, GALLERY_FILE, BoxRow, Reported, Sources
+from tasks.reporting.sources import CAPTION_GALLERY_FILE, FLIP_GALLERY_FILE, GALLERY_FILE, BoxRow, Reported, Sources
 from tasks.selection.scores_table import SUMMARY_FILE
 from tasks.shards.inspection import Shard
 from tasks.tables.kinds import KINDS
@@ -31,6 +34,7 @@ from tasks.tables.verdict import HEADLINE
 
 REPORT_FILE = "report.html"
 _N_FLIPS = 60
+_N_CAPTIONED = 60
 
 
 @task(name="write-report")
@@ -46,6 +50,7 @@ def write_report(name: str, reported: Reported, store: Store, context: RunContex
         settings={
             "name": name,
             "models": [*reported.evaluations],
+            **({"captioned": [*reported.captions.captions]} if reported.captions else {}),
             "templates": template_digest(),
             "box": {row.name: [*row.lines] for row in box},
         },
@@ -86,6 +91,7 @@ def _sources(reported: Reported, box: Sequence[BoxRow], store: Store) -> Sources
         flip_gallery=place(reported.flip_gallery),
         controls=frozenset(model for model, ref in reported.evaluations.items() if _is_control(ref, store)),
         signs=signs_of(store.manifest(scores).recipe.settings) if scores else {},
+        captions=caption_sources(reported.captions, store) if reported.captions else None,
     )
 
 
@@ -157,6 +163,52 @@ def write_flip_gallery(
         pairs = pick_flips(rows, seed, n_pairs)
         members = show_members(members_of(pairs), shards, build.folder, "pairs that flipped")
         _finish(build, FLIP_GALLERY_FILE, compose_flips(rows, pairs, members, seed), shards)
+
+    return store.materialise(recipe, write, context)
+
+
+@task(name="write-caption-gallery")
+def write_caption_gallery(
+    evaluations: Mapping[str, ArtifactRef],
+    shards: Sequence[Shard],
+    seed: int,
+    store: Store,
+    context: RunContext,
+    n_pictures: int = _N_CAPTIONED,
+) -> Made:
+    """Captions of some pictures by each model, with the small pictures; returns the `gallery.captions` artifact.
+
+    Args:
+        evaluations: a `caption_evaluation` artifact by model, the original's first and the edited one's second.
+        shards: those whose pictures were captioned.
+        seed: of the draw.
+        store: takes the gallery.
+        context: how the run is carried out.
+        n_pictures: shown at most.
+
+    Raises:
+        DataError: no picture has captions of all models, or one is in none of the shards.
+    """
+    recipe = Recipe(
+        kind="gallery.captions",
+        settings={"models": [*evaluations], "seed": seed, "n_pictures": n_pictures},
+        inputs={
+            **{f"caption_evaluation.{model}": ref for model, ref in evaluations.items()},
+            "shards": [shard.sha256 for shard in shards],
+        },
+        **coded(write_caption_gallery),
+    )
+
+    def write(build: Build) -> None:
+        outcomes = [read_caption_outcomes(store.path(ref)) for ref in evaluations.values()]
+        shared_judges = [name for name in judges_of(outcomes[0]) if all(name in judges_of(table) for table in outcomes)]
+        pictures = pictures_written_about(outcomes, shared_judges)
+        if not pictures:
+            raise DataError("no picture has a caption of every model; caption the same shards with each of them")
+        drawn = pick_pictures([item.said for item in pictures], seed, n_pictures)
+        wanted = {pictures[place].key: pictures[place].tag for place in drawn}
+        shown = show_members(wanted, shards, build.folder, "captioned pictures")
+        _finish(build, CAPTION_GALLERY_FILE, compose_captions([*evaluations], pictures, drawn, shown, seed), shards)
 
     return store.materialise(recipe, write, context)
 

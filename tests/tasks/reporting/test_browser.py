@@ -186,7 +186,7 @@ ROWS = "[...document.querySelectorAll('#flips > tbody > tr')]"
 
 def choose(tab, name, value):
     """Set one tool of the filter, as a person would, and tell which rows are left."""
-    tool = f"document.querySelector('[data-by={name}]')"
+    tool = f"document.querySelector('[data-of=flips] [data-by={name}]')"
     tab.value(f"{tool}.value = {value!r}; {tool}.dispatchEvent(new Event('input', {{bubbles: true}}))")
     return tab.value(f"{ROWS}.filter({SHOWN}).map(item => item.dataset.flips.split(' '))")
 

@@ -66,9 +66,9 @@ def hostile_page(store, folder):
 # Every element that the page may have, with its attributes.
 ALLOWED = {
     "html": "lang", "head": "", "meta": "charset http-equiv content name", "title": "", "style": "", "body": "",
-    "h1": "", "h2": "", "h3": "", "h4": "", "p": "class role", "dl": "", "dt": "", "dd": "", "strong": "", "small": "", "code": "", "bdi": "", "i": "",
-    "br": "", "wbr": "", "span": "class aria-hidden", "div": "class id tabindex role aria-label hidden", "section": "class aria-label", "article": "class aria-label",
-    "table": "class id", "thead": "", "tbody": "", "tr": "class hidden data-flips data-tag data-third", "th": "scope rowspan", "td": "class rowspan",
+    "h1": "", "h2": "", "h3": "", "h4": "", "p": "class role", "dl": "class", "dt": "", "dd": "", "strong": "", "small": "", "code": "", "bdi": "", "i": "",
+    "br": "", "wbr": "", "span": "class aria-hidden", "div": "class data-of data-unit tabindex role aria-label hidden", "section": "class aria-label", "article": "class aria-label",
+    "table": "class id", "thead": "", "tbody": "", "tr": "class hidden data-flips data-tag data-third data-side data-what data-outcome", "th": "class scope rowspan colspan", "td": "class rowspan",
     "ol": "class", "li": "", "figure": "", "figcaption": "", "img": "class alt src", "label": "class", "input": "type data-by",
     "select": "data-by", "option": "value", "output": "aria-live", "script": "",
     "details": "class", "summary": "", "svg": "class role aria-label width height viewbox", "line": "class x1 x2 y1 y2",
