@@ -47,7 +47,7 @@ _FIGURES = frozenset(
 # Kinds of what a run measures; roles begin with them.
 _MEASURED = ("evaluation", "differences", "overlap", "sweep", "comparison", "ablation", "report")
 _REPORT, _PAGE = "report", "report.html"
-_GALLERIES = {"gallery": "gallery.json", "gallery.flips": "flips.json"}
+_GALLERIES = {"gallery": "gallery.json", "gallery.flips": "flips.json", "gallery.captions": "captions.json"}
 # The oldest date that a zip file can hold: the same evidence is the same file, whenever it is written.
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o644 << 16

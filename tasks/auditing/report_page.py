@@ -8,7 +8,8 @@ from typing import Any
 
 # Each goes on to the next heading of the page, or to what is folded below it; texts of the data are escaped and hold no tag.
 _PAIRS = re.compile(
-    r"<h2>(Pairs that flipped|What queries retrieve)</h2>.*?(?=\n<h2>|\n<details class=\"more\">)", re.DOTALL
+    r"<h2>(Pairs that flipped|Pictures and their captions|What queries retrieve)</h2>.*?(?=\n<h2>|\n<details class=\"more\">)",
+    re.DOTALL,
 )
 _LEFT_OUT = r'<h2>\1</h2>\n<p class="note">Left out of this copy: it holds no pictures and no captions.</p>\n'
 _PICTURES = ("data:image", "<img", "<picture", "<object", "<embed")
