@@ -12,17 +12,19 @@ from data_specs.manifest import ArtifactRef
 from data_specs.moments import shown_moment
 from data_specs.run_result import ArtifactPlace, RunResult
 from data_specs.wording import first_line, one_line, shown
+from flows.artifact_uses import model_named
 from flows.nightly.looking_back.watch_report import relative_report
 from flows.references import find_reference
-from flows.results import ResultRow, Results, result_rows, shown_setting
+from flows.results import ResultRow, Results, measured_data, result_rows, shown_setting
+from flows.side_by_side_captions import caption_columns, captions_in_record
 from flows.verdicts import verdict_of
 from tasks.evaluation.differences import differences
-from tasks.lineage.runs import MAIN_ROLES, run_records
+from tasks.lineage.runs import MAIN_ROLES, dotted_settings, run_records
 from tasks.lineage.store import Store
 from tasks.reporting.runs_page import RunColumn, ShownRun, render_runs
 
 _EVALUATION, _REPORT = "evaluation", "report"
-_ROLES = (_REPORT, "evaluation.edited", "evaluation.measured", *MAIN_ROLES)
+_ROLES = (_REPORT, "evaluation.edited", "evaluation.measured", "caption_evaluation.edited", *MAIN_ROLES)
 
 
 def runs_report(store: Store, named: Sequence[str], out: Path, now: datetime) -> str:
@@ -40,9 +42,10 @@ def runs_report(store: Store, named: Sequence[str], out: Path, now: datetime) ->
     records = {record["id"]: record for record in (_record_of(store, ref) for ref in named)}
     of_run = {run: [*result_rows(record)] for run, record in records.items()}
     folder = out.absolute().parent
-    shown_runs = [_shown_run(store, record, of_run, folder) for record in records.values()]
+    fullest = {run: _fullest(records[run], rows) for run, rows in of_run.items()}
+    shown_runs = [_shown_run(store, record, fullest, folder) for record in records.values()]
     columns = [*_columns(store, [row for rows in of_run.values() for row in rows], records)]
-    return render_runs(shown_runs, columns, now.isoformat())
+    return render_runs(shown_runs, columns, now.isoformat(), caption_columns(store, records.values()))
 
 
 def _record_of(store: Store, named: str) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def _record_of(store: Store, named: str) -> dict[str, Any]:
     made = [record for record in run_records(store.root) if version in (record.get("artifacts") or {}).values()]
     name = named.partition(":")[0]
     called = [record for record in made if name in (record["id"], record["settings"]["name"])]
-    with_figures = [record for record in [*called, *made] if record.get("figures")]
+    with_figures = [record for record in [*called, *made] if record.get("figures") or captions_in_record(record)]
     if not with_figures:
         raise ArtifactError(
             f"no run on record measured anything with {shown(named)}; name a run, see `uwm results`, or one of its artifacts"
@@ -59,9 +62,17 @@ def _record_of(store: Store, named: str) -> dict[str, Any]:
     return with_figures[0]
 
 
-def _shown_run(
-    store: Store, record: Mapping[str, Any], of_run: Mapping[str, list[ResultRow]], folder: Path
-) -> ShownRun:
+def _fullest(record: Mapping[str, Any], rows: Sequence[ResultRow]) -> ResultRow:
+    """The row with the settings that act on the edited model, of which every run has one row more than the original's."""
+    if rows:
+        return max(rows, key=lambda row: len(row.settings))
+    settings = record["settings"]  # of a run that wrote captions alone
+    whole = dict(dotted_settings(settings))
+    data, model = measured_data(settings), model_named(settings)
+    return ResultRow(settings["name"], record["id"], "captions", model, data, record["started"], whole, {})
+
+
+def _shown_run(store: Store, record: Mapping[str, Any], fullest: Mapping[str, ResultRow], folder: Path) -> ShownRun:
     artifacts = record.get("artifacts") or {}
     result = RunResult(
         name=record["settings"]["name"],
@@ -73,12 +84,9 @@ def _shown_run(
     verdict = ["its files are no longer in the store, which could say it"]
     with suppress(PipelineError, OSError, ValueError):
         verdict = verdict_of(result)
-    rows = of_run[record["id"]]
     report = result.artifacts.get(_REPORT)
-    # The settings that act on the edited model, of which every run has one row more than the original's.
-    last = [max(each, key=lambda row: len(row.settings)) for each in of_run.values()]
-    differing = Results(last, 0, {}).differing()
-    own = max(rows, key=lambda row: len(row.settings))
+    differing = Results([*fullest.values()], 0, {}).differing()
+    own = fullest[record["id"]]
     return ShownRun(
         name=result.name,
         id=record["id"],
