@@ -16,14 +16,13 @@ from prefect.task_runners import TaskRunner
 from data_specs.errors import MachineError, PipelineError, SpecError
 from data_specs.placement import Device, Placement, RunnerName, placement_of
 from data_specs.wording import first_line
-from tasks.encoders.loading import LoadedModel
 from tasks.extraction.task import do_share, source_digest
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import notice
 from tasks.lineage.store import Store
 from tasks.workers.devices import resolve_devices
 from tasks.workers.local import LocalWorkers
-from tasks.workers.shared_work import Runner, SharedWork
+from tasks.workers.shared_work import Given, Runner, SharedWork
 
 _LOOPBACK = "127.0.0.1"
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 20
@@ -85,7 +84,7 @@ class EngineWorkers:
         # Of the flow. Within a task, Prefect would send all that the task was given along, the model too.
         self._flow = copy_context()
 
-    def make(self, shared: SharedWork, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+    def make(self, shared: SharedWork[Given], loaded: Given, store: Store, context: RunContext) -> None:
         """Have all done that is left of some work.
 
         Raises:

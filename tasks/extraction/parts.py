@@ -1,11 +1,13 @@
 """One shard's rows as an artifact of their own, which any process can make that reaches the store and the model's files."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from torch import nn
 from data_specs.errors import DataError
 from data_specs.manifest import ArtifactRef, Recipe, Source
 from data_specs.run_config import Content, Decoder, Encoder, Precision
-from tasks.encoders.loading import LoadedModel, ModelRef
+from tasks.encoders.loading import LoadedModel
 from tasks.extraction.rows import Observer, RowFold
 from tasks.extraction.shard_pass import Batches, Fold, ShardCounts, ShardPass, input_stream
 from tasks.extraction.shared_reading import SharedReading
@@ -23,9 +25,20 @@ from tasks.lineage.progress import advance
 from tasks.lineage.store import Build, Made, Store
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import ShardPlan, plan_reading
+from tasks.workers.shared_work import Given
 
 # The disk confirms what several threads wrote at once, in the time of one.
 _FINISHING = 4
+
+
+_Given_co = TypeVar("_Given_co", covariant=True)
+
+
+class Openable(Protocol[_Given_co]):
+    """Names by value what parts are made with: any process that reaches its files can open it."""
+
+    def opened(self) -> AbstractContextManager[_Given_co]:
+        """It, for as long as the block lasts; its files are read once in a process."""
 
 
 class ObserverOf(Protocol):
@@ -71,13 +84,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class PartMaker:
+class MakesParts(ABC, Generic[Given]):
     """How the parts of one set are made; a value that can be sent to another process."""
 
-    model: ModelRef
-    encoder: Encoder
-    observer: ObserverOf
-    precision: Precision
+    model: Openable[Given]
+    encoder: Encoder  # whose inputs are read
     batch_size: int
     max_bad_fraction: float
     n_planned: int  # samples of the whole set
@@ -98,7 +109,7 @@ class PartMaker:
         self,
         parts: Sequence[Part],
         plans: Sequence[ShardPlan],
-        loaded: LoadedModel,
+        loaded: Given,
         store: Store,
         context: RunContext,
         decoded: SharedReading | None = None,
@@ -124,18 +135,13 @@ class PartMaker:
     def shard_pass(
         self,
         plans: Sequence[ShardPlan],
-        loaded: LoadedModel,
+        loaded: Given,
         context: RunContext,
         decoded: SharedReading | None,
     ) -> ShardPass:
         """The pass over the shards of parts that are to be made."""
-        stream: Batches = (
-            input_stream(loaded, self.encoder, plans, batch_size=self.batch_size, context=context, decoder=self.decoder)
-            if decoded is None
-            else decoded.of(plans)
-        )
         return ShardPass(
-            stream,
+            self.stream(loaded, plans, context) if decoded is None else decoded.of(plans),
             plans,
             self.fold(loaded, torch.device(context.device)),
             stage=self.stage,
@@ -143,9 +149,13 @@ class PartMaker:
             n_planned=self.n_planned,
         )
 
-    def fold(self, loaded: LoadedModel, device: torch.device) -> Fold:
+    @abstractmethod
+    def stream(self, loaded: Given, plans: Sequence[ShardPlan], context: RunContext) -> Batches:
+        """What is read of shards, decoded."""
+
+    @abstractmethod
+    def fold(self, loaded: Given, device: torch.device) -> Fold:
         """What becomes of a shard's batches."""
-        return RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, device)
 
     def counts(self, counted: ShardCounts) -> dict[str, Any]:
         """What the record of a part says of its samples."""
@@ -166,3 +176,21 @@ class PartMaker:
         if made.reused:
             advance(self.stage, len(plan.keys) + len(plan.bad))
         return made
+
+
+@dataclass(frozen=True)
+class PartMaker(MakesParts[LoadedModel]):
+    """Parts by an encoder's forward pass."""
+
+    observer: ObserverOf
+    precision: Precision
+
+    def stream(self, loaded: LoadedModel, plans: Sequence[ShardPlan], context: RunContext) -> Batches:
+        """As the encoder needs it."""
+        return input_stream(
+            loaded, self.encoder, plans, batch_size=self.batch_size, context=context, decoder=self.decoder
+        )
+
+    def fold(self, loaded: LoadedModel, device: torch.device) -> Fold:
+        """Rows in files."""
+        return RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, device)

@@ -1,14 +1,14 @@
 """A set over shards: a part a shard, and an artifact that names them in order."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self
 
-from data_specs.manifest import PART, Recipe
+from data_specs.manifest import PART, Inputs, Recipe
 from data_specs.run_config import Encoder, RunConfig
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.parts import ObserverOf, Part, PartMaker
+from tasks.extraction.parts import MakesParts, ObserverOf, Part, PartMaker
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
 from tasks.extraction.sharing import PartedSet, SharedParts, without_samples
 from tasks.lineage.circumstances import RunContext, now
@@ -17,7 +17,7 @@ from tasks.lineage.digest import recipe_ref
 from tasks.lineage.progress import notice, stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.shards.plan import BadSample, ShardPlan, Tally, planned_samples
-from tasks.workers.shared_work import runner_of
+from tasks.workers.shared_work import Given, runner_of
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ def extract_set(
         DataError: too many samples are bad, now or when a part was made.
     """
     parts = [part_of(what, plan, loaded, config) for plan in plans]
-    return make_set(RowSet(what.kind, part_maker(what, plans, loaded, config), parts, plans), loaded, store, context)
+    rows = RowSet(what.kind, part_maker(what, plans, loaded, config), parts, plans)
+    return make_set(rows, loaded, store, context)
 
 
-class MadeSet(PartedSet, Protocol):
+class MadeSet(PartedSet[Given], Protocol[Given]):
     """Parts, and the artifact that is made of all of them."""
 
     def recipe(self) -> Recipe:
@@ -69,7 +70,7 @@ class MadeSet(PartedSet, Protocol):
     def bring(self, store: Store) -> None:
         """Have here what a remote of the store has of it."""
 
-    def fill(self, build: Build, read: Sequence[int], loaded: LoadedModel, store: Store, context: RunContext) -> None:
+    def fill(self, build: Build, read: Sequence[int], loaded: Given, store: Store, context: RunContext) -> None:
         """Make it, once all parts are there; `read` are the places of those that were not when this run asked for it.
 
         Raises:
@@ -77,7 +78,7 @@ class MadeSet(PartedSet, Protocol):
         """
 
 
-def make_set(parted: MadeSet, loaded: LoadedModel, store: Store, context: RunContext) -> Made:
+def make_set(parted: MadeSet[Given], loaded: Given, store: Store, context: RunContext) -> Made:
     """Make or find a set, and the parts that it is made of, alone or with others; see `extract_set`."""
     recipe, maker, began = parted.recipe(), parted.maker, now()
     read: list[int] = []
@@ -99,13 +100,14 @@ def make_set(parted: MadeSet, loaded: LoadedModel, store: Store, context: RunCon
 
 
 @dataclass(frozen=True)
-class RowSet:
+class RowSet(Generic[Given]):
     """A set that names its parts, and has all their rows as files of its own."""
 
     kind: str
-    maker: PartMaker
+    maker: MakesParts[Given]
     parts: Sequence[Part]
     plans: Sequence[ShardPlan]
+    inputs: Inputs = field(default_factory=dict)  # named by the set itself, beside its parts and shards
 
     def recipe(self) -> Recipe:
         """What all parts share stands in the set, too, where a reader looks for it."""
@@ -122,6 +124,7 @@ class RowSet:
             inputs={
                 "parts": [part.ref for part in self.parts],
                 "shards": [plan.shard.sha256 for plan in self.plans],
+                **self.inputs,
             },
             **coded(gather_parts),
         )
@@ -138,7 +141,7 @@ class RowSet:
         """Whether a part is there."""
         return store.holds(self.parts[index].ref)
 
-    def settling(self, loaded: LoadedModel, store: Store, context: RunContext) -> Callable[[int], None]:
+    def settling(self, loaded: Given, store: Store, context: RunContext) -> Callable[[int], None]:
         """Nothing: the parts stay."""
         del loaded, store, context
         return lambda _: None
@@ -147,7 +150,7 @@ class RowSet:
         """The same, without what only planning needs to know of shards."""
         return replace(self, plans=without_samples(self.plans))
 
-    def fill(self, build: Build, read: Sequence[int], loaded: LoadedModel, store: Store, context: RunContext) -> None:
+    def fill(self, build: Build, read: Sequence[int], loaded: Given, store: Store, context: RunContext) -> None:
         """Take the files of all parts.
 
         Raises:
@@ -161,15 +164,15 @@ class RowSet:
 def part_maker(what: Extraction, plans: Sequence[ShardPlan], loaded: LoadedModel, config: RunConfig) -> PartMaker:
     """How the parts of a set are made, of whatever model of this architecture."""
     return PartMaker(
-        loaded.files,
-        what.encoder,
-        what.observer,
-        config.precision,
-        config.inputs_at_once,
-        config.max_bad_fraction,
-        planned_samples(plans),
-        what.label,
-        config.decoder,
+        model=loaded.files,
+        encoder=what.encoder,
+        batch_size=config.inputs_at_once,
+        max_bad_fraction=config.max_bad_fraction,
+        n_planned=planned_samples(plans),
+        stage=what.label,
+        decoder=config.decoder,
+        observer=what.observer,
+        precision=config.precision,
     )
 
 
@@ -213,7 +216,7 @@ def gather_parts(build: Build, parts: Iterable[Made], plans: Sequence[ShardPlan]
     build.counts.update(tally.counts())
 
 
-def report_skipped(made: Made, maker: PartMaker) -> None:
+def report_skipped(made: Made, maker: MakesParts[Any]) -> None:
     """Tell how many samples a set was made without.
 
     Raises:

@@ -6,30 +6,29 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Protocol, Self
+from typing import Any, Generic, Protocol, Self
 
 import torch
 
 from data_specs.manifest import ArtifactRef, Manifest, Recipe
-from tasks.encoders.loading import LoadedModel
-from tasks.extraction.parts import Part, PartMaker
+from tasks.extraction.parts import MakesParts, Part
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.progress import advance, notice
 from tasks.lineage.store import Build, Made, Store
 from tasks.shards.plan import ShardPlan, planned_samples
-from tasks.workers.shared_work import require_here
+from tasks.workers.shared_work import Given, require_here
 
 # Between two looks at what others make: the last parts of a set may end at any moment, long ones do not.
 _PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.25)
 _TOLD_AFTER_SECONDS = 10.0
 
 
-class PartedSet(Protocol):
+class PartedSet(Protocol[Given]):
     """Parts over shards in their order, and what becomes of those that are there; a value that can be sent to another process."""
 
     @property
-    def maker(self) -> PartMaker:
+    def maker(self) -> MakesParts[Given]:
         """How a part is made."""
 
     @property
@@ -46,7 +45,7 @@ class PartedSet(Protocol):
     def is_there(self, index: int, store: Store) -> bool:
         """Whether a part is there, or what it has become a part of."""
 
-    def settling(self, loaded: LoadedModel, store: Store, context: RunContext) -> Callable[[int], None]:
+    def settling(self, loaded: Given, store: Store, context: RunContext) -> Callable[[int], None]:
         """What is to be called with a part's place once it is there, in whatever process made it."""
 
     def sendable(self) -> Self:
@@ -54,27 +53,27 @@ class PartedSet(Protocol):
 
 
 @dataclass(frozen=True)
-class SharedParts:
+class SharedParts(Generic[Given]):
     """Parts of one set, made by this process and others until all are there; a value that can be sent to another process.
 
     Neighbouring parts are made in one go, since decoding runs ahead from one to the next. Who comes to a part that
     another holds starts in the middle of the longest stretch that nobody is at, so that all meet seldom.
     """
 
-    parted: PartedSet
+    parted: PartedSet[Given]
 
     def help(self, store: Store, context: RunContext) -> None:
         """Make parts until all are there, and tell of none that others make."""
         with self.parted.maker.model.opened() as loaded:
             self.make(loaded, store, context, tells=False)
 
-    def sendable(self) -> "SharedParts":
+    def sendable(self) -> "SharedParts[Given]":
         """The same, small."""
         return SharedParts(self.parted.sendable())
 
     def make(
         self,
-        loaded: LoadedModel,
+        loaded: Given,
         store: Store,
         context: RunContext,
         interrupted: Callable[[], None] = lambda: None,
@@ -120,7 +119,7 @@ class SharedParts:
         places = {self.parted.parts[index].ref: index for index in stretch}
         return lambda ref: self.parted.is_there(places[ref], store)
 
-    def shares(self, loaded: LoadedModel, store: Store, context: RunContext) -> "LackingParts":
+    def shares(self, loaded: Given, store: Store, context: RunContext) -> "LackingParts":
         """A part each."""
         return LackingParts(self.parted, loaded, store, context)
 
@@ -161,7 +160,7 @@ class _Waiting:
 class OnePart:
     """A part, and how it is made."""
 
-    maker: PartMaker
+    maker: MakesParts[Any]
     part: Part
 
     def do(self, store: Store, context: RunContext) -> None:
@@ -176,7 +175,7 @@ class OnePart:
 class LackingParts:
     """The parts that a set lacks, for workers that are handed one after the other."""
 
-    def __init__(self, parted: PartedSet, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+    def __init__(self, parted: PartedSet[Given], loaded: Given, store: Store, context: RunContext) -> None:
         """What is there already is told as done."""
         self._parted, self._store = parted, store
         self._settle = parted.settling(loaded, store, context)

@@ -14,12 +14,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tasks.encoders.loading import LoadedModel
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance, notice
 from tasks.lineage.store import Store
 from tasks.workers.process import Job
-from tasks.workers.shared_work import SharedWork
+from tasks.workers.shared_work import Given, SharedWork
 
 # A part that kills whoever makes it comes to this process in the end, which then ends as it would alone.
 _MOST_STARTS = 3
@@ -36,7 +35,7 @@ class LocalWorkers:
         self._workers = [_Worker(device) for device in devices]
         self._n_jobs = 0
 
-    def make(self, shared: SharedWork, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+    def make(self, shared: SharedWork[Given], loaded: Given, store: Store, context: RunContext) -> None:
         """Do some work together with all workers, until nothing is left of it.
 
         Raises:

@@ -29,7 +29,7 @@ class Job:
     """Some work, and where and how this process does its share."""
 
     number: int
-    work: SharedWork
+    work: SharedWork[Any]
     store: Path
     context: RunContext
 

@@ -1,28 +1,31 @@
 """Work that several processes do together on one store, and who carries it out."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from data_specs.errors import ArtifactError
 from data_specs.manifest import ArtifactRef
-from tasks.encoders.loading import LoadedModel
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 
+# What the work computes with, such as a model with its weights.
+Given = TypeVar("Given")
+_Given_contra = TypeVar("_Given_contra", contravariant=True)
 
-class SharedWork(Protocol):
+
+class SharedWork(Protocol[_Given_contra]):
     """What several processes do together."""
 
-    def make(self, loaded: LoadedModel, store: Store, context: RunContext, interrupted: Callable[[], None]) -> None:
+    def make(self, loaded: _Given_contra, store: Store, context: RunContext, interrupted: Callable[[], None]) -> None:
         """Do what is left of it, and see to it that others do theirs; `interrupted` is called often, and may raise."""
 
     def help(self, store: Store, context: RunContext) -> None:
         """Do a share of it, in the process of a worker."""
 
-    def sendable(self) -> "SharedWork":
+    def sendable(self) -> "SharedWork[_Given_contra]":
         """The same as a small value, for a process of this machine."""
 
-    def shares(self, loaded: LoadedModel, store: Store, context: RunContext) -> "SharesLeft":
+    def shares(self, loaded: _Given_contra, store: Store, context: RunContext) -> "SharesLeft":
         """What is left of it, cut up for an engine that hands it out."""
 
 
@@ -68,7 +71,7 @@ def require_here(store: Store, *, is_here: bool) -> None:
 class Runner(Protocol):
     """Has work done, by this process or by others."""
 
-    def make(self, shared: SharedWork, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+    def make(self, shared: SharedWork[Given], loaded: Given, store: Store, context: RunContext) -> None:
         """Do some work until nothing is left of it.
 
         Raises:
@@ -77,7 +80,7 @@ class Runner(Protocol):
 
 
 class _Here:
-    def make(self, shared: SharedWork, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+    def make(self, shared: SharedWork[Given], loaded: Given, store: Store, context: RunContext) -> None:
         shared.make(loaded, store, context, lambda: None)
 
 
