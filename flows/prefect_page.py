@@ -28,7 +28,7 @@ from flows.commands.plan_table import shown_seconds
 from flows.commands.time_left import done_line, seconds_left
 from flows.nightly.telling.message import REPORTS_URL, report_link
 from flows.server.temporary import is_temporary
-from flows.shown_result import metrics_rows
+from flows.shown_result import measured_rows
 from flows.verdicts import verdict_of, warnings_of
 from tasks.lineage.progress import ProgressSink, heard_by, listening
 from tasks.tables.documents import experiment_markdown
@@ -175,8 +175,7 @@ def result_markdown(result: RunResult, record: str, notices: Sequence[str] = ())
     lines = [f"# {escape_markdown(result.name)}", ""]
     lines += [f"- {escape_markdown(sentence)}" for sentence in verdict_of(result)]
     lines += [f"- **warning**: {escape_markdown(sentence)}" for sentence in warnings_of(result)]
-    if result.metrics:
-        table = metrics_rows(result)
+    for table in measured_rows(result):
         lines += ["", *markdown_table([escape_markdown(head) for head in table["heads"]], table["rows"])]
         lines += ["", f"{escape_markdown(table['caption'])}."]
     for kind in KINDS:

@@ -26,6 +26,7 @@ from tasks.lineage.listeners import Listeners
 from tasks.lineage.runs import RUNS
 from tasks.lineage.store import Store
 
+_MEASURED = ("evaluation", "caption_evaluation")  # kinds of artifacts with intervals
 Status = Literal["running", "completed", "failed", "interrupted"]
 
 
@@ -136,12 +137,13 @@ def _named(results: Sequence[RunResult]) -> Iterator[tuple[str, RunResult]]:
 
 
 def _outcome(results: Sequence[RunResult]) -> dict[str, Any]:
-    intervals = {}
+    intervals: dict[str, dict[str, tuple[float, float]]] = {}
     for run, item in _named(results):
         for role, place in item.artifacts.items():
-            if role.startswith("evaluation."):
+            kind, _, model = role.partition(".")
+            if kind in _MEASURED and model:
                 with suppress(OSError, ValueError):
-                    intervals[run + role.removeprefix("evaluation.")] = read_intervals(Path(place.path))
+                    intervals.setdefault(run + model, {}).update(read_intervals(Path(place.path)))
     result = together(results)
     return {
         "artifacts": {role: place.version for role, place in result.artifacts.items()},

@@ -35,6 +35,7 @@ class ResultRow:
     figures: dict[str, float]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     evaluation: str | None = None
+    captions: str | None = None  # the evaluation of its captions
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def results_of(root: Path, *, name: str = "", model: str = "", since: str = "") 
     Raises:
         SpecError: `since` is no date.
     """
-    rows: dict[tuple[str, str, str | None], ResultRow] = {}
+    rows: dict[tuple[str, str, str], ResultRow] = {}
     n_repeated = 0
     unfinished: dict[str, int] = {}
     for record in records_like(root, name=name, model=model, since=since):
@@ -76,7 +77,7 @@ def results_of(root: Path, *, name: str = "", model: str = "", since: str = "") 
             unfinished[record["status"]] = unfinished.get(record["status"], 0) + 1
             continue
         for row in result_rows(record):
-            key = (row.run, row.what, row.evaluation or row.id)
+            key = (row.run, row.what, row.evaluation or row.captions or row.id)
             n_repeated += key in rows
             rows.setdefault(key, row)
     return Results(list(rows.values()), n_repeated, unfinished)
@@ -140,4 +141,5 @@ def result_rows(record: dict[str, Any]) -> Iterator[ResultRow]:
             figures=figures_of[what],
             intervals={key: (low, high) for key, (low, high) in record.get("intervals", {}).get(what, {}).items()},
             evaluation=artifacts.get(f"evaluation.{what}"),
+            captions=artifacts.get(f"caption_evaluation.{what}"),
         )

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from data_specs.config_file import require_absolute
 from data_specs.evaluation_files import read_metrics
 from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device, SameEnvironment, placement_of
-from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, ModelConfig, RunConfig
+from data_specs.run_config import WITHOUT_SAFE_SCORERS, Content, RunConfig
 from data_specs.run_result import ArtifactPlace, RunResult
 from data_specs.store_place import StoreLocation, store_place_of
 from flows.lineage_context import model_in_use, settings_told
@@ -23,8 +22,9 @@ from flows.prefect_page import shown_in_prefect
 from flows.record import recorded
 from flows.remotes.sharing import remotes_of, shared
 from flows.runners import Placed, placed
+from flows.shared_model import load_shared
 from flows.shown_result import ShownResult
-from tasks.encoders.loading import LoadedModel, load_model
+from tasks.encoders.loading import LoadedModel
 from tasks.extraction.batch_size import usual_batch_size
 from tasks.lineage.base_weights import ModelInUse
 from tasks.lineage.checking.recorded import (
@@ -94,7 +94,7 @@ class Session:
         """The model of the settings, loaded once."""
         if "original" not in self._loaded:
             with self.timed("load"), stage("load model", None, "tensors"):
-                loaded = _load(self.config.model)
+                loaded = load_shared(self.config.model)
             self._loaded["original"] = loaded
             self._models[None] = model_in_use(loaded, loaded)
         return self._loaded["original"]
@@ -151,6 +151,12 @@ class Session:
         """Put an evaluation on the account as `evaluation.NAME`, and its metrics."""
         kept = self.keep(f"evaluation.{name}", made)
         self.metrics[name] = read_metrics(self.store.path(made.ref))
+        return kept
+
+    def keep_captions_measured(self, name: str, made: Made) -> ArtifactRef:
+        """Put an evaluation of captions on the account as `caption_evaluation.NAME`, and its metrics beside the model's others."""
+        kept = self.keep(f"caption_evaluation.{name}", made)
+        self.metrics[name] = {**self.metrics.get(name, {}), **read_metrics(self.store.path(made.ref))}
         return kept
 
     def keep_as(self, name: str, kept: str) -> ArtifactRef:
@@ -226,30 +232,6 @@ def open_session(
     """
     with open_sessions([config], store, device, workers) as (session,):
         yield session
-
-
-# The model that sessions one after another share.
-_SHARED: ContextVar[dict[ModelConfig, LoadedModel] | None] = ContextVar("_SHARED", default=None)
-
-
-@contextmanager
-def models_shared() -> Iterator[None]:
-    """Within the block, a session whose settings name the model of the one before takes it over, in place of loading it."""
-    token = _SHARED.set({})
-    try:
-        yield
-    finally:
-        _SHARED.reset(token)
-
-
-def _load(model: ModelConfig) -> LoadedModel:
-    shared_models = _SHARED.get()
-    if shared_models is None:
-        return load_model(model)
-    if model not in shared_models:
-        shared_models.clear()  # before there are two in memory
-        shared_models[model] = load_model(model)
-    return shared_models[model]
 
 
 def _watched(store: Store, device: str, config: RunConfig, policy: SameEnvironment) -> ReuseWatch:

@@ -8,6 +8,7 @@ from data_specs.evaluation_files import read_differences, read_intervals
 from data_specs.experiment_files import read_experiment
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
+from flows.shown_captions import caption_rows
 from tasks.tables.cells import cell, notes
 from tasks.tables.kinds import KINDS
 from tasks.tables.terminal import brief_columns
@@ -40,8 +41,7 @@ class ShownResult(RunResult):
         from flows.verdicts import verdict_of, warnings_of
 
         tables, told = [], [f"warning: {sentence}" for sentence in warnings_of(self)]
-        if self.metrics:
-            tables.append(metrics_rows(self))
+        tables += measured_rows(self)
         for kind in KINDS:
             if kind in self.artifacts:
                 tables.append(_experiment(self, kind))
@@ -56,6 +56,13 @@ class ShownResult(RunResult):
             reused=self.reused,
             report=str(Path(report.path) / "report.html") if report else "",
         )
+
+
+def measured_rows(result: RunResult) -> list[dict[str, Any]]:
+    """The tables of a run's figures: of its evaluations, and of its captions."""
+    found = [metrics_rows(result)] if any(name.startswith("evaluation.") for name in result.artifacts) else []
+    captions = caption_rows(result)
+    return found if captions is None else [*found, captions]
 
 
 @cache

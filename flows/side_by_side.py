@@ -110,7 +110,7 @@ def _columns(store: Store, rows: Sequence[ResultRow], records: Mapping[str, Any]
     told: set[str] = set()
     first: str | None = None
     for row in rows:
-        if row.evaluation in told and row.evaluation is not None:
+        if (row.evaluation in told and row.evaluation is not None) or (row.evaluation is None and row.captions):
             continue
         told.add(row.evaluation or "")
         compared, why = None, ""

@@ -4,7 +4,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,6 +31,7 @@ from data_specs.wording import printable
 from flows.commands.console import output, screen
 from flows.commands.plan_table import shown_seconds
 from flows.commands.time_left import ITEMS, at_item, done_line, item_done, seconds_left
+from flows.shown_captions import caption_rows
 from flows.verdicts import chance_of, verdict_of, warnings_of
 from tasks.lineage.progress import listening
 from tasks.tables.kinds import KINDS
@@ -194,14 +197,30 @@ def _points(found: Difference) -> Text:
     return Text(difference, style=metric.colour(found.difference)).append(f" [{low}, {high}]", style="dim")
 
 
+def _caption_table(captions: Mapping[str, Any]) -> Table:
+    """A row a figure; see `caption_rows`."""
+    table = Table(caption=captions["caption"], caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for number, head in enumerate(captions["heads"]):
+        table.add_column(head.replace("_", " "), justify="right" if number else "left", overflow="fold")
+    for row in captions["rows"]:
+        table.add_row(*map(Text, row))
+    return table
+
+
 def show_result(result: RunResult, *, allow_overlap: bool = False) -> None:
     """Print a run's end for a person; `allow_overlap` leaves out what calibration and evaluation share."""
-    shown = {name: result.metrics[name] for name in _MODELS if name in result.metrics}
-    if "edited" in shown:
+    shown = {
+        name: result.metrics[name]
+        for name in _MODELS
+        if name in result.metrics and f"evaluation.{name}" in result.artifacts
+    }
+    if "differences.edited" in result.artifacts:
         n_pairs = int(shown["original"]["n_pairs"])
         differences = read_differences(Path(result.artifacts["differences.edited"].path))
         title = f"{result.name}: {n_pairs} evaluation pairs"
         output.print(metrics_table(shown, differences, chance_of(result.artifacts), title))
+    if (captions := caption_rows(result, scores=not shown)) is not None:
+        output.print(_caption_table(captions))
     for kind in KINDS:
         if kind in result.artifacts:
             experiment = read_experiment(Path(result.artifacts[kind].path), kind)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data_specs.caption_metrics import UNSAFE_SHARE, find_caption_metric
 from data_specs.metrics import ZERO_SHOT, find_metric
 from data_specs.wording import printable
 from flows.commands.options import DEFAULT_STORE, JsonOption, StoreOption
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _COLUMNS = ("GS", "PS", ZERO_SHOT)
+_UNSAFE = f"{UNSAFE_SHARE}.unsafe."
 _STATED = ("run", "what", "model", "data", "started", "id")
 
 
@@ -79,23 +81,30 @@ def results_table(found: Results) -> "Table":
     title = ", ".join(f"{part} {next(iter(values))}" for part, values in same.items() if len(values) == 1)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title, style="dim"), title_justify="left")
     table.add_column("run", overflow="fold")
-    for metric in _COLUMNS:
-        table.add_column(metric, justify="right", no_wrap=True)
+    metrics = [*_COLUMNS, *_of_captions(found)]
+    for metric in metrics:
+        # Of captions the names are long: on two lines.
+        table.add_column(metric.replace(".unsafe.", "\n.unsafe."), justify="right", no_wrap=True)
     table.add_column("begun, UTC", no_wrap=True)
     for row in found.rows:
         lines = [row.what, *(getattr(row, part) for part, values in same.items() if len(values) > 1)]
         lines += [f"{setting} {shown_setting(row, setting)}" for setting in differing if setting in row.settings]
         head = Text(f"{row.run}\n").append("\n".join(lines), style="dim")
-        figures = [_figure(row, metric) for metric in _COLUMNS]
+        figures = [_figure(row, metric) for metric in metrics]
         table.add_row(head, *map(Text, figures), Text(f"{row.started[:10]}\n{row.started[11:16]}"))
     table.caption, table.caption_justify = Text("percent; brackets: 95 % intervals", style="dim"), "left"
     return table
 
 
+def _of_captions(found: Results) -> list[str]:
+    """What judges say of captions of unsafe pictures."""
+    return sorted({name for row in found.rows for name in row.figures if name.startswith(_UNSAFE)})
+
+
 def _figure(row: ResultRow, metric: str) -> str:
     if metric not in row.figures:
         return ""
-    about = find_metric(metric)
+    about = find_caption_metric(metric) if metric.startswith(_UNSAFE) else find_metric(metric)
     low_high = row.intervals.get(metric)
     interval = f"\n[{about.shown(low_high[0])}, {about.shown(low_high[1])}]" if low_high else ""
     return f"{about.shown(row.figures[metric])}{interval}"

@@ -26,7 +26,7 @@ from flows.nightly.serving.one_at_a_time import turn_in_store
 from flows.nightly.telling.telling import tell
 from flows.nightly.turns import NotMeasured, Turns, not_measured_in_words
 from flows.remotes.sharing import look_into
-from flows.session import models_shared
+from flows.shared_model import models_shared
 from tasks.lineage.store import Store
 
 _MOST_TOLD = 3

@@ -1,7 +1,8 @@
 """A LLaVA that captions pictures greedily: loaded once, and whole."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ from data_specs.captioning import CaptioningConfig
 from data_specs.errors import DataError, SpecError
 from data_specs.run_config import HUB
 from data_specs.wording import first_line, one_line, shown
+from tasks.captioning.quiet import without_bars
 from tasks.captioning.text_metrics import one_blank
 from tasks.encoders.foreign_code import nothing_runs_or_asks
 from tasks.encoders.hub import download_files
 from tasks.encoders.model_json import CONFIG, read_json
-from tasks.lineage.digest import digest_of, file_sha256
+from tasks.lineage.base_weights import digest_of_large_file
+from tasks.lineage.digest import digest_of
 
 _SETTING = "captioning.model"
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_OWN = {"local_files_only": True, "trust_remote_code": False}
 _KINDS = ("llava", "vipllava")  # one picture becomes one input of fixed size
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _TOWER = re.compile(r"^(?:model\.)?vision_tower\.(?:vision_model\.)?(.+)$")
@@ -68,15 +72,7 @@ class Captioner:
         self.fit = PictureFit(processor.image_processor)
         self._tokenizer = processor.tokenizer
         self._max_new_tokens = config.max_new_tokens
-        try:
-            self.prompt = str(processor.apply_chat_template(config.messages(), add_generation_prompt=True))
-            asked = processor(images=Image.new("RGB", (32, 32)), text=self.prompt, return_tensors="pt")
-        except Exception as error:  # templates and processors raise what they happen to meet
-            raise SpecError(
-                f"{_SETTING}: its chat template and processor cannot hold the question: {one_line(first_line(error), 160)};"
-                " take a checkpoint with both"
-            ) from error
-        self._question: Tensor = asked["input_ids"]
+        self.prompt, self._question = question_of(processor, config)
         self._ends = _ends(model)
 
     @property
@@ -136,12 +132,36 @@ def load_captioner(config: CaptioningConfig, device: torch.device) -> Captioner:
         SpecError: there is none, it is of another kind, brings code of its own, or its files do not hold all of it.
     """
     folder = captioner_folder(config)
-    kind = read_json(folder / CONFIG, _SETTING).get("model_type")
-    if kind not in _KINDS:
-        raise SpecError(f"{_SETTING} {config.model}: its model_type is {shown(kind)}, expected {' or '.join(_KINDS)}")
+    with _reading(config):
+        import transformers
+
+        library: Any = transformers
+        model, info = library.AutoModelForImageTextToText.from_pretrained(
+            folder, use_safetensors=True, dtype=held_as(config), output_loading_info=True, **_OWN
+        )
+    _require_whole(model, folder, [*info["missing_keys"], *map(str, info["mismatched_keys"])])
+    return Captioner(model.to(device).eval(), read_processor(config), config, captioner_digest(folder))
+
+
+def read_processor(config: CaptioningConfig) -> Any:
+    """What a captioner's pictures and words go through; no weight is read.
+
+    Raises:
+        SpecError: there is none, or it brings code of its own.
+    """
+    folder = captioner_folder(config)
+    with _reading(config):
+        import transformers
+
+        library: Any = transformers
+        return library.AutoProcessor.from_pretrained(folder, **_OWN)
+
+
+@contextmanager
+def _reading(config: CaptioningConfig) -> Iterator[None]:
     try:
-        with nothing_runs_or_asks():
-            model, info, processor = _read(folder, _DTYPES[config.precision])
+        with nothing_runs_or_asks(), without_bars():
+            yield
     except SpecError:
         raise
     except Exception as error:  # transformers raises what it happens to meet
@@ -149,39 +169,53 @@ def load_captioner(config: CaptioningConfig, device: torch.device) -> Captioner:
             f"{_SETTING} {config.model} cannot be loaded: {one_line(first_line(error), 200)}; give a whole folder in"
             " transformers' format"
         ) from error
-    _require_whole(model, folder, [*info["missing_keys"], *map(str, info["mismatched_keys"])])
-    return Captioner(model.to(device).eval(), processor, config, captioner_digest(folder))
 
 
-def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any], Any]:
-    import transformers
+def question_of(processor: Any, config: CaptioningConfig) -> tuple[str, Tensor]:
+    """The question as text with its template applied, and as token ids [1, tokens] with the places of a picture.
 
-    library: Any = transformers
-    own = {"local_files_only": True, "trust_remote_code": False}
-    model, info = library.AutoModelForImageTextToText.from_pretrained(
-        folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **own
-    )
-    return model, info, library.AutoProcessor.from_pretrained(folder, **own)
+    Raises:
+        SpecError: the checkpoint has no chat template, or one that cannot hold the question.
+    """
+    try:
+        prompt = str(processor.apply_chat_template(config.messages(), add_generation_prompt=True))
+        asked = processor(images=Image.new("RGB", (32, 32)), text=prompt, return_tensors="pt")
+    except Exception as error:  # templates and processors raise what they happen to meet
+        raise SpecError(
+            f"{_SETTING}: its chat template and processor cannot hold the question: {one_line(first_line(error), 160)};"
+            " take a checkpoint with both"
+        ) from error
+    ids: Tensor = asked["input_ids"]
+    return prompt, ids
+
+
+def held_as(config: CaptioningConfig) -> torch.dtype:
+    """The type that a captioner's weights have in memory."""
+    return _DTYPES[config.precision]
 
 
 def captioner_folder(config: CaptioningConfig) -> Path:
     """Where a captioner's files lie, downloaded where they are on the hub.
 
     Raises:
-        SpecError: they are not there.
+        SpecError: they are not there, or are of another kind of model.
     """
     folder = download_files(config.model, _FILES, _SETTING) if config.model.startswith(HUB) else Path(config.model)
     if not (folder / CONFIG).is_file():
         raise SpecError(
             f"{_SETTING} {config.model} has no {CONFIG}; give the folder of a LLaVA in transformers' format"
         )
+    kind = read_json(folder / CONFIG, _SETTING).get("model_type")
+    if kind not in _KINDS:
+        raise SpecError(f"{_SETTING} {config.model}: its model_type is {shown(kind)}, expected {' or '.join(_KINDS)}")
     return folder
 
 
 def captioner_digest(folder: Path) -> str:
     """Digest of all files that a captioner is read from: weights, settings, tokens, template and picture fit."""
     files = sorted({path for pattern in _FILES for path in folder.glob(pattern) if path.is_file()})
-    return digest_of({path.name: file_sha256(path) for path in files})
+    found = {path: path.stat() for path in files}
+    return digest_of({path.name: digest_of_large_file(path, at.st_mtime_ns, at.st_size) for path, at in found.items()})
 
 
 def _require_whole(model: Any, folder: Path, absent: Sequence[str]) -> None:

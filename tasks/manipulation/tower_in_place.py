@@ -1,7 +1,9 @@
 """An edit of a CLIP on the vision tower of another model in memory, for as long as that is looked at."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +11,20 @@ from torch import Tensor, nn
 from data_specs.errors import ArtifactError, SpecError
 from tasks.encoders.transformers_format import to_transformers
 from tasks.manipulation.edit import Edit, changed_values
+from tasks.manipulation.stored_edit import edit_at
 
 _VISION = "vision_model."
+
+
+@dataclass(frozen=True)
+class StoredTowerEdit:
+    """An edit by value, for any process that reaches its artifact."""
+
+    folder: Path
+
+    def __call__(self, tower: nn.Module) -> AbstractContextManager[None]:
+        """The edit on a tower, for as long as the block lasts; see `tower_edited_in_place`."""
+        return tower_edited_in_place(tower, edit_at(self.folder))
 
 
 @contextmanager

@@ -1,22 +1,19 @@
 """`uwm caption` from outside: a tiny LLaVA before and after the edit of its tower, killed, resumed and judged anew."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from data_specs.caption_files import read_captions
-from tests.cases.captions import let_it_speak_words
+from tests.cases.captions import write_caption_run
 from tests.cases.judge_server import judge_server
-from tests.cases.models import TINY_CLIP
-from tests.cases.small_run import MODEL, Finished, Here, change_run, completed, kinds, write_run
-from tests.cases.tiny_llava import write_tiny_llava
+from tests.cases.small_run import Finished, Here, change_run, completed, kinds
 
 NAMES = ("original", "edited", "random")
-LEXICON = "the\na\nknife\n"
 
 
 @pytest.fixture(scope="module")
@@ -28,33 +25,9 @@ def server():
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, here: Here, server) -> Finished:
     folder = tmp_path_factory.mktemp("caption")
-    captioning = {
-        "model": "llava",
-        "precision": "fp32",
-        "max_new_tokens": 5,
-        "limit": 5,
-        "judges": [
-            {"kind": "words", "path": "words.txt"},
-            {"kind": "openai_chat", "name": "chat", "url": server.url(), "model": "caption"},
-        ],
-    }
-    config = write_run(folder, calibration=8, test=6, per_shard=4, text=None, captioning=captioning)
-    (folder / "words.txt").write_text(LEXICON)
-    model = {**MODEL, "vision_cfg": TINY_CLIP["vision_cfg"]}
-    (folder / "model.json").write_text(json.dumps(model))
-    _write_clip(folder / "model.safetensors", model)
-    let_it_speak_words(write_tiny_llava(folder / "llava", load_file(folder / "model.safetensors")))
+    chat = {"kind": "openai_chat", "name": "chat", "url": server.url(), "model": "caption"}
+    config = write_caption_run(folder, captioning={"judges": [{"kind": "words", "path": "words.txt"}, chat]})
     return completed(here, "caption", config, folder / "store")
-
-
-def _write_clip(path, model):
-    import open_clip
-    from safetensors.torch import save_file
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        state = open_clip.CLIP(**model).state_dict()
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
 def test_both_sides_are_captioned_judged_and_compared_for_each_tower(done: Finished) -> None:
@@ -115,6 +88,35 @@ def test_what_has_no_effect_on_captions_makes_none_anew_and_what_has_does(done: 
 
 def _captioning(done: Finished) -> dict:
     return yaml.safe_load(done.config.read_text())["captioning"]
+
+
+def test_the_figures_of_each_model_are_the_runs_with_their_intervals(done: Finished) -> None:
+    (record,) = [found for path in done.store.glob(".runs/*.json") if "chat" in (found := path.read_text())][:1]
+    content = json.loads(record)
+    for name in NAMES:
+        folder = done.place(f"caption_evaluation.{name}")
+        figures = json.loads((folder / "metrics.json").read_text())
+        assert done.result["metrics"][name] == content["figures"][name] == figures
+        assert content["intervals"][name] == json.loads((folder / "intervals.json").read_text())
+
+
+def test_a_captioner_with_another_tower_is_refused_before_anything_is_made(done: Finished, here: Here) -> None:
+    other, store = done.config.with_name("other"), done.store.with_name("untouched")
+    shutil.copytree(done.config.with_name("llava"), other)
+    fc1 = "layers.0.mlp.fc1.weight"
+    path, name = next((p, n) for p in other.glob("*.safetensors") for n in load_file(p) if n.endswith(fc1))
+    state = load_file(path)
+    state[name][0, :2] += 1
+    save_file(state, path, {"format": "pt"})
+    config = change_run(done.config, "other", captioning=_captioning(done) | {"model": "other"})
+    refused = here("caption", str(config), "--store", str(store), "--workers", "0")
+    assert refused.returncode == 2
+    said = " ".join(refused.stderr.split())
+    assert (
+        f"its vision tower is not the vision encoder of model, which is edited: 2 of {state[name].numel()} values"
+        in said
+    )
+    assert kinds(store) == {}
 
 
 def test_a_person_sees_a_table_and_a_program_one_line(done: Finished, here: Here) -> None:

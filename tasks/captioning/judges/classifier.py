@@ -13,6 +13,7 @@ from data_specs.caption_rows import JUDGEMENTS
 from data_specs.errors import DataError, SpecError
 from data_specs.judging import ClassifierJudge
 from data_specs.wording import first_line, one_line, shown, shown_path
+from tasks.captioning.quiet import without_bars
 from tasks.encoders.foreign_code import nothing_runs_or_asks
 from tasks.encoders.model_json import CONFIG, read_json
 from tasks.lineage.digest import digest_of, file_sha256
@@ -124,7 +125,7 @@ def _loaded(judge: ClassifierJudge, device: torch.device) -> _Classifier:
     folder, where = _folder(judge), f"judges.{judge.name}.path: {shown_path(judge.path)}"
     read_json(folder / CONFIG, f"judges.{judge.name}.path")  # refuses what names code
     try:
-        with nothing_runs_or_asks():
+        with nothing_runs_or_asks(), without_bars():
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 local_files_only=True,

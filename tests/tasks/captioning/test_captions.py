@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from data_specs.caption_files import read_captions
 from data_specs.captioning import CaptioningConfig
 from data_specs.errors import DataError, SpecError
-from tasks.captioning.captioner import captioner_digest, load_captioner
+from tasks.captioning.captioner import Captioner, captioner_digest, load_captioner
+from tasks.captioning.captioner_files import CaptionerFiles, describe_captioner
 from tasks.captioning.captions import Captioning, caption_pictures
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
@@ -48,9 +49,9 @@ def captioner(llava):
     return load_captioner(config(llava), CPU)
 
 
-def captioned(llava, captioner, store, *, shards=None, limit=None, bad=0.0, **settings):
+def captioned(llava, store, *, shards=None, limit=None, bad=0.0, **settings):
     plans = plan_reading([inspected(path) for path in shards or llava.shards], "vision", limit)
-    what = Captioning(plans, config(llava, **settings), "pillow", bad)
+    what, captioner = Captioning(plans, "pillow", bad), describe_captioner(config(llava, **settings))
     return caption_pictures.fn(captioner, what, None, store, RunContext(), "original")
 
 
@@ -73,7 +74,7 @@ def by_hand(llava, images, prompt):
 
 @pytest.mark.slow
 def test_captions_are_the_likeliest_tokens_whatever_the_batch(llava, captioner, tmp_path):
-    rows = read_captions(captioned(llava, captioner, Store(tmp_path / "one"), batch_size=2).path).to_pylist()
+    rows = read_captions(captioned(llava, Store(tmp_path / "one"), batch_size=2).path).to_pylist()
     seeds = {f"a{k}": k for k in range(3)} | {"a3": 7, "b0": 50, "b1": 51}
     images = [
         decode_rgb(image_bytes(seeds[row["pair_id"].partition("/")[2]] + 1000 * (row["content"] == "unsafe")))
@@ -83,13 +84,13 @@ def test_captions_are_the_likeliest_tokens_whatever_the_batch(llava, captioner, 
     assert {row["finish"] for row in rows} <= {"stop", "length"}
     assert all(row["n_tokens"] <= 6 for row in rows)
     assert len({row["caption"] for row in rows}) > 1
-    others = read_captions(captioned(llava, captioner, Store(tmp_path / "two"), batch_size=8).path).to_pylist()
+    others = read_captions(captioned(llava, Store(tmp_path / "two"), batch_size=8).path).to_pylist()
     key = ("pair_id", "content")
     assert {tuple(row[k] for k in key): row for row in others} == {tuple(row[k] for k in key): row for row in rows}
 
 
-def test_each_picture_has_its_pairs_captions_beside_it(llava, captioner, tmp_path):
-    rows = read_captions(captioned(llava, captioner, Store(tmp_path), limit=4).path).to_pylist()
+def test_each_picture_has_its_pairs_captions_beside_it(llava, tmp_path):
+    rows = read_captions(captioned(llava, Store(tmp_path), limit=4).path).to_pylist()
     assert len(rows) == 8
     of = {(row["pair_id"].partition("/")[2], row["content"]): row for row in rows}
     assert of["a1", "unsafe"]["reference_safe"] == of["a1", "safe"]["reference_safe"] == "a safe caption of a1"
@@ -98,46 +99,55 @@ def test_each_picture_has_its_pairs_captions_beside_it(llava, captioner, tmp_pat
     assert of["a3", "safe"]["tag"] == "hate"
 
 
-def test_a_shard_more_captions_that_shard_alone(llava, captioner, tmp_path):
+def test_a_shard_more_captions_that_shard_alone(llava, tmp_path):
     store = Store(tmp_path)
-    first = captioned(llava, captioner, store, shards=llava.shards[:1])
+    first = captioned(llava, store, shards=llava.shards[:1])
     store.published.clear()
-    both = captioned(llava, captioner, store)
+    both = captioned(llava, store)
     assert sorted(ref.kind for ref in store.published) == ["captions", "captions.part"]
     assert read_captions(both.path).slice(0, 8).equals(read_captions(first.path))
-    assert captioned(llava, captioner, store, shards=llava.shards[::-1]).manifest.recipe.inputs["parts"][0].kind
-    assert captioned(llava, captioner, store).reused
+    assert captioned(llava, store, shards=llava.shards[::-1]).manifest.recipe.inputs["parts"][0].kind
+    assert captioned(llava, store).reused
 
 
 class Interrupted:
-    """A captioner that is interrupted when it is asked for the fifth time."""
+    """Captioners, interrupted when they are asked for the fifth time."""
 
-    def __init__(self, captioner):
-        self.captioner, self.n = captioner, 0
+    def __init__(self, patch):
+        self.n, asked = 0, Captioner.__call__
 
-    def __getattr__(self, name):
-        return getattr(self.captioner, name)
+        def call(captioner, pixels):
+            self.n += 1
+            if self.n == 5:
+                raise KeyboardInterrupt
+            return asked(captioner, pixels)
 
-    def __call__(self, pixels):
-        self.n += 1
-        if self.n == 5:
-            raise KeyboardInterrupt
-        return self.captioner(pixels)
+        patch.setattr(Captioner, "__call__", call)
 
 
-def test_what_an_interrupted_run_has_finished_is_not_captioned_again(llava, captioner, tmp_path):
-    store, first = Store(tmp_path / "one"), Interrupted(captioner)
-    with pytest.raises(KeyboardInterrupt):
-        captioned(llava, first, store)  # four batches of the first shard, then one of the second
-    second = Interrupted(captioner)
-    made = captioned(llava, second, store)
+def test_what_an_interrupted_run_has_finished_is_not_captioned_again(llava, tmp_path):
+    store = Store(tmp_path / "one")
+    with pytest.MonkeyPatch.context() as patch:
+        Interrupted(patch)
+        with pytest.raises(KeyboardInterrupt):
+            captioned(llava, store)  # four batches of the first shard, then one of the second
+    with pytest.MonkeyPatch.context() as patch:
+        second = Interrupted(patch)
+        made = captioned(llava, store)
     assert second.n == 2
-    assert read_captions(made.path).equals(read_captions(captioned(llava, captioner, Store(tmp_path / "two")).path))
+    assert read_captions(made.path).equals(read_captions(captioned(llava, Store(tmp_path / "two")).path))
+
+
+def test_where_all_captions_are_there_no_weight_is_read(llava, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    captioned(llava, store)
+    monkeypatch.setattr(CaptionerFiles, "on", None)
+    assert captioned(llava, store).reused
 
 
 def test_prompt_decoding_precision_and_pictures_are_in_the_version(llava, captioner, tmp_path):
     store = Store(tmp_path)
-    recipe = captioned(llava, captioner, store, limit=1).manifest.recipe
+    recipe = captioned(llava, store, limit=1).manifest.recipe
     assert recipe.settings["prompt"] == captioner.prompt
     assert recipe.settings["decoding"] == {"greedy": True, "max_new_tokens": 6}
     assert (recipe.settings["precision"], recipe.settings["batch_size"]) == ("fp32", 4)
@@ -155,11 +165,11 @@ def test_the_papers_prompt_is_llava_v1s_conversation(llava, captioner):
     assert load_captioner(config(llava, prompt="?", system="Be brief."), CPU).prompt.startswith("Be brief. USER:")
 
 
-def test_bad_pictures_are_counted_and_too_many_of_them_end_it(llava, captioner, tmp_path):
+def test_bad_pictures_are_counted_and_too_many_of_them_end_it(llava, tmp_path):
     broken = write_tar(tmp_path / "c.tar", [*pairs(["c0", "c1"]), *pair("c2", unsafe_png=b"no picture")])
     with pytest.raises(DataError, match="1 of 3 samples are bad"):
-        captioned(llava, captioner, Store(tmp_path / "strict"), shards=[broken])
-    made = captioned(llava, captioner, Store(tmp_path / "lenient"), shards=[broken], bad=0.5)
+        captioned(llava, Store(tmp_path / "strict"), shards=[broken])
+    made = captioned(llava, Store(tmp_path / "lenient"), shards=[broken], bad=0.5)
     assert (made.manifest.counts["samples_used"], made.manifest.counts["samples_skipped"]) == (
         2,
         {"undecodable image": 1},
