@@ -14,6 +14,7 @@ from data_specs.placement import Device
 from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
+from flows.captions import caption_models, require_captionable
 from flows.decorator import flow
 from flows.measure import (
     EvaluationSets,
@@ -62,8 +63,19 @@ class Edited:
     @property
     def edits(self) -> list[ArtifactRef]:
         """All of them."""
-        controls = [*([self.drawn] if self.drawn else []), *self.of_sign]
-        return [self.edit, *(control.edit for control in controls)]
+        return [self.edit, *(control.edit for control in self.controls)]
+
+    @property
+    def controls(self) -> list[Control]:
+        """All of them."""
+        return [*([self.drawn] if self.drawn else []), *self.of_sign]
+
+    @property
+    def on_a_tower(self) -> list[tuple[str, ArtifactRef]]:
+        """Names and edits of those that a captioner would see through, which has CLIP's vision encoder alone."""
+        if self.method.vision is None:
+            return []
+        return [(self.name, self.edit), *((control.name, control.edit) for control in self.controls)]
 
 
 CONTROL = ".random_control"
@@ -105,6 +117,7 @@ def steps_of_compare(sessions: Sequence[Session], controls: Controls) -> None:
     for session in sessions:
         for way in _methods(session.config).values():
             require_inputs(session, way)
+        require_captionable(session, [way.vision for way in _methods(session.config).values()])
     _require_same_pairs(sessions)
     models: list[MeasuredModel] = []
     paper: list[Row] = []
@@ -147,6 +160,7 @@ def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -
             lead = lead_of(session, way.name, way.drawn.name)
         models.append(MeasuredModel(way.shown, "method", evaluation, way.edit, difference, lead, _settings(way.method)))
         drawn += [_measured(session, sets, original, control) for control in way.of_sign]
+    caption_models(session, {ORIGINAL: None} | {name: edit for way in ways for name, edit in way.on_a_tower})
     return [*models, *drawn], _paper_rows(session, original, _methods(config))
 
 

@@ -1,12 +1,22 @@
 """The whole pipeline: calibrate, edit, evaluate before and after."""
 
 from data_specs.fields import Workers
+from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
+from flows.captions import OWN_CONTROL, caption_models, require_captionable
 from flows.decorator import flow
 from flows.edit import write_model
-from flows.measure import EvaluationSets, embed_together, measure_edit, measure_original, overlap_of, selected_edit
+from flows.measure import (
+    EvaluationSets,
+    control_edit,
+    embed_together,
+    measure_edit,
+    measure_original,
+    overlap_of,
+    selected_edit,
+)
 from flows.parameters import Config
 from flows.remotes.sharing import carry_out
 from flows.report import report_of
@@ -27,7 +37,7 @@ def make_safe(
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:
-        All artifacts, and metrics `original` and `edited`.
+        All artifacts, and metrics `original` and `edited`; with `captioning` also of the control `random`.
     """
     with open_session(config, store, device, workers) as session:
         carry_out([session], lambda: steps_of_make_safe(session))
@@ -35,13 +45,17 @@ def make_safe(
 
 
 def steps_of_make_safe(session: Session) -> None:
-    """Score, edit, measure and report."""
-    steps_of_edit(session)
+    """Score, edit, measure, caption where the settings say how, and report."""
+    require_captionable(session, [session.config.vision])
+    edit = steps_of_edit(session)
+    if session.config.captioning is not None:
+        control = control_edit(session, edit, session.config.seed, OWN_CONTROL)
+        caption_models(session, {"original": None, "edited": edit, OWN_CONTROL: control})
     report_of(session, {"original": "original", "edited": "edited"})
 
 
-def steps_of_edit(session: Session) -> None:
-    """Score, edit and measure: `scores`, `edit`, `model`, `evaluation.original` and `evaluation.edited`."""
+def steps_of_edit(session: Session) -> ArtifactRef:
+    """Score, edit and measure: `scores`, `edit`, `model`, `evaluation.original` and `evaluation.edited`; returns the edit."""
     # The evaluation set is checked before hours go into calibration.
     sets = EvaluationSets(session)
     edit = selected_edit(session, scores_of(session))
@@ -50,3 +64,4 @@ def steps_of_edit(session: Session) -> None:
     embed_together(session, sets, [edit])
     measure_original(session, sets)
     measure_edit(session, sets, edit, "edited")
+    return edit

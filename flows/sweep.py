@@ -16,6 +16,7 @@ from data_specs.run_config import ENCODERS, Encoder, Rule, RunConfig
 from data_specs.run_result import RunResult
 from data_specs.spec import Spec
 from data_specs.store_place import StoreLocation
+from flows.captions import caption_models, require_captionable
 from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import (
@@ -74,7 +75,8 @@ def sweep(
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:
-        Artifacts `sweep`, `report`, and `edit` and `model` of the chosen point.
+        Artifacts `sweep`, `report`, and `edit` and `model` of the chosen point; with `captioning` also captions of the
+        original and the chosen one.
     """
     asked = Choose(limits=choose) if isinstance(choose, str) else choose
     with open_session(config, store, device, workers) as session:
@@ -83,16 +85,19 @@ def sweep(
 
 
 def steps_of_sweep(session: Session, taus: Taus, alphas: list[float], encoder: str, choose: Choose | None) -> None:
-    """Measure all points, write the model of the one that is chosen, and report."""
+    """Measure all points, write the model of the one that is chosen, caption with it, and report."""
     config, points = session.config, grid_points(taus, alphas)
     encoders = swept_encoders(encoder, config, taus)
     _require_measurable(choose.limits if choose else "", config)
     for point in points:
         method_at(config, encoders, point)
+    require_captionable(session, [config.vision])
     made = sweep_of(session, points, encoders, choose)
     models = {ORIGINAL: ORIGINAL}
     if session.has("evaluation.chosen"):
-        write_model(session, session.keep_as("edit", "edit.chosen"), "model")
+        edit = session.keep_as("edit", "edit.chosen")
+        write_model(session, edit, "model")
+        caption_models(session, {ORIGINAL: None, "chosen": edit})
         models["chosen"] = "chosen"
     report_of(session, models, experiments=[made])
 

@@ -13,6 +13,7 @@ from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
 from data_specs.wording import first_line, one_line
+from flows.captions import caption_models, require_captionable
 from flows.decorator import flow
 from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
@@ -51,7 +52,8 @@ def measure_watched(
         makes_edit: make the edit of the settings first, and measure that.
 
     Returns:
-        Artifacts `evaluation.measured` and `report`; with an edit that was made also `edit`.
+        Artifacts `evaluation.measured` and `report`; with an edit that was made also `edit`, and with the settings'
+        `captioning` also `caption_evaluation.measured`.
     """
     try:
         with open_session(config, store, device, workers) as session:
@@ -70,6 +72,7 @@ def measure_watched(
 def steps_of_measuring(session: Session, model: str, edit: ArtifactRef | None, *, makes_edit: bool) -> None:
     """Measure the model of the settings, an edit of it, or that which its run selects."""
     sets = EvaluationSets(session)
+    require_captionable(session, [session.config.vision])
     if makes_edit:
         edit = selected_edit(session, scores_of(session))
         overlap_of(session, [session.config])
@@ -77,6 +80,7 @@ def steps_of_measuring(session: Session, model: str, edit: ArtifactRef | None, *
         measure_original(session, sets, MEASURED)
     else:
         measure_edit(session, sets, edit, MEASURED)
+    caption_models(session, {MEASURED: edit})
     report_of(session, {model: MEASURED})
 
 
