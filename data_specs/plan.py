@@ -17,6 +17,9 @@ class PlannedArtifact(Spec):
     images: int = Field(description="that go forward through the vision encoder for it")
     texts: int = Field(description="that go forward through the text encoder for it")
     gradients: int = Field(description="samples that go forward and backward for it")
+    captions: int = Field(default=0, description="pictures that a captioner writes about for it")
+    tokens: int = Field(default=0, description="that the captioner writes for it, at most")
+    judgements: int = Field(default=0, description="captions that its judge is asked about, at most")
     size_bytes: int = Field(description="about what will be written")
     rows_bytes: int | None = Field(
         default=None, description="about what the statistics of all its shards take as rows; null for other kinds"
@@ -54,5 +57,5 @@ class RunPlan(Spec):
     @property
     def totals(self) -> dict[str, int]:
         """What all that is to be made comes to."""
-        fields = ("images", "texts", "gradients", "size_bytes")
+        fields = ("images", "texts", "gradients", "captions", "tokens", "judgements", "size_bytes")
         return {field: sum(getattr(item, field) for item in self.to_make) for field in fields}

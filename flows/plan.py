@@ -38,6 +38,12 @@ class PlanSession(Session):
         self.metrics[name] = read_metrics(self.store.path(made.ref)) if made.reused else {}
         return self.keep(f"evaluation.{name}", made)
 
+    def keep_captions_measured(self, name: str, made: Made) -> ArtifactRef:
+        """Put an evaluation of captions on the account; its metrics only where it is there."""
+        return (
+            super().keep_captions_measured(name, made) if made.reused else self.keep(f"caption_evaluation.{name}", made)
+        )
+
     @contextmanager
     def edited_in_place(self, edit: ArtifactRef) -> Iterator[LoadedModel]:
         """The model with an edit; where that is not made yet, one whose changed encoders have digests of their own."""
@@ -146,6 +152,9 @@ def _row(ref: ArtifactRef, item: Planned, role: str, work: Work, seconds: float 
         images=work.images,
         texts=work.texts,
         gradients=work.gradients,
+        captions=work.captions,
+        tokens=work.tokens,
+        judgements=work.judgements,
         size_bytes=work.size_bytes,
         seconds=seconds,
     )

@@ -1,5 +1,8 @@
 """A plan for a person: a line an artifact, and what it comes to."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -22,7 +25,7 @@ def plan_table(plan: RunPlan, width: int) -> Table:
     if with_versions:
         table.add_column("version", no_wrap=True)
     for item in plan.artifacts:
-        cells = [item.role, _state(item), _passes(item.images, item.texts, item.gradients)]
+        cells = [item.role, _state(item), _passes(item)]
         cells += ["", ""] if item.there else [decimal(item.size_bytes), shown_seconds(item.seconds)]
         version = _UNKNOWN if item.version is None else item.version[:_VERSION_CHARS]
         table.add_row(*cells, *([version] if with_versions else []))
@@ -35,8 +38,12 @@ def plan_lines(plan: RunPlan) -> list[str]:
     n_there = len(plan.artifacts) - len(to_make)
     lines = [f"{len(plan.artifacts)} artifacts: {n_there} there, {len(to_make)} to make"]
     if to_make:
-        passes = _passes(totals["images"], totals["texts"], totals["gradients"]) or "nothing"
+        passes = _listed(totals, ("images", "texts", "gradients")) or "nothing"
         lines[0] += f": {passes} through the model, about {decimal(totals['size_bytes'])}"
+        if totals["captions"]:
+            lines.append(f"{totals['captions']:,} captions of at most {totals['tokens']:,} tokens in all")
+        if totals["judgements"]:
+            lines.append(f"at most {totals['judgements']:,} judgements of captions")
         known = [item for item in to_make if item.seconds is not None]
         if known:
             spent = sum(item.seconds or 0.0 for item in known)
@@ -78,6 +85,9 @@ def _state(item: PlannedArtifact) -> str:
     return "to make"
 
 
-def _passes(images: int, texts: int, gradients: int) -> str:
-    counts = {"images": images, "texts": texts, "gradients": gradients}
-    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
+def _passes(item: PlannedArtifact) -> str:
+    return _listed(item.model_dump(), ("images", "texts", "gradients", "captions", "judgements"))
+
+
+def _listed(counts: Mapping[str, Any], names: Sequence[str]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in names if counts[name])

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -15,13 +16,14 @@ from data_specs.manifest import OBSERVATION, ArtifactRef, Recipe
 from data_specs.run_config import CONTENTS
 from tasks.captioning.judges.answers import AnswerLog
 from tasks.captioning.judges.classifier import classifier_digest, classify
-from tasks.captioning.judges.openai_chat import answer_settings, answers_file, ask_endpoint, times_asked
+from tasks.captioning.judges.openai_chat import answer_settings, answers_file, ask_endpoint, times_asked, unanswered
 from tasks.captioning.judges.words import judge_by_words, lexicon
 from tasks.captioning.meteor import Meteor, open_meteor
 from tasks.captioning.text_metrics import caption_scores, is_empty, undefined_counts
-from tasks.lineage.circumstances import RunContext
+from tasks.lineage.circumstances import RunContext, now
 from tasks.lineage.code import coded
 from tasks.lineage.digest import canonical_json, text_sha256
+from tasks.lineage.planned import PlannedStore
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
@@ -78,12 +80,17 @@ def judge_captions(
         DataError: another model answers than before.
         MachineError: an endpoint gave no answer to some; those that came are kept.
     """
+    began = now()
     texts = sorted({*read_captions(store.path(captions)).column("caption").to_pylist()})
     asked = [text for text in texts if not is_empty(text)]
     label = f"judge {judge.name}"
     with stage(label, len(asked), "captions"):
+        n_left, known = len(asked), True
         if isinstance(judge, OpenAIChatJudge):
-            answered = _with_empty(texts, _answered(judge, asked, store, label, again))
+            log = _answers(judge, store, again)
+            n_left = len(unanswered(judge, asked, log))
+            known = store.makes or (store.holds(captions) and not n_left)
+            answered = _with_empty(texts, ask_endpoint(judge, asked, log, label)) if known else JUDGEMENTS.empty_table()
             settings, judged = _observed(judge, answered), lambda: answered
         else:
             settings = _settings(judge)
@@ -94,11 +101,22 @@ def judge_captions(
         recipe = Recipe(
             kind=f"judgements.{judge.name}", settings=settings, inputs={"captions": captions}, **coded(judge_captions)
         )
-        return store.materialise(recipe, _writer(judged), context)
+        if isinstance(store, PlannedStore):
+            return _planned(recipe, n_left if store.holds(captions) else None, store, context, known=known)
+        return store.materialise(recipe, _writer(judged, began), context)
 
 
-def _writer(judged: Callable[[], pa.Table]) -> Callable[[Build], None]:
+def _planned(recipe: Recipe, n_left: int | None, store: PlannedStore, context: RunContext, *, known: bool) -> Made:
+    """Judgements of a plan, which asks nobody; where a caption or an answer is not there yet, so is their version."""
+    with nullcontext() if known else store.guessing():
+        made = store.materialise(recipe, lambda _: None, context)
+    store.note_left(made.ref, n_left)
+    return made
+
+
+def _writer(judged: Callable[[], pa.Table], began: str) -> Callable[[Build], None]:
     def write(build: Build) -> None:
+        build.started = began  # before an endpoint was asked
         table = judged()
         pq.write_table(table, build.folder / JUDGEMENTS_FILE)
         build.counts["outcomes"] = dict(sorted(Counter(table.column("outcome").to_pylist()).items()))
@@ -106,10 +124,9 @@ def _writer(judged: Callable[[], pa.Table]) -> Callable[[Build], None]:
     return write
 
 
-def _answered(judge: OpenAIChatJudge, asked: list[str], store: Store, label: str, again: bool) -> pa.Table:
+def _answers(judge: OpenAIChatJudge, store: Store, again: bool) -> AnswerLog:
     folder = store.root / _ANSWERS
-    log = AnswerLog(answers_file(folder, judge, times_asked(folder, judge) + again))
-    return ask_endpoint(judge, asked, log, label)
+    return AnswerLog(answers_file(folder, judge, times_asked(folder, judge) + again))
 
 
 def _observed(judge: OpenAIChatJudge, answered: pa.Table) -> dict[str, Any]:

@@ -16,7 +16,8 @@ class Planned:
     """An artifact that a run would use or make.
 
     `certain` is False where something that is not made yet decides its version; `missing` are the
-    places, among its `n_parts` parts, of those that are not there; `n_parts` is None where it has none.
+    places, among its `n_parts` parts, of those that are not there; `n_parts` is None where it has none. `n_left` counts
+    what somebody must be asked about for it, where that is known.
     """
 
     recipe: Recipe
@@ -24,6 +25,7 @@ class Planned:
     certain: bool
     missing: list[int] = field(default_factory=list)
     n_parts: int | None = None
+    n_left: int | None = None
 
 
 class PlannedStore(Store):
@@ -82,6 +84,10 @@ class PlannedStore(Store):
     def note_parts(self, ref: ArtifactRef, missing: list[int], n_parts: int) -> None:
         """Say what is missing of an artifact whose recipe does not name its parts."""
         self.planned[ref] = replace(self.planned[ref], missing=missing, n_parts=n_parts)
+
+    def note_left(self, ref: ArtifactRef, n_left: int | None) -> None:
+        """Say about how much somebody must be asked for an artifact."""
+        self.planned[ref] = replace(self.planned[ref], n_left=n_left)
 
     def _has(self, part: ArtifactRef | str) -> bool:
         return isinstance(part, ArtifactRef) and self.holds(part)

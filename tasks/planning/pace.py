@@ -12,7 +12,8 @@ from tasks.planning.work import Work
 
 _NEWEST = 20
 # What an artifact of another model or of other layers took says nothing.
-_ALIKE = ("architecture", "model_cfg", "layers", "precision", "scorer", "statistics")
+_ALIKE = ("architecture", "model_cfg", "layers", "precision", "scorer", "statistics", "decoding")
+_ALIKE_INPUTS = ("captioner",)
 
 
 class Paces:
@@ -58,7 +59,9 @@ class Paces:
 
 
 def _is_alike(found: Recipe, asked: Recipe) -> bool:
-    return all(found.settings.get(name) == asked.settings.get(name) for name in _ALIKE)
+    return all(found.settings.get(name) == asked.settings.get(name) for name in _ALIKE) and all(
+        found.inputs.get(name) == asked.inputs.get(name) for name in _ALIKE_INPUTS
+    )
 
 
 def _duration(manifest: Manifest) -> float:
@@ -77,6 +80,8 @@ def _samples(manifest: Manifest) -> int:
         n_samples = sum(of_shards[encoder].values()) if isinstance(of_shards, dict) else 0  # type: ignore[union-attr, arg-type]
         # Both members of each pair have a slope.
         return n_samples * (2 if stage == "slopes" else 1)
+    if stage == "judgements":
+        return sum(manifest.counts["outcomes"].values())
     if SAMPLES_READ in manifest.counts:
         return int(manifest.counts[SAMPLES_READ])
     return int(str(settings["samples"])) * (2 if settings["content"] is None else 1)

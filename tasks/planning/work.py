@@ -23,7 +23,11 @@ _SIZES = {
     "flips": 20_000,
     "gallery": 80_000,
     "report": 240_000,
+    "caption_differences": 6_000,
 }
+# Bytes a caption: its words and those of both references, scores, verdict; of files that name no caption nothing.
+_A_CAPTION = {"captions": 160, "caption_scores": 100, "judgements": 60, "caption_evaluation": 160}
+_FIGURES = 8_000  # of captions
 _TABLES = 20_000  # of an experiment
 
 
@@ -32,18 +36,22 @@ class Work:
     """What is left to do for some artifacts.
 
     `images` and `texts` go forward through an encoder, `gradients` are samples that go forward and
-    backward; `size_bytes` is about what will be written.
+    backward; `captions` are pictures that a captioner writes about, at most `tokens` tokens in all; `judgements` are captions
+    that a judge must be asked about, at most; `size_bytes` is about what will be written.
     """
 
     images: int = 0
     texts: int = 0
     gradients: int = 0
+    captions: int = 0
+    tokens: int = 0
+    judgements: int = 0
     size_bytes: int = 0
 
     @property
     def samples(self) -> int:
-        """All that goes through the model."""
-        return self.images + self.texts + self.gradients
+        """All that goes through a model."""
+        return self.images + self.texts + self.gradients + self.captions + self.judgements
 
 
 def work_of(planned: Planned, known: Mapping[ArtifactRef, Planned], loaded: LoadedModel) -> Work:
@@ -67,6 +75,8 @@ def _without_manifest(planned: Planned, known: Mapping[ArtifactRef, Planned], lo
     kind, settings = planned.recipe.kind, planned.recipe.settings
     stage, _, encoder = kind.partition(".")
     state = loaded.model.state_dict()
+    if stage in _A_CAPTION:
+        return _captions(stage, planned, known)
     if planned.n_parts is not None:
         return _extraction(planned, known, loaded, state)
     if stage == "class_embeddings":
@@ -85,6 +95,19 @@ def _without_manifest(planned: Planned, known: Mapping[ArtifactRef, Planned], lo
         # Both members of each pair.
         return Work(gradients=2 * sum(settings["samples"][encoder].values()), size_bytes=size)  # type: ignore[index, call-overload, union-attr, arg-type]
     return Work(size_bytes=_size(stage, planned, known, state))
+
+
+def _captions(stage: str, planned: Planned, known: Mapping[ArtifactRef, Planned]) -> Work:
+    if stage == "captions":
+        rows = rows_by_shard(planned.recipe.settings)
+        n = sum(rows[place] for place in planned.missing)
+        decoding: Any = planned.recipe.settings["decoding"]
+        size = len(planned.missing) * (_MANIFEST + FILE_BYTES) + n * _A_CAPTION[stage]
+        return Work(captions=n, tokens=n * int(decoding["max_new_tokens"]), size_bytes=size)
+    of = planned.recipe.inputs["captions"]
+    n = sum(rows_by_shard(known[of].recipe.settings)) if isinstance(of, ArtifactRef) and of in known else 0
+    asked = n if planned.n_left is None else planned.n_left
+    return Work(judgements=asked if stage == "judgements" else 0, size_bytes=_FIGURES + n * _A_CAPTION[stage])
 
 
 def _extraction(

@@ -79,7 +79,7 @@ def test_a_plan_names_what_the_run_makes_and_makes_nothing_itself(here, place):
     assert {role: item["version"] for role, item in by_role(second).items()} == {
         role: finished.version(role) for role in finished.result["artifacts"]
     }
-    assert second["totals"] == {"images": 0, "texts": 0, "gradients": 0, "size_bytes": 0}
+    assert {*second["totals"].values()} == {0}
     assert second["last_run"]["computed"] == finished.result["computed"]
     assert second["last_run"]["seconds"] > 0
 

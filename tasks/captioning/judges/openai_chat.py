@@ -52,6 +52,11 @@ def answer_settings(judge: OpenAIChatJudge) -> dict[str, Any]:
     }
 
 
+def unanswered(judge: OpenAIChatJudge, captions: Sequence[str], log: AnswerLog) -> list[str]:
+    """The captions of which a log has no answer, in their order."""
+    return [caption for caption in captions if request_digest(judge, caption) not in log.answers]
+
+
 def ask_endpoint(judge: OpenAIChatJudge, captions: Sequence[str], log: AnswerLog, stage: str = "") -> pa.Table:
     """What a judge says of captions, asking about those of which the log has nothing.
 
@@ -77,7 +82,7 @@ def ask_endpoint(judge: OpenAIChatJudge, captions: Sequence[str], log: AnswerLog
     known = [caption for caption in captions if digests[caption] in log.answers]
     advance(stage, len(known))
     served = _Served(judge, [log.answers[digests[caption]] for caption in known])
-    missing = [caption for caption in captions if digests[caption] not in log.answers]
+    missing = unanswered(judge, captions, log)
     if missing:
         _ask_all(judge, missing, log, served, stage)
     return pa.Table.from_pylist([_row(judge, c, log.answers[digests[c]]) for c in captions], schema=JUDGEMENTS)
@@ -121,7 +126,7 @@ def _ask_all(judge: OpenAIChatJudge, captions: Sequence[str], log: AnswerLog, se
         finally:
             pace.stop()
     if failed:
-        left = sum(request_digest(judge, caption) not in log.answers for caption in captions)
+        left = len(unanswered(judge, captions, log))
         raise MachineError(
             f"judge {judge.name}: {judge.url} gave no answer about {left} of {len(captions)} captions ({why}); what it answered"
             " is kept: start the same command again"

@@ -19,3 +19,14 @@ def test_statistics_that_are_to_be_made_are_told_in_bytes_either_way() -> None:
     plan = RunPlan(name="x", store="store", device="cpu", artifacts=artifacts, last_run=None)
     told = [line for line in plan_lines(plan) if "folded" in line]
     assert told == ["activations.vision: about 10.4 GB with statistics: rows, 1.1 GB with folded"]
+
+
+def test_captions_are_told_with_their_tokens_and_judgements_and_only_where_there_are_some() -> None:
+    made = planned("captions.original").model_copy(update={"captions": 2000, "tokens": 256_000})
+    judged = planned("judgements.words.original").model_copy(update={"judgements": 1900})
+    there = planned("captions.edited", there=True)
+    plan = RunPlan(name="x", store="store", device="cpu", artifacts=[made, judged, there], last_run=None)
+    told = ["2,000 captions of at most 256,000 tokens in all", "at most 1,900 judgements of captions"]
+    assert [line for line in plan_lines(plan) if "of captions" in line or "tokens" in line] == told
+    without = plan.model_copy(update={"artifacts": [planned("scores")]})
+    assert not [line for line in plan_lines(without) if "caption" in line]
