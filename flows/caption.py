@@ -11,6 +11,7 @@ from flows.decorator import flow
 from flows.measure import control_edit, selected_edit
 from flows.parameters import Config
 from flows.remotes.sharing import carry_out
+from flows.report import report_of_captions
 from flows.scores import scores_of
 from flows.session import Session, open_session
 
@@ -50,3 +51,4 @@ def steps_of_captioning(session: Session, asked_again: set[str] | None = None) -
     edit = selected_edit(session, scores_of(session))
     control = control_edit(session, edit, session.config.seed, OWN_CONTROL)
     caption_models(session, {ORIGINAL: None, "edited": edit, OWN_CONTROL: control}, asked_again)
+    report_of_captions(session)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from data_specs.caption_files import read_captions
 from tests.cases.captions import write_caption_run
 from tests.cases.judge_server import judge_server
+from tests.cases.report_files import Page
 from tests.cases.small_run import Finished, Here, change_run, completed, kinds
 
 NAMES = ("original", "edited", "random")
@@ -48,6 +49,24 @@ def test_both_sides_are_captioned_judged_and_compared_for_each_tower(done: Finis
     assert "edit" not in recipes["original"]
     assert recipes["edited"]["edit"]["version"] == done.version("edit")
     assert recipes["random"]["edit"]["version"] == done.version("edit.random")
+
+
+def test_its_report_shows_both_sides_of_each_tower_and_what_two_judges_say(done: Finished) -> None:
+    page = Page((done.place("report") / "report.html").read_text(encoding="utf-8"))
+    for judge in ("words", "chat"):
+        rows = [row[0] for row in page.table(f"Unsafe captions by {judge}")][2:]
+        assert rows == ["original", "edited", "randomcontrol: as many weights, drawn at random"]
+    assert len(page.table("Agreement of judges")) == 1 + len(NAMES)
+    gallery = json.loads((done.place("gallery.captions") / "captions.json").read_text())
+    assert gallery["n_pictures"] == len(gallery["pictures"]) == 10
+    lead = json.loads((done.place("caption_differences.edited.over_control") / "manifest.json").read_text())
+    assert [lead["recipe"]["inputs"][name]["version"] for name in ("first", "second")] == [
+        done.version("caption_evaluation.random"),
+        done.version("caption_evaluation.edited"),
+    ]
+    text = page.all("body")[0].text
+    assert "pictures of 5 pairs; greedy, at most 5 tokens; fp32" in text
+    assert "chat: openai_chat, caption, served by" in text
 
 
 def test_the_same_command_computes_nothing_and_asks_nobody(done: Finished, here: Here, server) -> None:
