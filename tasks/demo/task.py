@@ -80,25 +80,26 @@ def train_model(store: Store, context: RunContext) -> Made:
 
 def demo_config(data: Path, model: Path) -> RunConfig:
     """The settings of the demo's run, on the artifacts' files."""
+    return parse_config(demo_settings(data, model), base=data, source="the demo's settings")
+
+
+def demo_settings(data: Path, model: Path) -> dict[str, Any]:
+    """The same as a file would hold them."""
     zero_shot = [{"name": name, "path": str(data / LABELLED / name)} for name in LABEL_SETS]
-    return parse_config(
-        {
-            "name": "demo",
-            "seed": SEED,
-            "model": {"architecture": str(model / _ARCHITECTURE), "weights": str(model / _WEIGHTS)},
-            "calibration": {"shards": _patterns(data, CALIBRATION)},
-            "evaluation": {
-                "shards": _patterns(data, TEST),
-                "zero_shot": zero_shot,
-            },
-            "text": {"tau": TAU_TEXT},
-            "vision": {"tau": TAU_VISION},
-            "methods": {name: {"text": settings, "vision": settings} for name, settings in METHODS.items()},
-            "batch_size": 128,
+    return {
+        "name": "demo",
+        "seed": SEED,
+        "model": {"architecture": str(model / _ARCHITECTURE), "weights": str(model / _WEIGHTS)},
+        "calibration": {"shards": _patterns(data, CALIBRATION)},
+        "evaluation": {
+            "shards": _patterns(data, TEST),
+            "zero_shot": zero_shot,
         },
-        base=data,
-        source="the demo's settings",
-    )
+        "text": {"tau": TAU_TEXT},
+        "vision": {"tau": TAU_VISION},
+        "methods": {name: {"text": settings, "vision": settings} for name, settings in METHODS.items()},
+        "batch_size": 128,
+    }
 
 
 def _patterns(data: Path, name: str) -> list[str]:

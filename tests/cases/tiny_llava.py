@@ -9,23 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tasks.demo.captioner_files import CHAT_TEMPLATE, PICTURE_TOKEN, SPECIAL_TOKENS, byte_tokenizer
 from tasks.encoders.transformers_format import to_transformers
 from tests.cases.models import TINY_CLIP
 
 INDEX = "model.safetensors.index.json"
 QUESTION = "Please, provide a caption for the image."
-_SPECIAL = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
 _CORPUS = ["a man holds a cup", "a woman in a green shirt shows a knife", "a chat between a curious human", QUESTION]
-# LLaVA-1.5's conversation: system text, then "USER: <image>\n... ASSISTANT:".
-_CHAT = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ message['content'][0]['text'] + ' ' }}"
-    "{% else %}{{ message['role'].upper() + ': ' }}"
-    "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] + ' ' }}{% endfor %}"
-    "{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-)
 # How versions of transformers, and LLaVA's own code, call the tower in a file; 5 is what is installed.
 TOWER_NAMES = {
     "transformers 5": "vision_tower.",
@@ -37,23 +27,7 @@ TOWER_NAMES = {
 
 def tiny_llava_tokenizer() -> Any:
     """A byte-level BPE of some hundred tokens, which loses nothing of any text; it pads on the left."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    own = Tokenizer(models.BPE(unk_token="<unk>"))
-    own.pre_tokenizer, own.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    own.train_from_iterator(
-        _CORPUS,
-        trainers.BpeTrainer(vocab_size=320, special_tokens=_SPECIAL, show_progress=False, initial_alphabet=alphabet),
-    )
-    own.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=own, **tokens, extra_special_tokens={"image_token": "<image>"}, padding_side="left"
-    )
-    tokenizer.chat_template = _CHAT
-    return tokenizer
+    return byte_tokenizer(_CORPUS, 320)
 
 
 def tiny_llava(tower: Mapping[str, Tensor] | None = None, *, seed: int = 0, **settings: Any) -> Any:
@@ -72,7 +46,7 @@ def tiny_llava(tower: Mapping[str, Tensor] | None = None, *, seed: int = 0, **se
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**sizes, patch_size=cfg["patch_size"], hidden_act="gelu", projection_dim=16),
         text_config=LlamaConfig(hidden_size=32, intermediate_size=64, **heads, **words),
-        image_token_index=_SPECIAL.index("<image>"),
+        image_token_index=SPECIAL_TOKENS.index(PICTURE_TOKEN),
         **{"vision_feature_layer": -2, "vision_feature_select_strategy": "default"} | settings,
     )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -112,7 +86,7 @@ def write_tiny_llava(
         tokenizer=tiny_llava_tokenizer(),
         patch_size=cfg["patch_size"],
         vision_feature_select_strategy="default",
-        chat_template=_CHAT,
+        chat_template=CHAT_TEMPLATE,
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
     return folder
