@@ -19,7 +19,7 @@ app = typer.Typer(
         Later("run", "flows.commands.run:run", "Edit a model and compare it with the original."),
         Later(
             "demo",
-            "flows.commands.run:demo",
+            "flows.commands.demo:demo",
             "Draw pictures, train a tiny model, make it safer, and compare it with controls and other methods.",
         ),
         Later(
