@@ -11,7 +11,7 @@ from tasks.encoders.architecture import build_model
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.in_turn import ModelInTurn, make_parts_in_turn
-from tasks.extraction.parts import PartMaker
+from tasks.extraction.parts import RowPartMaker
 from tasks.extraction.sets import Extraction, extract_set
 from tasks.extraction.task import read_shards
 from tasks.lineage.circumstances import RunContext
@@ -28,7 +28,7 @@ def statistics_of(encoder: Encoder, layers: str, loaded: LoadedModel) -> Extract
         encoder,
         partial(StatisticsObserver, encoder=encoder, layers=layers),
         settings={"layers": list(target_layers(loaded.model, encoder, layers))},
-        code=coded(PartMaker, StatisticsObserver, build_model),
+        code=coded(RowPartMaker, StatisticsObserver, build_model),
         label=kind,
     )
 

@@ -16,9 +16,9 @@ from data_specs.samples import member_names, needed_contents
 from data_specs.schemas import pair_id
 from tasks.captioning.captioner import Captioned, Captioner
 from tasks.captioning.captioner_files import CaptionerFiles
-from tasks.extraction.parts import MakesParts
+from tasks.extraction.parts import MakesParts, Part
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.store import Build
+from tasks.lineage.store import Build, Store
 from tasks.shards.batch import Batch
 from tasks.shards.decoding import Undecodable, decode_caption
 from tasks.shards.plan import ShardPlan
@@ -50,8 +50,9 @@ class CaptionPartMaker(MakesParts[CaptionerFiles]):
             decoder=self.decoder,
         )
 
-    def fold(self, loaded: CaptionerFiles, device: torch.device) -> "CaptionFold":
+    def fold(self, parts: Sequence[Part], loaded: CaptionerFiles, store: Store, device: torch.device) -> "CaptionFold":
         """Captions in files."""
+        del parts, store
         return CaptionFold(lambda: loaded.on(str(device)), self.on_tower)
 
 

@@ -8,7 +8,7 @@ from tasks.embeddings.observer import embedding_observer
 from tasks.encoders.architecture import build_model
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.in_turn import ModelInTurn, make_parts_in_turn
-from tasks.extraction.parts import PartMaker
+from tasks.extraction.parts import RowPartMaker
 from tasks.extraction.sets import Extraction, extract_set
 from tasks.extraction.task import read_shards
 from tasks.lineage.circumstances import RunContext
@@ -56,6 +56,6 @@ def embeddings_of(encoder: Encoder, loaded: LoadedModel, label: str) -> Extracti
         encoder,
         partial(embedding_observer, width=width),
         settings={},
-        code=coded(PartMaker, embedding_observer, build_model),
+        code=coded(RowPartMaker, embedding_observer, build_model),
         label=label,
     )

@@ -1,4 +1,4 @@
-"""One shard's rows as an artifact of their own, which any process can make that reaches the store and the model's files."""
+"""What comes of one shard as an artifact of its own, which any process can make that reaches the store and the model's files."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -60,9 +61,9 @@ class Part:
     room: int | None  # samples at most, where the limit of the set cuts the shard
     needs: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def ref(self) -> ArtifactRef:
-        """The artifact that it becomes."""
+        """The artifact that it becomes; who waits for many asks for all of them again and again."""
         return recipe_ref(self.recipe)
 
     def plan(self, encoder: Encoder) -> ShardPlan:
@@ -119,8 +120,14 @@ class MakesParts(ABC, Generic[Given]):
         The next one is computed while threads bring the last ones to disk. What `decoded` holds is not decoded again.
         """
         missing = [index for index, part in enumerate(parts) if not store.holds(part.ref)]
-        chosen = [plans[index] for index in missing]
-        shard_pass = self.shard_pass(chosen, loaded, context, decoded)
+        shard_pass = self.shard_pass(
+            [parts[index] for index in missing],
+            [plans[index] for index in missing],
+            loaded,
+            store,
+            context,
+            decoded,
+        )
         places = {index: place for place, index in enumerate(missing)}
         under_way: deque[tuple[ShardPlan, Future[Made]]] = deque()
         with ThreadPoolExecutor(_FINISHING) as pool:
@@ -134,8 +141,10 @@ class MakesParts(ABC, Generic[Given]):
 
     def shard_pass(
         self,
+        parts: Sequence[Part],
         plans: Sequence[ShardPlan],
         loaded: Given,
+        store: Store,
         context: RunContext,
         decoded: SharedReading | None,
     ) -> ShardPass:
@@ -143,7 +152,7 @@ class MakesParts(ABC, Generic[Given]):
         return ShardPass(
             self.stream(loaded, plans, context) if decoded is None else decoded.of(plans),
             plans,
-            self.fold(loaded, torch.device(context.device)),
+            self.fold(parts, loaded, store, torch.device(context.device)),
             stage=self.stage,
             max_bad_fraction=self.max_bad_fraction,
             n_planned=self.n_planned,
@@ -154,8 +163,8 @@ class MakesParts(ABC, Generic[Given]):
         """What is read of shards, decoded."""
 
     @abstractmethod
-    def fold(self, loaded: Given, device: torch.device) -> Fold:
-        """What becomes of a shard's batches."""
+    def fold(self, parts: Sequence[Part], loaded: Given, store: Store, device: torch.device) -> Fold:
+        """What becomes of the batches of shards, of which `parts` are made; `store` has what they are made of besides."""
 
     def counts(self, counted: ShardCounts) -> dict[str, Any]:
         """What the record of a part says of its samples."""
@@ -182,15 +191,33 @@ class MakesParts(ABC, Generic[Given]):
 class PartMaker(MakesParts[LoadedModel]):
     """Parts by an encoder's forward pass."""
 
-    observer: ObserverOf
     precision: Precision
 
     def stream(self, loaded: LoadedModel, plans: Sequence[ShardPlan], context: RunContext) -> Batches:
         """As the encoder needs it."""
         return input_stream(
-            loaded, self.encoder, plans, batch_size=self.batch_size, context=context, decoder=self.decoder
+            loaded,
+            self.encoder,
+            plans,
+            batch_size=self.batch_size,
+            context=context,
+            side=self.side,
+            decoder=self.decoder,
         )
 
-    def fold(self, loaded: LoadedModel, device: torch.device) -> Fold:
+    @property
+    def side(self) -> Content | None:
+        """The side of pairs that is read; None for both."""
+        return None
+
+
+@dataclass(frozen=True)
+class RowPartMaker(PartMaker):
+    """How the parts of one set are made that keep rows."""
+
+    observer: ObserverOf
+
+    def fold(self, parts: Sequence[Part], loaded: LoadedModel, store: Store, device: torch.device) -> Fold:
         """Rows in files."""
+        del parts, store
         return RowFold(loaded, self.encoder, self.observer(loaded.model), self.precision, device)

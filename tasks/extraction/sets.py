@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, Self
 from data_specs.manifest import PART, Inputs, Recipe
 from data_specs.run_config import Encoder, RunConfig
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.parts import MakesParts, ObserverOf, Part, PartMaker
+from tasks.extraction.parts import MakesParts, ObserverOf, Part, RowPartMaker
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
 from tasks.extraction.sharing import PartedSet, SharedParts, without_samples
 from tasks.lineage.circumstances import RunContext, now
@@ -161,9 +161,9 @@ class RowSet(Generic[Given]):
         gather_parts(build, made, self.plans, self.maker.max_bad_fraction)
 
 
-def part_maker(what: Extraction, plans: Sequence[ShardPlan], loaded: LoadedModel, config: RunConfig) -> PartMaker:
+def part_maker(what: Extraction, plans: Sequence[ShardPlan], loaded: LoadedModel, config: RunConfig) -> RowPartMaker:
     """How the parts of a set are made, of whatever model of this architecture."""
-    return PartMaker(
+    return RowPartMaker(
         model=loaded.files,
         encoder=what.encoder,
         batch_size=config.inputs_at_once,

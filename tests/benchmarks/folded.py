@@ -19,7 +19,7 @@ from torch import Tensor
 from data_specs.manifest import Recipe
 from data_specs.run_config import EncoderConfig
 from data_specs.schemas import activation_stats_schema, layer_folder, pair_id
-from tasks.extraction.parts import Part, PartMaker
+from tasks.extraction.parts import Part, RowPartMaker
 from tasks.extraction.sets import MadeSet, RowSet, make_set
 from tasks.extraction.shard_pass import ShardCounts
 from tasks.lineage.circumstances import RunContext
@@ -27,8 +27,9 @@ from tasks.lineage.digest import digest_of
 from tasks.lineage.store import Build, Made, Store
 from tasks.scoring.aggregate import LayerStatistics
 from tasks.scoring.folded.layer import Folding, LayerFolding
-from tasks.scoring.folded.parts import SUMMED, FoldedPartMaker
-from tasks.scoring.folded.sets import FoldedSet
+from tasks.scoring.folded.parts import FoldedPartMaker
+from tasks.scoring.joined.layer import SUMMED
+from tasks.scoring.joined.sets import JoinedSet
 from tasks.scoring.layer_scores import aggregate_layer, scores_of_sums
 from tasks.scoring.scorers.uwm import MeanOfRatios
 from tasks.shards.inspection import Shard
@@ -42,6 +43,7 @@ _FOLDING = Folding(_CHOSEN, None)
 _FOLDER = layer_folder("vision", "x")
 _DIGEST = digest_of({"encoder": "x"})
 _NO_MODEL: Any = SimpleNamespace(model=torch.nn.Identity())
+_NO_STORE: Any = None
 
 
 class Given:
@@ -91,11 +93,11 @@ class _GivenPass:
 
 
 @dataclass(frozen=True)
-class _Rows(PartMaker):
+class _Rows(RowPartMaker):
     given: Given
 
-    def shard_pass(self, plans: Sequence[ShardPlan], *_: Any) -> Any:
-        return _GivenPass(self.given, plans, self.fold(_NO_MODEL, torch.device("cpu")))
+    def shard_pass(self, parts: Sequence[Part], plans: Sequence[ShardPlan], *_: Any) -> Any:
+        return _GivenPass(self.given, plans, self.fold(parts, _NO_MODEL, _NO_STORE, torch.device("cpu")))
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class _Sums(FoldedPartMaker):
     def layers(self, *_: Any) -> dict[str, LayerFolding]:
         return {_FOLDER: LayerFolding(_weight(), self.folding, "x")}
 
-    def shard_pass(self, plans: Sequence[ShardPlan], *_: Any) -> Any:
-        return _GivenPass(self.given, plans, self.fold(_NO_MODEL, torch.device("cpu")))
+    def shard_pass(self, parts: Sequence[Part], plans: Sequence[ShardPlan], *_: Any) -> Any:
+        return _GivenPass(self.given, plans, self.fold(parts, _NO_MODEL, _NO_STORE, torch.device("cpu")))
 
 
 def _parts(given: Given) -> list[Part]:
@@ -144,7 +146,7 @@ def rows_scores(given: Given, store: Path) -> Tensor:
 def folded_scores(given: Given, store: Path) -> Tensor:
     """Scores of statistics that are kept as sums."""
     maker, code = _maker(_Sums, given, folding=_FOLDING), {"code": "x", "modules": {}}
-    made = _made(FoldedSet("activations.vision", maker, _parts(given), given.plans, code), store)
+    made = _made(JoinedSet("activations.vision", maker, _parts(given), given.plans, code), store)
     layer = LayerFolding(_weight(), _FOLDING, "x")
     return scores_of_sums(layer.scored(layer.read(made.path / _FOLDER, made.manifest.counts[SUMMED])))[0]
 

@@ -19,6 +19,7 @@ from tasks.extraction.windows import window_rows
 from tasks.scoring.aggregate import WindowRows
 from tasks.scoring.folded.moments import Moments
 from tasks.scoring.folded.sample import drawn_rows
+from tasks.scoring.joined.layer import SumCounts
 from tasks.scoring.layer_scores import add_window
 from tasks.scoring.scorer import ActivationScorer, PairScores, SideScores
 from tasks.scoring.scorers.registry import find_scorer
@@ -152,9 +153,13 @@ class LayerFolding:
             _write(state.rows, folder / ROWS_FILE)
             _write(Moments.of_rows(state.rows).table(), folder / CHANNELS_FILE)
 
-    def read(self, folder: Path, counts: dict[str, int]) -> LayerState:
+    def counts(self, state: LayerState) -> SumCounts | None:
+        """What the sums count; None of rows."""
+        return counted_by([state])
+
+    def read(self, folder: Path, counts: SumCounts | None) -> LayerState:
         """Read what `write` wrote; `counts` are those of the sums."""
-        if (folder / ROWS_FILE).is_file():
+        if counts is None or (folder / ROWS_FILE).is_file():
             return Unfolded(_read(folder / ROWS_FILE))
         folded = self.empty()
         table = _read(folder / SUMS_FILE)

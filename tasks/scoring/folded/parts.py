@@ -1,10 +1,9 @@
 """One shard's sums as an artifact of their own, beside the parts that hold rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -13,17 +12,14 @@ from data_specs.run_config import Encoder, Precision
 from data_specs.schemas import layer_folder, pair_id
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.freed_memory import return_freed_memory
-from tasks.extraction.parts import PartMaker
+from tasks.extraction.parts import ObserverOf, Part
 from tasks.extraction.rows import Observer, RowFold
-from tasks.extraction.shard_pass import ShardCounts
 from tasks.lineage.cores import available_cores
-from tasks.lineage.store import Build
+from tasks.lineage.store import Build, Store
 from tasks.scoring.folded.layer import Folded, Folding, LayerFolding, LayerState, Unfolded, counted_by
 from tasks.scoring.folded.sample import drawn, rows_of
+from tasks.scoring.joined.layer import SUMMED, JoinedPartMaker
 from tasks.shards.plan import ShardPlan
-
-# Of a folded artifact's record: what its sums count, and what became of the samples of each of its shards.
-SUMMED, OF_SHARDS = "summed", "of_shards"
 
 
 class SumFold(RowFold):
@@ -122,9 +118,10 @@ class ShardWindows:
 
 
 @dataclass(frozen=True)
-class FoldedPartMaker(PartMaker):
+class FoldedPartMaker(JoinedPartMaker):
     """How the parts of one folded set are made; a value that can be sent to another process."""
 
+    observer: ObserverOf
     folding: Folding
 
     def layers(self, loaded: LoadedModel, device: torch.device) -> dict[str, LayerFolding]:
@@ -135,11 +132,8 @@ class FoldedPartMaker(PartMaker):
             for name, weight in weights.items()
         }
 
-    def fold(self, loaded: LoadedModel, device: torch.device) -> SumFold:
+    def fold(self, parts: Sequence[Part], loaded: LoadedModel, store: Store, device: torch.device) -> SumFold:
         """Sums in place of rows."""
+        del parts, store
         layers = self.layers(loaded, device)
         return SumFold(loaded, self.encoder, self.observer(loaded.model), self.precision, device, layers)
-
-    def counts(self, counted: ShardCounts) -> dict[str, Any]:
-        """As those of many shards: a list of what became of the samples of each."""
-        return {OF_SHARDS: [{"used": counted.used, "bad": [vars(item) for item in counted.bad]}]}

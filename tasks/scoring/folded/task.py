@@ -21,8 +21,9 @@ from tasks.lineage.planned import PlannedStore
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
 from tasks.scoring.folded.layer import Folding, LayerFolding
-from tasks.scoring.folded.parts import SUMMED, FoldedPartMaker
-from tasks.scoring.folded.sets import FoldedSet, Joining
+from tasks.scoring.folded.parts import FoldedPartMaker
+from tasks.scoring.joined.layer import SUMMED
+from tasks.scoring.joined.sets import JoinedSet, Joining
 from tasks.scoring.layer_scores import scores_of_sums
 from tasks.scoring.scorer import ActivationScorer
 from tasks.scoring.scorers.registry import REGISTRY, find_scorer, source_of
@@ -61,7 +62,7 @@ def fold_activations(
     what = _folded(rows, chosen, config)
     parts = [part_of(what, plan, loaded, config) for plan in plans]
     maker = FoldedPartMaker(**vars(part_maker(what, plans, loaded, config)), folding=_folding(chosen, config))
-    folded = FoldedSet(what.kind, maker, parts, plans, what.code)
+    folded = JoinedSet(what.kind, maker, parts, plans, what.code)
     made = read_shards(partial(make_set, folded, loaded, store, context), what.label)
     if isinstance(store, PlannedStore):
         store.elsewhere.ask(folded.nodes())

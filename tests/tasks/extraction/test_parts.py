@@ -3,14 +3,16 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from data_specs.errors import ArtifactError, DataError, SpecError
 from tasks.activations.capture import StatisticsObserver
 from tasks.encoders.reference import ModelFiles
-from tasks.extraction.parts import Part, PartMaker
+from tasks.extraction.parts import PartMaker
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
 from tests.cases.extracting import LAYERS, Extracting
@@ -149,11 +151,11 @@ def test_a_process_that_has_another_model_or_shard_says_so(tmp_path, case, shard
     store = Store(tmp_path)
     part, maker = planned(case, store)
     with pytest.raises(SpecError, match=r"have digest .* on this machine, expected 000000"):
-        PartMaker(**{**vars(maker), "model": ModelFiles(case.model, "0" * 64)})(part, store, RunContext())
+        replace(maker, model=ModelFiles(case.model, "0" * 64))(part, store, RunContext())
     with pytest.raises(DataError, match="is not what was planned"):
-        maker(Part(**{**vars(part), "path": shards[1].path}), store, RunContext())
+        maker(replace(part, path=shards[1].path), store, RunContext())
     with pytest.raises(DataError, match="is not at /nowhere on this machine"):
-        maker(Part(**{**vars(part), "path": shards[1].path.parent.parent.joinpath("/nowhere")}), store, RunContext())
+        maker(replace(part, path=Path("/nowhere")), store, RunContext())
 
 
 def test_the_observer_of_a_part_is_a_value(case):

@@ -19,15 +19,15 @@ from tasks.activations.capture import StatisticsObserver
 from tasks.embeddings.observer import embedding_observer
 from tasks.encoders.architecture import build_model
 from tasks.evaluation.task import evaluate_model
-from tasks.extraction.parts import PartMaker
+from tasks.extraction.parts import RowPartMaker
 from tasks.manipulation.task import edit_model, select_weights
 from tasks.reporting.task import write_report
 from tasks.scoring.scorers.registry import REGISTRY
 from tasks.scoring.task import score_by_activations
 
 MAKERS = {
-    "activations": ((PartMaker, StatisticsObserver, build_model), ()),
-    "embeddings": ((PartMaker, embedding_observer, build_model), ()),
+    "activations": ((RowPartMaker, StatisticsObserver, build_model), ()),
+    "embeddings": ((RowPartMaker, embedding_observer, build_model), ()),
     "scores.uwm": ((score_by_activations, "tasks.scoring.scorers.uwm"), (REGISTRY,)),
     "scores.difference": ((score_by_activations, "tasks.scoring.scorers.difference"), (REGISTRY,)),
     "edit": ((select_weights,), ()),

@@ -1,4 +1,4 @@
-"""A folded set: parts of shards, joined two by two as soon as both are there; of a set that grows, what is joined stays."""
+"""A set of sums: parts of shards, joined two by two as soon as both are there; of a set that grows, what is joined stays."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +21,7 @@ from tasks.lineage.cores import available_cores
 from tasks.lineage.digest import recipe_ref
 from tasks.lineage.dropping.discarding import discard
 from tasks.lineage.store import Build, Made, Store
-from tasks.scoring.folded.layer import LayerFolding, LayerState, counted_by
-from tasks.scoring.folded.parts import OF_SHARDS, SUMMED, FoldedPartMaker
+from tasks.scoring.joined.layer import OF_SHARDS, SUMMED, JoinedLayer, JoinedPartMaker, State, SumCounts
 from tasks.shards.plan import BadSample, ShardPlan, Tally
 
 JOINED = ".joined"  # ends the kind of what neighbouring parts come to
@@ -31,11 +30,11 @@ Node = tuple[int, int]  # first shard and how many, a power of two
 
 
 @dataclass(frozen=True)
-class FoldedSet:
+class JoinedSet:
     """The shards of one set in their order, with the part of each."""
 
     kind: str
-    maker: FoldedPartMaker
+    maker: JoinedPartMaker
     parts: Sequence[Part]
     plans: Sequence[ShardPlan]
     code: Mapping[str, Any]  # of all that is made of parts
@@ -62,6 +61,7 @@ class FoldedSet:
         first, span = node
         some = slice(first, first + span)
         shared = {name: value for name, value in self.parts[first].recipe.settings.items() if name not in _OF_ONE}
+        of_all = {role: given for role, given in self.parts[first].recipe.inputs.items() if role != "shard"}
         plans = self.plans[some]
         return Recipe(
             kind=kind,
@@ -70,10 +70,7 @@ class FoldedSet:
                 "samples": [len(plan.keys) for plan in plans],
                 "contents": [plan.shard.content for plan in plans],
             },
-            inputs={
-                "encoder": self.parts[first].recipe.inputs["encoder"],
-                "shards": [plan.shard.sha256 for plan in plans],
-            },
+            inputs={**of_all, "shards": [plan.shard.sha256 for plan in plans]},
             **self.code,
         )
 
@@ -162,13 +159,13 @@ class Joining:
     not there finds both halves, or may make them.
     """
 
-    def __init__(self, folded: FoldedSet, loaded: LoadedModel, store: Store, context: RunContext) -> None:
-        """Join in `store` what is folded of a model."""
-        self._set, self._loaded, self._store, self._context = folded, loaded, store, context
+    def __init__(self, joined: JoinedSet, loaded: LoadedModel, store: Store, context: RunContext) -> None:
+        """Join in `store` what is summed of a model."""
+        self._set, self._loaded, self._store, self._context = joined, loaded, store, context
         self._threads = max(1, available_cores() // 2)
 
     @cached_property
-    def _layers(self) -> dict[str, LayerFolding]:
+    def _layers(self) -> Mapping[str, JoinedLayer[Any]]:
         return self._set.maker.layers(self._loaded, torch.device(self._context.device))
 
     def settle(self, index: int) -> None:
@@ -194,7 +191,7 @@ class Joining:
             DataError: more samples of all parts are bad than is allowed.
         """
         nodes = complete_nodes(len(self._set.parts))
-        made = [self._node(node) for node in nodes]
+        made = self.complete()
         if len(made) == 1:
             for entry in made[0].manifest.files:
                 build.take(made[0].path, entry, entry.path)
@@ -208,6 +205,10 @@ class Joining:
             tally.add(of_shard["used"], plan.shard.location, [BadSample(**item) for item in of_shard["bad"]])
         build.counts.update(tally.counts())
         del build.counts[OF_SHARDS]
+
+    def complete(self) -> list[Made]:
+        """The complete nodes of the set, in their order."""
+        return [self._node(node) for node in complete_nodes(len(self._set.parts))]
 
     def _node(self, node: Node) -> Made:
         if node[1] > 1:
@@ -225,10 +226,11 @@ class Joining:
     def _join(self, build: Build, made: Sequence[Made]) -> None:
         """Write what some neighbours come to, layer by layer; they are joined as the nodes of one tree, last ones first."""
 
-        def join(folder: str) -> dict[str, int] | None:
-            state = _joined(self._layers[folder], folder, made)
-            self._layers[folder].write(state, build.folder / folder)
-            return counted_by([state])
+        def join(folder: str) -> SumCounts | None:
+            layer = self._layers[folder]
+            state = joined_state(layer, folder, made)
+            layer.write(state, build.folder / folder)
+            return layer.counts(state)
 
         # A thread asks once for the number of threads that this process computes with, as that may change last digits.
         with ThreadPoolExecutor(self._threads, initializer=torch.get_num_threads) as pool:
@@ -249,7 +251,8 @@ class Joining:
                 self._forget_below(half)
 
 
-def _joined(layer: LayerFolding, folder: str, made: Sequence[Made]) -> LayerState:
+def joined_state(layer: JoinedLayer[State], folder: str, made: Sequence[Made]) -> State:
+    """One layer's sums over all of some neighbours, joined as the nodes of one tree, last ones first."""
     counts = [item.manifest.counts[SUMMED] for item in made]
     state = layer.read(made[-1].path / folder, counts[-1])
     for item, of_item in zip(reversed(made[:-1]), reversed(counts[:-1]), strict=True):
