@@ -1,5 +1,6 @@
 """Parts of several models, or of several sets, over the same shards, each sample being decoded once for all of them."""
 
+import operator
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -60,10 +61,16 @@ def make_parts_in_turn(
     parts = [[part_of(what, plan, model.loaded, config) for plan in plans] for what, model in wanted]
     store.elsewhere.ask(part.ref for own in parts for part in own)
     lacking = [[not store.holds(part.ref) for part in own] for own in parts]
+    counted_on = frozenset(
+        part.ref
+        for own, of_own in zip(parts, lacking, strict=True)
+        for part in compress(own, map(operator.not_, of_own))
+        if not store.is_here(part.ref)
+    )
     if sum(map(any, lacking)) > 1:
         total = sum(planned_samples(list(compress(plans, own))) for own in lacking)
         makers = [part_maker(replace(what, label=label), plans, model.loaded, config) for what, model in wanted]
-        turns = PartsInTurn(makers, parts, plans, [model.in_place for _, model in wanted])
+        turns = PartsInTurn(makers, parts, plans, [model.in_place for _, model in wanted], counted_on)
         with stage(label, total, "samples"):
             runner_of(context).make(turns, wanted[0][1].loaded, store, context)
 
@@ -76,6 +83,7 @@ class PartsInTurn:
     parts: Sequence[Sequence[Part]]  # a row a set
     plans: Sequence[ShardPlan]
     in_place: Sequence[InPlace]  # the model of each set
+    counted_on: frozenset[ArtifactRef]  # parts that the run needs no files of: they were dropped, or are in a remote
 
     def help(self, store: Store, context: RunContext) -> None:
         """As `make`, in a process that opens the models by their files."""
@@ -103,7 +111,12 @@ class PartsInTurn:
 
     def lacking(self, store: Store) -> int:
         """Samples that must go through a model, each as often as it must."""
-        return sum(planned_samples(self.plans) for own in self.parts if not all(store.holds(part.ref) for part in own))
+        return sum(
+            planned_samples(self.plans) for own in self.parts if not all(self._is_there(part, store) for part in own)
+        )
+
+    def _is_there(self, part: Part, store: Store) -> bool:
+        return part.ref in self.counted_on or store.holds(part.ref)
 
     def make(
         self, loaded: LoadedModel, store: Store, context: RunContext, interrupted: Callable[[], None] = lambda: None
@@ -114,7 +127,9 @@ class PartsInTurn:
             DataError: a shard has too many bad samples.
         """
         wanted = [
-            index for index in range(len(self.plans)) if not all(store.holds(own[index].ref) for own in self.parts)
+            index
+            for index in range(len(self.plans))
+            if not all(self._is_there(own[index], store) for own in self.parts)
         ]
         read = [self.plans[index] for index in wanted]
         some = self.makers[0]  # all read alike
@@ -135,7 +150,7 @@ class PartsInTurn:
         if any(store.leases.is_taken(own[index].ref) for own in self.parts for index in window):
             return
         for maker, in_place, own in zip(self.makers, self.in_place, self.parts, strict=True):
-            todo = [index for index in window if not store.holds(own[index].ref)]
+            todo = [index for index in window if not self._is_there(own[index], store)]
             if todo:
                 passing, plans = PassingStore(store), [self.plans[index] for index in todo]
                 with in_place() as loaded:

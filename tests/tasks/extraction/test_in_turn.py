@@ -1,16 +1,24 @@
 """Several edited models that read the same shards: each sample is decoded once, and every byte is that of a pass alone."""
 
-from contextlib import contextmanager
+import pickle
+import subprocess
+import sys
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from data_specs.manifest import ArtifactRef
 from tasks.embeddings.task import embed_in_turn, embed_shards
 from tasks.encoders.loading import load_model
 from tasks.extraction.in_turn import ModelInTurn
 from tasks.extraction.shared_reading import SharedReading
 from tasks.lineage.circumstances import RunContext
+from tasks.lineage.contents import is_pruned
+from tasks.lineage.dropping.dropped import Dropped
+from tasks.lineage.dropping.pruning import prune
 from tasks.lineage.store import Store
 from tasks.manipulation.edit import Edit, positions
 from tasks.manipulation.edit_file import write_edit
@@ -18,6 +26,7 @@ from tasks.manipulation.in_place import edited_in_place
 from tasks.shards.decoding import DECODERS, decode_caption
 from tasks.shards.plan import plan_reading
 from tests.cases.extracting import config_of, write_model_with_tokenizer, write_pair_shards
+from tests.cases.places import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -65,15 +74,14 @@ SETTINGS = {"batch_size": 4, "max_bad_fraction": 0.3}
 def in_turn(loaded, edits, model, shards):
     """Make the parts of all models in one store."""
 
-    def make(store, encoder, chosen=range(N_MODELS), workers=0):
+    def make(store, encoder, chosen=range(N_MODELS), workers=0, runner=None):
         models = []
         for number in chosen:
             with edited_in_place(loaded, *edits[number]) as edited:
                 models.append(ModelInTurn(edited, partial(edited_in_place, loaded, *edits[number], edited.digests)))
         plans = plan_reading(shards, encoder, None)
-        embed_in_turn(
-            encoder, plans, models, config_of(model, **SETTINGS), store, RunContext(workers=workers), label="turn"
-        )
+        context = RunContext(workers=workers, runner=runner)
+        embed_in_turn(encoder, plans, models, config_of(model, **SETTINGS), store, context, label="turn")
 
     return make
 
@@ -151,6 +159,62 @@ def test_what_one_model_has_already_is_not_made_again(in_turn, loaded, edits, mo
     with counting(monkeypatch, "vision") as calls:
         in_turn(store, "vision")
     assert calls == []
+
+
+class InAnother:
+    """Has all work done by another process, as a worker that was faster."""
+
+    def make(self, shared, loaded, store, context):
+        work = pickle.dumps((shared.sendable(), store.root))
+        code = (
+            "import pickle, sys; from tasks.lineage.circumstances import RunContext; from tasks.lineage.store import Store;"
+            "work, root = pickle.load(sys.stdin.buffer); work.help(Store(root), RunContext())"
+        )
+        subprocess.run([sys.executable, "-c", code], input=work, cwd=ROOT, timeout=600, check=True)
+
+
+class InShares:
+    """Does the shares that an engine would hand out, each with a store of its own."""
+
+    def make(self, shared, loaded, store, context):
+        for share in shared.shares(loaded, store, context).shares:
+            pickle.loads(pickle.dumps(share)).do(Store(store.root), RunContext())
+
+
+@pytest.mark.parametrize("runner", [InAnother, InShares])
+def test_workers_make_none_of_the_parts_that_were_dropped_and_that_the_run_counts_on(
+    runner, in_turn, loaded, edits, model, shards, tmp_path
+):
+    stored = [
+        stored_model(loaded, edits[number], model, tmp_path / f"{number}.safetensors") for number in range(N_MODELS)
+    ]
+    store = Store(tmp_path / "store")
+    plans = plan_reading(shards, "vision", None)
+    embed_shards("vision", plans, stored[0], config_of(model, **SETTINGS), store, RunContext(), label="alone")
+    dropped = {path.parent for path in store.root.glob("embeddings.vision.part/*/manifest.json")}
+    assert len(dropped) == 4
+    store.uses.close()  # what a process uses is not dropped
+    for folder in dropped:
+        assert prune(Store(store.root), ArtifactRef(kind="embeddings.vision.part", version=folder.name), "test")
+    run = Store(store.root)
+    run.elsewhere = Dropped(run.root, run.elsewhere)
+    embed_stored(run, stored, shards, model, runner())
+    made = {path.parent for path in store.root.glob("embeddings.vision.part/*/manifest.json")}
+    assert len(made) == 4 * N_MODELS
+    assert {folder for folder in made if is_pruned(folder)} == dropped
+
+
+def stored_model(loaded, edit, model, path):
+    """An edited model as a file of its own, which any process can open."""
+    with edited_in_place(loaded, *edit) as edited:
+        save_file({name: value.clone() for name, value in edited.model.state_dict().items()}, path)
+    return load_model(model.model_copy(update={"weights": str(path)}))
+
+
+def embed_stored(store, stored, shards, model, runner=None):
+    models = [ModelInTurn(each, partial(nullcontext, each)) for each in stored]
+    plans, context = plan_reading(shards, "vision", None), RunContext(runner=runner)
+    embed_in_turn("vision", plans, models, config_of(model, **SETTINGS), store, context, label="turn")
 
 
 def test_the_model_is_as_it_was_afterwards(in_turn, loaded, tmp_path):
