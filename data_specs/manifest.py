@@ -10,6 +10,7 @@ KIND_PATTERN = r"^[a-z0-9_]+(\.[a-z0-9_]+)*$"
 # The setting of a recipe that says what was observed, where its content follows from no recipe.
 OBSERVATION = "observation"
 PART = ".part"  # ends the kind of one shard's share in an artifact
+GRADIENT_SUMS = "gradient_sums."  # begins the kinds of what is there only until scores or slopes are made of it
 VERSION_PATTERN = r"^[0-9a-f]{64}$"
 
 

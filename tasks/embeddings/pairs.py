@@ -15,6 +15,7 @@ from data_specs.errors import DataError
 from tasks.embeddings.observer import FOLDER
 from tasks.extraction.columns import vectors
 from tasks.extraction.freed_memory import return_freed_memory
+from tasks.extraction.rows import SHARD_DIGEST_CHARS
 from tasks.extraction.table_reader import connect, open_rows, query, stream_rows
 
 _IDENTITY = ("pair_id", "content", "tag")
@@ -65,13 +66,29 @@ def read_pairs(text: Path, vision: Path, span: Span = ALL) -> EmbeddedPairs:
     return _embedded(found, files)
 
 
-def pairs_by_shard(text: Path, vision: Path) -> Iterator[EmbeddedPairs]:
-    """The pairs of `read_pairs`, in the same order, shard by shard, so that memory does not grow with the set."""
-    images = {_shard_of(path): path for path in _files(vision)}
-    for captions in _files(text):
-        if _shard_of(captions) in images:
-            files = {"text": [captions], "vision": [images[_shard_of(captions)]]}
-            yield _embedded(_joined(files, ALL), files)
+class PairsByShard:
+    """The pairs of `read_pairs`, shard by shard, so that memory does not grow with the set."""
+
+    def __init__(self, text: Path, vision: Path) -> None:
+        """Of the folders of both encoders' embeddings artifacts."""
+        images = {_shard_of(path): path for path in _files(vision)}
+        captions = {_shard_of(path): path for path in _files(text)}
+        self._files: dict[str | None, Files] = {
+            shard: {"text": [captions[shard]], "vision": [images[shard]]} for shard in captions if shard in images
+        }
+
+    def identities(self, sha256: str) -> list[tuple[str, str | None]]:
+        """Id and tag of each pair of a shard, in order; none where it was not embedded."""
+        files = self._files.get(sha256[:SHARD_DIGEST_CHARS])
+        if files is None:
+            return []
+        found = _joined(files, ALL)
+        return [*zip(found.pair_ids, found.tags, strict=True)]
+
+    def read(self, sha256: str) -> EmbeddedPairs:
+        """The pairs of a shard that was embedded, in order."""
+        files = self._files[sha256[:SHARD_DIGEST_CHARS]]
+        return _embedded(_joined(files, ALL), files)
 
 
 @dataclass

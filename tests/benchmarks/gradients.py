@@ -66,7 +66,8 @@ from pathlib import Path
 import torch
 from data_specs.manifest import Recipe
 from data_specs.run_config import ModelConfig
-from tasks.embeddings.pairs import pairs_by_shard
+from data_specs.schemas import layer_folder
+from tasks.embeddings.pairs import PairsByShard
 from tasks.encoders.architecture import build_model, describe_architecture
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
@@ -74,8 +75,11 @@ from tasks.extraction.shard_pass import ShardPass, input_stream
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.finished_parts import Parts
 from tasks.lineage.store import Build
-from tasks.scoring.gradients.embedding_gradients import pair_gradients
-from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients
+from tasks.scoring.gradients.embedding_gradients import BatchGradients, gradients_of_safe
+from tasks.scoring.gradients.gradient_pass import GradientFold
+from tasks.scoring.gradients.sums import GradientLayer
+from tasks.scoring.gradients.windows import pair_windows
+from tasks.scoring.joined.layer import SUMMED
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
@@ -87,18 +91,23 @@ loaded = LoadedModel(model, preprocess, tokenizer, architecture, {}, "random")
 shards = [inspect_shard(path.name, None, path) for path in sorted((folder / "shards").glob("*.tar"))]
 plans = plan_reading(shards, "text", None)
 
-def gradients():
-    pairs = pairs_by_shard(folder / "text", folder / "vision")
-    settings = {"batch_pairs": 256, "wanted": lambda *_: True, "device": torch.device("cpu")}
-    return pair_gradients(pairs, "text", redirection_loss, **settings)
-
-build = Build(Recipe(kind="layer_scores.text", code="x"), folder, Parts(folder))
+pairs, cpu = PairsByShard(folder / "text", folder / "vision"), torch.device("cpu")
+digests = [plan.shard.sha256 for plan in plans]
+windows = pair_windows([[name for name, _ in pairs.identities(each)] for each in digests], 256)
+gradients = BatchGradients(pairs.read, "text", gradients_of_safe(redirection_loss), cpu).of
 layers = target_layers(model, "text", "attention_output")
-fold = GradientFold(loaded, "text", layers, gradients, precision="fp32", device=torch.device("cpu"))
+named = dict(zip(digests, windows, strict=True))
+fold = GradientFold(loaded, "text", layers, gradients, named, contents=("safe",), precision="fp32", device=cpu)
 stream = input_stream(loaded, "text", plans, batch_size=16, context=RunContext(), side="safe")
 shard_pass = ShardPass(stream, plans, fold, stage="benchmark", max_bad_fraction=1.0)
-sum_gradients(build, fold, shard_pass, plans, "benchmark")
-scores, counts = fold.finish()
+joined = {}
+for index in range(len(plans)):
+    build = Build(Recipe(kind="sums", code="x"), folder / "sums", Parts(folder / "sums"))
+    shard_pass.run_shard(index, build)
+    for name in layers:
+        state = GradientLayer().read(build.folder / layer_folder("text", name), build.counts[SUMMED])
+        joined[name] = joined[name].join(state) if name in joined else state
+counts = {"n_pairs": joined[next(iter(layers))].n_pairs}
 # ru_maxrss would also count the parent, whose pages a forked child shares until it starts.
 peak_kb = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 print(json.dumps({"peak_mb": peak_kb / 1024, **counts}))

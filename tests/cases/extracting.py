@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_specs.run_config import ModelConfig, RunConfig
+from data_specs.run_config import ENCODERS, ModelConfig, RunConfig
 from tasks.activations.task import statistics_of
+from tasks.embeddings.task import embeddings_of
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.extraction.sets import extract_set
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Made, Store
 from tasks.scoring.folded.task import fold_activations
+from tasks.scoring.gradients.calibration import EmbeddedCalibration
+from tasks.scoring.gradients.task import score_by_gradients
+from tasks.scoring.slopes.task import measure_slopes
 from tasks.shards.inspection import Shard, inspect_shard
 from tasks.shards.plan import plan_reading
 from tasks.workers.shared_work import Runner
@@ -84,6 +88,26 @@ class Extracting:
         plans = plan_reading(self.shards if shards is None else shards, "vision", None)
         rows, context = statistics_of("vision", LAYERS, self.loaded), RunContext(runner=runner)
         return fold_activations(rows, config.encoder("vision"), plans, self.loaded, config, opened(store), context)
+
+    def embedded(self, store: Path | Store, runner: Runner | None = None, **settings: Any) -> EmbeddedCalibration:
+        """The pairs of all shards, by their embeddings."""
+        config, context = self.config(**settings), RunContext(runner=runner)
+        plans = {encoder: plan_reading(self.shards, encoder, None) for encoder in ENCODERS}
+        made = {
+            encoder: extract_set(
+                embeddings_of(encoder, self.loaded, encoder), of, self.loaded, config, opened(store), context
+            )
+            for encoder, of in plans.items()
+        }
+        return EmbeddedCalibration({encoder: each.ref for encoder, each in made.items()}, plans, None)
+
+    def gradients(self, store: Path | Store, runner: Runner | None = None, **settings: Any) -> list[Made]:
+        """Scores of the text encoder by gradients, in batches that reach across shards, and slopes of the vision encoder."""
+        text = {"layers": LAYERS, "scorer": "gradient_safe_clip", "batch_pairs": 7}
+        config, context = self.config(text=text, vision={"layers": LAYERS}, **settings), RunContext(runner=runner)
+        given = (self.embedded(store, runner, **settings), self.loaded, config, opened(store), context)
+        scores = score_by_gradients("text", config.encoder("text"), *given)
+        return [scores, measure_slopes("vision", config.encoder("vision"), *given)]
 
 
 def opened(store: Path | Store) -> Store:

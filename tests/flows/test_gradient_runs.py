@@ -17,7 +17,7 @@ N_SHARDS = 8
 @pytest.fixture(scope="module")
 def left_alone(tmp_path_factory: pytest.TempPathFactory, here: Here) -> Finished:
     folder = tmp_path_factory.mktemp("gradients")
-    # A batch reaches across shards, so that a run that goes on needs the sums of an open one.
+    # A batch reaches across shards, so that a run that goes on needs what others have gathered of an open one.
     ways = {encoder: {"scorer": "gradient_unsafe", "batch_pairs": 5, "tau": 0.9} for encoder in ENCODERS}
     config = write_run(folder, calibration=2 * N_SHARDS, test=4, per_shard=2, **ways)
     return completed(here, "run", config, folder / "store", "--workers", "1")
@@ -43,8 +43,8 @@ main()
 """
 
 
-def finished_shards(encoder: str) -> str:
-    return f".scratch/layer_scores.{encoder}-*/.parts/gradients-*.json"
+def summed_shards(encoder: str) -> str:
+    return f"gradient_sums.{encoder}.*/*"
 
 
 def kill_at(n_files: int, pattern: str, store: Path, api_url: str, *arguments: str) -> None:
@@ -61,7 +61,7 @@ def test_killed_in_both_gradient_passes_a_run_ends_with_the_same_bytes(
     store = tmp_path / "store"
     arguments = ["run", str(left_alone.config), "--store", str(store), "--workers", "2"]
     for encoder in ENCODERS:
-        kill_at(2, finished_shards(encoder), store, api_url, *arguments)
+        kill_at(2, summed_shards(encoder), store, api_url, *arguments)
         assert not list(store.glob(f"layer_scores.{encoder}/*"))
         assert all((path / "manifest.json").is_file() for path in store.glob("[!.]*/*"))
     done = completed(here, "run", left_alone.config, store)

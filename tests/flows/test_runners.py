@@ -27,11 +27,12 @@ def case(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(case, tmp_path_factory):
-    """The bytes of one process, rows and sums, and what its record counts."""
+    """The bytes of one process, rows, sums and gradients, and what its record of rows counts."""
     folder = tmp_path_factory.mktemp("alone")
     made = case.rows(folder / "rows", **FEW)
     case.folded(folder / "folded", **FEW)
-    return file_digests(folder / "rows"), file_digests(folder / "folded"), made.manifest.counts
+    case.gradients(folder / "gradients", **FEW)
+    return [file_digests(folder / name) for name in ("rows", "folded", "gradients")], made.manifest.counts
 
 
 @pytest.mark.slow
@@ -46,6 +47,7 @@ def test_workers_of_an_engine_make_the_bytes_of_one_process_and_what_they_meet_c
         with placed(Placement(devices="cpu:2", runner=engine)) as place:
             made = case.rows(tmp_path / "rows", place.runner, **FEW)
             case.folded(tmp_path / "folded", place.runner, **FEW)
+            case.gradients(tmp_path / "gradients", place.runner, **FEW)
             with pytest.raises(DataError, match=r"1 of 41 samples are bad .*'bad' in 5.tar"):
                 case.rows(tmp_path / "few", place.runner, shards=case.shards[-1:], max_bad_fraction=0.01)
             with pytest.raises(DataError, match=r"is not at /nowhere/0.tar on this machine"):
@@ -56,7 +58,8 @@ def test_workers_of_an_engine_make_the_bytes_of_one_process_and_what_they_meet_c
 
     with prefect_here(api_url):
         counts, killed = run()
-    rows, folded, counts_alone = alone
+    (rows, folded, gradients), counts_alone = alone
+    assert file_digests(tmp_path / "gradients") == gradients
     assert counts == counts_alone
     assert [item["key"] for item in counts["skipped"]] == ["bad"]
     assert file_digests(tmp_path / "rows") == rows
@@ -77,7 +80,7 @@ def test_a_cluster_that_is_there_makes_the_bytes_of_one_process_for_one_run_afte
         with placed(Placement(devices="cpu", runner=engine, address=address)) as place:
             return getattr(case, kept)(tmp_path / kept, place.runner, **FEW).manifest.counts["skipped"]
 
-    rows, folded, counts_alone = alone
+    (rows, folded, _), counts_alone = alone
     with cluster(tmp_path) as address, prefect_here(api_url):
         for kept, expected in (("rows", rows), ("folded", folded)):
             assert run(address, kept) == counts_alone["skipped"]

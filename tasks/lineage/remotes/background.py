@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from data_specs.errors import ArtifactError
-from data_specs.manifest import ArtifactRef, Manifest
+from data_specs.manifest import GRADIENT_SUMS, ArtifactRef, Manifest
 from data_specs.wording import first_line
 from tasks.lineage.contents import label_of
 from tasks.lineage.listeners import Listener
@@ -37,9 +37,10 @@ class BackgroundPush(Listener):
         self._thread: threading.Thread | None = None
 
     def made(self, manifest: Manifest, folder: "Path") -> None:
-        """Push it when its turn comes."""
+        """Push it when its turn comes, unless it is soon discarded."""
         del folder
-        self._put(manifest.ref)
+        if not manifest.recipe.kind.startswith(GRADIENT_SUMS):
+            self._put(manifest.ref)
 
     def settle(self, refs: Iterable[ArtifactRef]) -> None:
         """Push these, too, and wait until all is pushed that can be; then say what is not.

@@ -2,90 +2,86 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby, islice
-from pathlib import Path
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
 from data_specs.errors import DataError, SpecError
-from data_specs.run_config import Encoder, Precision
-from data_specs.schemas import pair_id
+from data_specs.run_config import Content, Encoder, Precision
+from data_specs.schemas import layer_folder, pair_id
 from tasks.encoders.forward import encode, forward_precision, memory_of
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.shard_pass import ShardPass
-from tasks.lineage.progress import advance
 from tasks.lineage.store import Build
 from tasks.scoring.gradients.embedding_gradients import PairGradient
-from tasks.scoring.gradients.sums import GradientSums
+from tasks.scoring.gradients.sums import GradientLayer, GradientSums
+from tasks.scoring.gradients.windows import PairWindow
+from tasks.scoring.joined.layer import SUMMED
 from tasks.shards.batch import Batch
 from tasks.shards.plan import ShardPlan
 
 
 class GradientFold:
-    """Sums |dloss / dW| over batches of pairs, in memory that depends neither on their number nor on their size.
-
-    A batch may reach across shards. What has been gathered stands in a file after each, so that a killed run goes on.
-    `sums_of` says what becomes of a batch's gradient.
-    """
-
-    sums_of: type[GradientSums] = GradientSums
+    """Sums dloss / dW over one shard's pairs, in memory that depends neither on their number nor on the size of a batch."""
 
     def __init__(
         self,
         loaded: LoadedModel,
         encoder: Encoder,
         layers: Mapping[str, nn.Linear],
-        gradients: Callable[[], Iterator[PairGradient]],
+        gradients: Callable[[PairWindow], Iterator[PairGradient]],
+        windows: Mapping[str, PairWindow],
         *,
+        contents: Sequence[Content],
         precision: Precision,
         device: torch.device,
     ) -> None:
-        """The model moves to `device`; `gradients` starts over from the first pair whenever it is called."""
+        """The model moves to `device`.
+
+        Args:
+            loaded: the model.
+            encoder: the scored one.
+            layers: its target layers, by name.
+            gradients: of the own pairs of a window, in order.
+            windows: by the digest of a shard.
+            contents: the sides that go through the encoder, in the order of a pair's gradients.
+            precision: of the forward pass.
+            device: where it runs.
+        """
         self._encoder, self._gradients, self._precision, self._device = encoder, gradients, precision, device
+        self._windows, self._contents = windows, contents
         self._model = loaded.model.to(device)
         self._weights = {name: layer.weight for name, layer in layers.items()}
-        self._sums = self.sums_of(self._weights)
-        self._n_pairs = self._n_batches = 0
+        self._sums = GradientSums()
+        self._batch = 0
         self._waiting: Iterator[PairGradient] = iter(())
         self._next_pair: PairGradient | None = None
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Pairs and batches so far."""
-        return {"n_pairs": self._n_pairs, "n_batches": self._n_batches}
-
-    def resume(self, counts: Mapping[str, int] | None, sums: Path) -> None:
-        """Stand where `counts` and the file `sums` were written; None is the beginning."""
-        self._n_pairs = self._n_batches = 0
-        self._sums.clear()
-        if counts is not None:
-            self._n_pairs, self._n_batches = counts["n_pairs"], counts["n_batches"]
-            self._sums.load(sums)
-        self._waiting = islice(self._gradients(), self._n_pairs, None)
-        self._next_pair = next(self._waiting, None)
-
     @contextmanager
     def shard(self, plan: ShardPlan, build: Build) -> Iterator[None]:
-        """Track gradients for the shard's length, and write what is gathered."""
-        with differentiable(self._model, self._weights.values()):
-            yield
-        self._sums.save(build.folder / sums_file(plan))
-
-    def finish(self) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """The scores [out, in] float32 by layer, and what they were taken over.
+        """Track gradients for the shard's length, and write what its pairs come to.
 
         Raises:
-            DataError: no pair was used, or an embedded pair did not come up in the shards.
+            DataError: an embedded pair did not come up in the shard.
         """
+        window = self._windows[plan.shard.sha256]
+        self._batch, self._waiting = 0, self._gradients(window)
+        self._next_pair = next(self._waiting, None)
+        self._sums.begin(bounded=window.begins_batch)
+        with differentiable(self._model, self._weights.values()):
+            yield
         if self._next_pair is not None:
             raise DataError(
                 f"pair {self._next_pair.pair_id} was embedded, but the shards no longer give it; leave shards as they are"
             )
-        if self._n_pairs == 0:
-            raise DataError("no pair with all four members is left to score; look at the tags and at the shards")
-        self._sums.close_batch()
-        return self._sums.scores(), self.counts
+        if window.ends_batch:
+            self._sums.close_batch()
+        layer = GradientLayer()
+        for name in self._weights:
+            state = self._sums.ended(name, len(window.own))
+            layer.write(state, build.folder / layer_folder(self._encoder, name))
+            build.counts[SUMMED] = layer.counts(state)
+        self._sums.begin(bounded=False)
 
     def take(self, batch: Batch, plan: ShardPlan) -> None:
         """Add the gradients of a batch's pairs.
@@ -95,13 +91,12 @@ class GradientFold:
         """
         for number, group in groupby(self._matched(batch, plan), key=lambda item: item[1].batch):
             piece = list(group)
-            if number == self._n_batches:
-                self._n_batches += 1
-                if number:
-                    self._sums.close_batch()
-            gradients = torch.stack([pair.gradient for _, pair in piece])
-            self._add(batch.inputs["safe"][[row for row, _ in piece]], gradients)
-            self._n_pairs += len(piece)
+            if number > self._batch:
+                self._batch = number
+                self._sums.close_batch()
+            rows, gradients = [row for row, _ in piece], torch.stack([pair.gradient for _, pair in piece])
+            for place, content in enumerate(self._contents):
+                self._add(batch.inputs[content][rows], gradients[:, place].contiguous())
 
     def _matched(self, batch: Batch, plan: ShardPlan) -> list[tuple[int, PairGradient]]:
         """The next pairs that are waited for, with their rows in the batch."""
@@ -119,40 +114,6 @@ class GradientFold:
         with memory_of(self._device, advice), forward_precision(self._precision, self._device, gradients=True):
             inputs = inputs.to(self._device, non_blocking=True)
             self._sums.add(weight_gradients(self._model, self._encoder, self._weights, inputs, gradients))
-
-
-def sums_file(plan: ShardPlan) -> str:
-    """The name of the file of what was gathered up to the end of a shard."""
-    return f"gradients-{plan.shard.sha256}.safetensors"
-
-
-def sum_gradients(
-    build: Build, fold: GradientFold, shard_pass: ShardPass, plans: Sequence[ShardPlan], stage: str
-) -> None:
-    """Go through all shards in order, since a batch may reach across them; each is a part of the build."""
-    standing = False
-    before: dict[str, int] | None = None
-    sums = build.folder
-    for index, plan in enumerate(plans):
-        record = build.parts.record(_part(index))
-        if record is None:
-            if not standing:
-                fold.resume(before, sums)
-                standing = True
-            shard_pass.run_shard(index, build)
-            record = fold.counts
-            build.parts.finish(_part(index), [build.folder / sums_file(plan)], record)
-            if index:
-                sums.unlink(missing_ok=True)
-        else:
-            advance(stage, len(plan.keys))
-        before, sums = record, build.folder / sums_file(plan)
-    if not standing and sums.is_file():
-        fold.resume(before, sums)
-
-
-def _part(index: int) -> str:
-    return f"gradients-{index:06d}"
 
 
 def weight_gradients(

@@ -1,14 +1,9 @@
 """The loss of the sign filter, and its gradient with respect to the scored encoder's embeddings."""
 
-from collections.abc import Callable, Iterable, Iterator
-
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from data_specs.run_config import Encoder
-from tasks.embeddings.pairs import EmbeddedPairs
-from tasks.scoring.gradients.embedding_gradients import PairGradient, own_first
 from tasks.scoring.scorer import BatchMembers
 
 TEMPERATURE = 0.05
@@ -32,31 +27,12 @@ def margin_loss(members: BatchMembers) -> Tensor:
     return softplus(-margins / TEMPERATURE).sum()
 
 
-def pair_slopes(
-    shards: Iterable[EmbeddedPairs],
-    encoder: Encoder,
-    *,
-    wanted: Callable[[str, str | None], bool],
-    device: torch.device,
-) -> Iterator[PairGradient]:
-    """Go through pairs in order; as the loss is a sum over pairs, each has a gradient of its own.
+def slopes_of_both(members: BatchMembers) -> Tensor:
+    """The gradients [pairs, 2, embedding] of the loss with respect to the own embeddings, safe before unsafe.
 
-    Args:
-        shards: unit-norm embeddings of both encoders.
-        encoder: the scored one.
-        wanted: whether a pair is used, by its id and tag.
-        device: where the loss is computed.
-
-    Yields:
-        Every used pair, its gradient [2, embedding]: of the safe member, then of the unsafe one.
+    As the loss is a sum over pairs, each has gradients of its own.
     """
-    for pairs in shards:
-        pair_ids, members = own_first(pairs, encoder, wanted)
-        if not pair_ids:
-            continue
-        own_safe, own_unsafe, *others = (member.to(device) for member in members)
-        own = [own_safe.requires_grad_(), own_unsafe.requires_grad_()]
-        with torch.enable_grad():
-            found = torch.autograd.grad(margin_loss(BatchMembers(*own, *others)), own)
-        for name, gradient in zip(pair_ids, torch.stack(found, dim=1), strict=True):
-            yield PairGradient(name, 0, gradient)
+    own = (members.own_safe.requires_grad_(), members.own_unsafe.requires_grad_())
+    with torch.enable_grad():
+        found = torch.autograd.grad(margin_loss(members), own)
+    return torch.stack(found, dim=1)

@@ -1,36 +1,52 @@
 """Signed slopes of one encoder's layers as an artifact, and scores that are brought together with them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from data_specs.errors import DataError
 from data_specs.manifest import ArtifactRef, Recipe
-from data_specs.run_config import Encoder, EncoderConfig, Rule, RunConfig
+from data_specs.run_config import CONTENTS, Content, Encoder, EncoderConfig, Rule, RunConfig
 from data_specs.schemas import slopes_schema
 from data_specs.sign_filter import Sign
 from tasks.encoders.architecture import build_model
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import LoadedModel
-from tasks.extraction.shard_pass import input_stream
 from tasks.extraction.task import read_shards
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.code import coded
 from tasks.lineage.progress import stage
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
-from tasks.scoring.gradients.calibration import EmbeddedCalibration, common_pairs, gradients_summed
-from tasks.scoring.gradients.embedding_gradients import PairGradient
+from tasks.scoring.gradients.calibration import EmbeddedCalibration, SummedGradients, SumsOf, common_pairs
+from tasks.scoring.gradients.embedding_gradients import OwnGradients
+from tasks.scoring.gradients.parts import GradientPartMaker
+from tasks.scoring.joined.sets import Joining
 from tasks.scoring.layer_scores import write_layers
-from tasks.scoring.slopes.margins import TEMPERATURE, pair_slopes
-from tasks.scoring.slopes.slope_pass import SlopeFold
+from tasks.scoring.slopes.margins import TEMPERATURE, slopes_of_both
 from tasks.scoring.slopes.summary import write_signed_summary
 from tasks.scoring.task import take_layers
 from tasks.selection.scores_table import SLOPES_FILE, SUMMARY_FILE
 from tasks.shards.plan import ShardPlan
+
+
+@dataclass(frozen=True)
+class SlopePartMaker(GradientPartMaker):
+    """Sums of dL / dW over pairs, sign and all; of each pair both members go through the encoder."""
+
+    @property
+    def contents(self) -> Sequence[Content]:
+        """Both sides."""
+        return CONTENTS
+
+    @property
+    def own_gradients(self) -> OwnGradients:
+        """Those of the margins."""
+        return slopes_of_both
 
 
 def measure_slopes(
@@ -46,38 +62,34 @@ def measure_slopes(
 
     It depends on no scorer, rule or tau: made once, it serves all of them.
     """
-    plans, label = pairs.plans[encoder], f"slopes.{encoder}"
+    label = f"slopes.{encoder}"
     layers = target_layers(loaded.model, encoder, chosen.layers)
-    device = torch.device(context.device)
+    decisive: dict[str, JsonValue] = {"layers": [*layers], "temperature": TEMPERATURE, **pairs.settings(config)}
     recipe = Recipe(
         kind=f"slopes.{encoder}",
-        settings={"layers": [*layers], "temperature": TEMPERATURE, **pairs.settings(config)},
+        settings=decisive,
         inputs=pairs.inputs(encoder, loaded),
         **coded(measure_slopes, build_model),
     )
+    summed = SummedGradients(
+        recipe,
+        pairs,
+        SlopePartMaker(**pairs.part_maker(encoder, chosen, loaded, config, label)),
+        None,
+        decisive,
+        coded(SlopePartMaker, Joining, build_model),
+        f"{encoder}.sign: no calibration pair with all four members is left to take slopes over; look at the tags"
+        " and at the shards",
+    )
 
-    def write(build: Build) -> None:
-        gradients = _gradients(encoder, pairs, store, device)
-        if next(gradients(), None) is None:
-            raise DataError(
-                f"{encoder}.sign: no calibration pair with all four members is left to take slopes over; look at the tags"
-                " and at the shards"
-            )
-        fold = SlopeFold(loaded, encoder, layers, gradients, precision=config.precision, device=device)
-        stream = input_stream(
-            loaded, encoder, plans, batch_size=config.inputs_at_once, context=context, decoder=config.decoder
-        )
-        with gradients_summed(build, fold, stream, plans, label):
-            _write_slopes(build, fold, encoder, [*layers])
+    def write(build: Build, sums_of: SumsOf) -> None:
+        def slopes_of(layer: str) -> tuple[Tensor, dict[str, Any]]:
+            sums = sums_of(layer)
+            return sums.finished(), {"n_pairs": sums.n_pairs}
 
-    return read_shards(partial(store.materialise, recipe, write, context), label)
+        write_layers(build, encoder, layers, slopes_of, SLOPES_FILE, slopes_schema)
 
-
-def _gradients(
-    encoder: Encoder, pairs: EmbeddedCalibration, store: Store, device: torch.device
-) -> Callable[[], Iterator[PairGradient]]:
-    wanted = pairs.wanted()
-    return lambda: pair_slopes(pairs.by_shard(store), encoder, wanted=wanted, device=device)
+    return read_shards(partial(summed.made, write, loaded, store, context), label)
 
 
 def require_common_pairs(plans: Mapping[Encoder, Sequence[ShardPlan]]) -> None:
@@ -92,17 +104,6 @@ def require_common_pairs(plans: Mapping[Encoder, Sequence[ShardPlan]]) -> None:
             f"sign needs calibration pairs with all four members, safe and unsafe text, safe and unsafe image; there are"
             f" {counts}, but none for both; add the missing members, or set sign: none"
         )
-
-
-def _write_slopes(build: Build, fold: SlopeFold, encoder: Encoder, layers: Sequence[str]) -> None:
-    # Asked for by the first layer that is not yet written: a killed run may have lost the sums, but no layer.
-    finished = cache(fold.finish)
-
-    def slopes_of(layer: str) -> tuple[Tensor, dict[str, Any]]:
-        slopes, counts = finished()
-        return slopes[layer], {"n_pairs": counts["n_pairs"]}
-
-    write_layers(build, encoder, layers, slopes_of, SLOPES_FILE, slopes_schema)
 
 
 @task(name="summarise-signed-scores")

@@ -1,6 +1,8 @@
 """Gradient scores over shards, against one backward pass through a whole batch."""
 
+import copy
 from dataclasses import replace
+from functools import reduce
 
 import pytest
 import torch
@@ -8,27 +10,30 @@ from torch.nn.functional import normalize
 from torch.testing import assert_close
 
 from data_specs.errors import DataError, SpecError
-from data_specs.manifest import Recipe
 from data_specs.run_config import ENCODERS
-from data_specs.schemas import pair_id
+from data_specs.schemas import layer_folder, pair_id
 from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.encoders.forward import encode
 from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import load_model
+from tasks.extraction.rows import SHARD_DIGEST_CHARS
 from tasks.extraction.shard_pass import ShardPass, input_stream
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.finished_parts import Parts
 from tasks.lineage.store import Build
-from tasks.scoring.gradients.embedding_gradients import pair_gradients
-from tasks.scoring.gradients.gradient_pass import GradientFold, sum_gradients
+from tasks.scoring.gradients.embedding_gradients import BatchGradients, gradients_of_safe
+from tasks.scoring.gradients.gradient_pass import GradientFold
+from tasks.scoring.gradients.sums import BatchSums, GradientLayer, GradientSums
+from tasks.scoring.gradients.windows import pair_windows
+from tasks.scoring.joined.layer import SUMMED
 from tasks.scoring.scorer import BatchMembers
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
 from tasks.scoring.scorers.gradient_unsafe import preference_loss
 from tasks.shards.decoding import decode_caption, decode_image
 from tasks.shards.inspection import inspect_shard
 from tasks.shards.plan import plan_reading
-from tests.cases.folds import dying_at
 from tests.cases.models import write_tiny_model
+from tests.cases.recipes import recipe_of
 from tests.cases.shard_files import pair, write_tar
 
 CPU = torch.device("cpu")
@@ -125,48 +130,85 @@ def encode_double(model, encoder, values):
 
 
 def run(folder, loaded, encoder, shards, embedded, *, loss=preference_loss, batch_pairs=4, workers=0, **changes):
-    """Sum over all shards, going on from what `folder` holds; the scores and counts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    build = Build(Recipe(kind="layer_scores.text", code="x"), folder, Parts(folder))
-    build.parts.remove_unfinished()
-
-    def gradients():
-        return pair_gradients(embedded, encoder, loss, batch_pairs=batch_pairs, wanted=lambda *_: True, device=CPU)
-
+    """The sums of each shard, kept and read again, and joined from the first to the last; scores and the pairs behind them."""
+    windows = pair_windows([some.pair_ids for some in embedded], batch_pairs)
+    by_shard = {some.pair_ids[0][:SHARD_DIGEST_CHARS]: some for some in embedded}
     layers = target_layers(loaded.model, encoder, changes.get("layers", LAYERS[encoder]))
     plans = plan_reading(shards, encoder, None)
-    fold = changes.get("fold", GradientFold)(loaded, encoder, layers, gradients, precision="fp32", device=CPU)
+    fold = GradientFold(
+        loaded,
+        encoder,
+        layers,
+        BatchGradients(by_shard.__getitem__, encoder, gradients_of_safe(loss), CPU).of,
+        {shard.sha256: window for shard, window in zip(shards, windows, strict=True)},
+        contents=("safe",),
+        precision="fp32",
+        device=CPU,
+    )
     stream = input_stream(loaded, encoder, plans, batch_size=3, context=RunContext(workers=workers), side="safe")
     shard_pass = ShardPass(stream, plans, fold, stage="test", max_bad_fraction=1.0)
-    sum_gradients(build, fold, shard_pass, plans, "test")
-    return fold.finish()
+    joined = {}
+    for index in range(len(plans)):
+        build = Build(recipe_of(), folder / str(index), Parts(folder / str(index)))
+        shard_pass.run_shard(index, build)
+        for name in layers:
+            state = GradientLayer().read(build.folder / layer_folder(encoder, name), build.counts[SUMMED])
+            joined[name] = joined[name].join(state) if name in joined else state
+    return {name: sums.finished() for name, sums in joined.items()}, {sums.n_pairs for sums in joined.values()}
 
 
 @pytest.mark.parametrize("loss", [preference_loss, redirection_loss])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_pieces_of_batches_across_shards_equal_whole_batches(tmp_path, loaded, shards, inputs, embedded, encoder, loss):
-    scores, counts = run(tmp_path, loaded, encoder, shards, embedded, loss=loss)
-    expected = whole_batches(loaded, encoder, inputs, loss, 4)
-    assert counts == {"n_pairs": 14, "n_batches": 4}
-    assert scores.keys() == expected.keys()
+    require_whole_batches(tmp_path, loaded, encoder, shards, inputs, embedded, loss, 4)
+
+
+# Batches that end within shards, with them, and never before the set does.
+@pytest.mark.parametrize("batch_pairs", [2, 5, 8, 9, 14, 64])
+def test_batches_of_any_size_equal_whole_ones_wherever_shards_end(
+    tmp_path, loaded, shards, inputs, embedded, batch_pairs
+):
+    require_whole_batches(tmp_path, loaded, "text", shards, inputs, embedded, redirection_loss, batch_pairs)
+
+
+def require_whole_batches(folder, loaded, encoder, shards, inputs, embedded, loss, batch_pairs):
+    scores, n_pairs = run(folder, loaded, encoder, shards, embedded, loss=loss, batch_pairs=batch_pairs)
+    expected = whole_batches(loaded, encoder, inputs, loss, batch_pairs)
+    assert n_pairs == {14}
+    assert scores.keys() == expected.keys() != set()
     for name, total in expected.items():
         assert_close(scores[name].double(), total, rtol=2e-4, atol=2e-5 * float(total.max()))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("call", range(1, 7))
-def test_a_pass_that_was_cut_at_any_batch_goes_on_with_the_same_bits(tmp_path, loaded, shards, embedded, call):
-    expected, counts = run(tmp_path / "whole", loaded, "text", shards, embedded)
-    cut = tmp_path / "cut"
-    with pytest.raises(OSError, match="the disk is away"):
-        run(cut, loaded, "text", shards, embedded, fold=dying_at(GradientFold, call))
-    found, again_counts = run(cut, loaded, "text", shards, embedded)
-    assert again_counts == counts
-    assert all(torch.equal(found[name], total) for name, total in expected.items())
-    assert len(list(cut.glob("*.safetensors"))) == 1
-    # Once more, from the finished sums alone.
-    again, _ = run(cut, loaded, "text", shards, embedded, fold=dying_at(GradientFold, 1))
-    assert all(torch.equal(again[name], total) for name, total in expected.items())
+@pytest.mark.parametrize("batch_pairs", [1, 3, 4, 7, 100, None])
+def test_shards_that_are_joined_in_any_order_come_to_the_sum_over_batches(batch_pairs):
+    """Integers, so that no digit is lost in any order; shards of 0 to 5 pairs."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [3, 0, 1, 5, 0, 4, 2]
+    gradients = torch.randint(-9, 10, (sum(sizes), 2, 3), generator=generator).float()
+    ids, states = [f"{place}" for place in range(sum(sizes))], []
+    shards = [ids[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(len(sizes))]
+    for window in pair_windows(shards, batch_pairs):
+        sums = GradientSums()
+        sums.begin(bounded=window.begins_batch)
+        for number, (_, own) in enumerate(window.batches()):
+            if number:
+                sums.close_batch()
+            for name in own:
+                sums.add({"x": gradients[int(name)]})
+        if window.ends_batch:
+            sums.close_batch()
+        states.append(sums.ended("x", len(window.own)))
+    if batch_pairs is None:
+        expected = gradients.sum(dim=0)
+    else:
+        expected = sum(batch.sum(dim=0).abs() for batch in gradients.split(batch_pairs))
+    left = reduce(BatchSums.join, copy.deepcopy(states))
+    right = reduce(lambda later, earlier: earlier.join(later), reversed(copy.deepcopy(states)))
+    halves = reduce(BatchSums.join, copy.deepcopy(states[:4])).join(reduce(BatchSums.join, copy.deepcopy(states[4:])))
+    for joined in (left, right, halves):
+        assert joined.n_pairs == sum(sizes)
+        assert torch.equal(joined.finished(), expected)
 
 
 def test_the_model_is_left_as_it_was(tmp_path, loaded, shards, embedded):
@@ -184,14 +226,10 @@ def test_workers_change_no_bit(tmp_path, loaded, shards, embedded):
 
 
 def test_a_pair_that_the_shards_no_longer_give_is_refused(tmp_path, loaded, shards, embedded):
-    strange = replace(embedded[2], pair_ids=[*embedded[2].pair_ids[:-1], "0123456789abcdef/gone"])
-    with pytest.raises(DataError, match="pair 0123456789abcdef/gone was embedded, but the shards no longer give it"):
+    gone = embedded[2].pair_ids[-1][:16] + "/gone"
+    strange = replace(embedded[2], pair_ids=[*embedded[2].pair_ids[:-1], gone])
+    with pytest.raises(DataError, match=f"pair {gone} was embedded, but the shards no longer give it"):
         run(tmp_path, loaded, "text", shards, [*embedded[:2], strange])
-
-
-def test_no_pair_at_all_is_refused(tmp_path, loaded, shards, embedded):
-    with pytest.raises(DataError, match="no pair with all four members is left to score"):
-        run(tmp_path, loaded, "text", shards, [])
 
 
 def test_a_layer_that_the_embedding_does_not_depend_on_is_refused(tmp_path, loaded, shards, embedded):
@@ -203,19 +241,14 @@ def test_a_layer_that_the_embedding_does_not_depend_on_is_refused(tmp_path, load
         del loaded.model.unused
 
 
-def test_batches_are_consecutive_pairs_across_shards_and_the_last_is_what_is_left(embedded):
-    found = list(pair_gradients(embedded, "text", preference_loss, batch_pairs=4, wanted=lambda *_: True, device=CPU))
-    assert [item.pair_id for item in found] == [name for some in embedded for name in some.pair_ids]
-    assert [item.batch for item in found] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 2
-
-
-def test_unwanted_pairs_leave_no_gap_in_a_batch(embedded):
-    tagged = [replace(some, tags=["odd" if i % 2 else "even" for i in range(len(some.tags))]) for some in embedded]
-    found = list(
-        pair_gradients(
-            tagged, "vision", preference_loss, batch_pairs=3, wanted=lambda _name, tag: tag == "odd", device=CPU
-        )
-    )
-    wanted = [name for some in tagged for name, tag in zip(some.pair_ids, some.tags, strict=True) if tag == "odd"]
-    assert [item.pair_id for item in found] == wanted
-    assert [item.batch for item in found] == [i // 3 for i in range(len(wanted))]
+def test_batches_are_consecutive_pairs_across_shards_and_the_last_is_what_is_left():
+    shards = [[f"a{i}" for i in range(5)], [], [f"b{i}" for i in range(3)], ["c0"]]
+    every = [name for own in shards for name in own]
+    windows = pair_windows(shards, 4)
+    assert [list(window.own) for window in windows] == shards
+    found = {}
+    for window in windows:
+        for whole, own in window.batches():
+            for name in own:
+                found[name] = list(whole)
+    assert found == {name: every[place // 4 * 4 : place // 4 * 4 + 4] for place, name in enumerate(every)}

@@ -15,8 +15,9 @@ from tasks.activations.statistics import channel_statistics
 from tasks.embeddings.pairs import EmbeddedPairs
 from tasks.encoders.forward import encode
 from tasks.encoders.tokens import valid_text_tokens
-from tasks.scoring.gradients.embedding_gradients import pair_gradients
+from tasks.scoring.gradients.embedding_gradients import BatchGradients, gradients_of_safe
 from tasks.scoring.gradients.gradient_pass import differentiable, weight_gradients
+from tasks.scoring.gradients.windows import pair_windows
 from tasks.scoring.saliency import ChannelStats
 from tasks.scoring.scorer import ActivationScorer, BatchMembers, GradientScorer, WeightScorer
 from tasks.scoring.scorers.gradient_safe_clip import redirection_loss
@@ -137,7 +138,7 @@ def model():
 def embedded(model, expected):
     with torch.no_grad():
         texts, images = encode(model, "text", expected["token_ids"]), encode(model, "vision", expected["images"])
-    ids = [f"pair {b}" for b in range(12)]
+    ids = [f"shard of pair/{b}" for b in range(12)]
     return EmbeddedPairs(ids, [None] * 12, texts[:12], texts[12:], images[:12], images[12:])
 
 
@@ -145,9 +146,10 @@ def embedded(model, expected):
 @pytest.mark.parametrize("scorer", GRADIENT_SCORERS)
 def test_gradient_scores_taken_in_pieces_are_the_released_ones(case, expected, model, embedded, encoder, scorer):
     inputs = {"text": expected["token_ids"], "vision": expected["images"]}[encoder][:12]
-    loss = find_scorer(scorer, GradientScorer).loss
-    found = pair_gradients([embedded], encoder, loss, batch_pairs=12, wanted=lambda *_: True, device=CPU)
-    gradients = torch.stack([pair.gradient for pair in found])
+    own_gradients = gradients_of_safe(find_scorer(scorer, GradientScorer).loss)
+    [window] = pair_windows([embedded.pair_ids], 12)
+    found = BatchGradients(lambda _: embedded, encoder, own_gradients, CPU).of(window)
+    gradients = torch.cat([pair.gradient for pair in found])
     weights = {layer: model.get_parameter(f"{layer}.weight") for layer in case["layers"][encoder]}
     sums = {layer: torch.zeros_like(weight) for layer, weight in weights.items()}
     with differentiable(model, weights.values()):

@@ -21,11 +21,11 @@ from tasks.encoders.layers import target_layers
 from tasks.encoders.loading import load_model
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Store
+from tasks.scoring.gradients import parts as gradient_parts
 from tasks.scoring.gradients.calibration import EmbeddedCalibration
+from tasks.scoring.gradients.gradient_pass import GradientFold
 from tasks.scoring.scorer import BatchMembers
-from tasks.scoring.slopes import task as slopes_task
 from tasks.scoring.slopes.margins import TEMPERATURE, margin_loss
-from tasks.scoring.slopes.slope_pass import SlopeFold
 from tasks.scoring.slopes.task import measure_slopes, require_common_pairs, summarise_signed_scores
 from tasks.scoring.task import score_by_weights
 from tasks.selection.scores_table import SLOPES_FILE, read_layer
@@ -153,12 +153,13 @@ def test_slopes_that_were_cut_at_any_batch_end_with_the_same_bits(calibration, m
     made, expected, expected_counts = calibration.measure("text")
     rmtree(made.path)
     with monkeypatch.context() as patch:
-        patch.setattr(slopes_task, "SlopeFold", dying_at(SlopeFold, call))
+        patch.setattr(gradient_parts, "GradientFold", dying_at(GradientFold, call))
         with pytest.raises(OSError, match="the disk is away"):
             calibration.measure("text")
     assert not made.path.exists()
     _, found, counts = calibration.measure("text")
     assert counts == expected_counts
+    assert not [*calibration.store.root.glob("gradient_sums.*/*")]  # what they were made of is not kept
     assert all(np.array_equal(found[name], slopes) for name, slopes in expected.items())
 
 
@@ -188,7 +189,7 @@ def test_slopes_that_changed_in_the_store_are_not_brought_together_with_scores(c
 
 
 def test_tags_that_no_pair_has_are_refused_before_the_pass(calibration, monkeypatch):
-    monkeypatch.setattr(slopes_task, "gradients_summed", None)
+    monkeypatch.setattr(gradient_parts, "GradientFold", None)
     with pytest.raises(DataError, match=r"text\.sign: no calibration pair with all four members"):
         calibration.measure("text", tags=["neither"])
 
