@@ -12,6 +12,7 @@ from data_specs.schemas import channels_schema
 from tasks.extraction.columns import vectors
 
 _OF = ("norm", "std")
+_GROUPS_AT_ONCE = 64  # of which each costs a number a row
 _Group = tuple[str, str | None]  # side and tag
 
 
@@ -47,17 +48,19 @@ class Moments:
     def of_rows(cls, rows: pa.Table) -> Self:
         """Those of rows of statistics."""
         found = cls(rows.schema.field("norm").type.list_size)
-        groups: dict[_Group, list[int]] = {}
-        for place, group in enumerate(
-            zip(*(rows.column(name).to_pylist() for name in ("content", "tag")), strict=True)
-        ):
-            groups.setdefault(group, []).append(place)
-        values = [vectors(rows.column(name), name) for name in _OF]
-        for group, places in groups.items():
-            mean, squares = (
-                torch.stack(both) for both in zip(*(_moments(each[places]) for each in values), strict=True)
-            )
-            found._groups[group] = Spread(len(places), mean, squares)
+        groups: dict[_Group, int] = {}
+        of_rows = [
+            groups.setdefault(group, len(groups))
+            for group in zip(*(rows.column(name).to_pylist() for name in ("content", "tag")), strict=True)
+        ]
+        values, own = [vectors(rows.column(name), name) for name in _OF], torch.tensor(of_rows)
+        for first in range(0, len(groups), _GROUPS_AT_ONCE):
+            some = [*groups][first : first + _GROUPS_AT_ONCE]
+            members = (own == torch.arange(first, first + len(some))[:, None]).float()
+            means, squares = zip(*(_moments(each, members) for each in values), strict=True)
+            for row, group in enumerate(some):
+                mean, deviations = (torch.stack([of[row] for of in both]) for both in (means, squares))
+                found._groups[group] = Spread(int(members[row].sum()), mean, deviations)
         return found
 
     @classmethod
@@ -99,11 +102,23 @@ class Moments:
 _WHAT = ("mean", "variance")
 
 
-def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and sum of squared deviations over rows, [in] float64, from deviations in float32: about six digits of a variance."""
-    rough = values.mean(dim=0)
-    apart = values - rough
-    return rough.double() + apart.mean(dim=0).double(), apart.square_().sum(dim=0).double()
+def _moments(values: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and sum of squared deviations over the rows of each group, from deviations in float32.
+
+    As products, which take no copy of a group's rows. Rows of no group count nowhere.
+
+    Args:
+        values: [rows, in] float32, finite.
+        members: [groups, rows] float32, 1 where a row is of a group and 0 else; none is empty.
+
+    Returns:
+        [groups, in] float64 each, with about six digits of a variance.
+    """
+    n = members.sum(dim=1, keepdim=True)
+    rough = members @ values / n
+    apart = torch.addmm(values, members.T, rough, alpha=-1)
+    means = rough.double() + (members @ apart).double() / n.double()
+    return means, (members @ apart.square_()).double()
 
 
 def _matrix(table: pa.Table, name: str) -> Tensor:
