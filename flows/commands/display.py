@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.progress import (
@@ -201,9 +201,10 @@ def _caption_table(captions: Mapping[str, Any]) -> Table:
     """A row a figure; see `caption_rows`."""
     table = Table(caption=captions["caption"], caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for number, head in enumerate(captions["heads"]):
-        table.add_column(head.replace("_", " "), justify="right" if number else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if number else "left"
+        table.add_column(head.replace("_", " "), justify=justify, no_wrap=not number, overflow="fold")
     for row in captions["rows"]:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell.replace(" [", "\n[")) for cell in row))
     return table
 
 
