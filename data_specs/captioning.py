@@ -32,6 +32,11 @@ class CaptioningConfig(Spec):
     model: Location = Field(
         description="folder or hf-hub:ORG/NAME of a LLaVA in transformers' format; safetensors only"
     )
+    tower: Literal["own", "model"] = Field(
+        default="own",
+        description="model: the vision encoder of the run's model, such as a Safe-CLIP, is put into the LLaVA in memory; own: that"
+        " must be the LLaVA's already",
+    )
     prompt: str = Field(default=PAPER_PROMPT, min_length=1, max_length=10_000, description="paper, or a text")
     system: str | None = Field(
         default=None,

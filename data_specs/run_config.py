@@ -215,6 +215,15 @@ class RunConfig(MethodConfig):
         return {**data, "methods": inherited}
 
     @model_validator(mode="after")
+    def _puts_a_whole_encoder_in(self) -> Self:
+        if self.model.llava is not None and self.captioning is not None and self.captioning.tower == "model":
+            raise ValueError(
+                "captioning.tower is model, which puts the vision encoder of a CLIP in, but model.llava has no whole one; name a"
+                " CLIP as model, or set captioning.tower: own"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_calibration(self) -> Self:
         ways: dict[str, MethodConfig] = {"": self, **{f"methods.{name}.": way for name, way in self.methods.items()}}
         for where, method in ways.items():

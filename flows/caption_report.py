@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from data_specs.manifest import ArtifactRef
+from flows.captions import PUT_IN
 from flows.session import Session
 from tasks.evaluation.captions.task import compare_captions
 from tasks.reporting.sources import ReportedCaptions
@@ -21,15 +22,26 @@ def reported_captions(session: Session) -> ReportedCaptions | None:
     evaluations = _in_order(_kept(session, _EVALUATION))
     if not evaluations:
         return None
-    edited = next((name for name in evaluations if name != _ORIGINAL), None)
+    others = [name for name in evaluations if name not in (_ORIGINAL, PUT_IN)]
+    edited = next(iter(others), None)
     return ReportedCaptions(
         captions=evaluations,
-        differences=_of(session, _DIFFERENCES, evaluations),
+        differences=_of(session, _DIFFERENCES, [*others, PUT_IN]),
         lead=_lead(session, evaluations, edited),
         gallery=_gallery(session, evaluations),
-        evaluations=_of(session, "evaluation.", evaluations),
-        changes=_of(session, "differences.", evaluations),
+        evaluations=_measured(session, evaluations),
+        # Of the run's model; captions differ from those of the captioner as it is.
+        changes={} if PUT_IN in evaluations else _of(session, "differences.", evaluations),
     )
+
+
+def _measured(session: Session, names: Iterable[str]) -> dict[str, ArtifactRef]:
+    """SafeGround's evaluation of whatever each model's captions are seen through."""
+    found = _of(session, "evaluation.", names)
+    if PUT_IN not in names or _ORIGINAL not in found:
+        return found
+    through = {PUT_IN: found.pop(_ORIGINAL), **found}
+    return {name: through[name] for name in names if name in through}
 
 
 def _kept(session: Session, beginning: str) -> dict[str, ArtifactRef]:
@@ -38,8 +50,8 @@ def _kept(session: Session, beginning: str) -> dict[str, ArtifactRef]:
 
 
 def _in_order(found: dict[str, ArtifactRef]) -> dict[str, ArtifactRef]:
-    """The original, the edited model, and the others as they were made."""
-    first = [name for name in (_ORIGINAL, _EDITED) if name in found]
+    """The original, the model that was put in, the edited one, and the others as they were made."""
+    first = [name for name in (_ORIGINAL, PUT_IN, _EDITED) if name in found]
     return {name: found[name] for name in dict.fromkeys([*first, *found])}
 
 

@@ -1,21 +1,26 @@
 """Captions through a vision tower as it is and edited: made, judged, measured and compared, for whichever flow wants them."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from data_specs.captioning import CaptioningConfig
 from data_specs.errors import SpecError
+from data_specs.experiment import ORIGINAL
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import EncoderConfig
 from flows.session import Session
 from tasks.captioning.captioner_files import describe_captioner
-from tasks.captioning.captions import Captioning, TowerEdit, caption_pictures
+from tasks.captioning.captions import Captioning, ChangedTower, caption_pictures
+from tasks.captioning.other_tower import OtherTower, require_fitting_tower
 from tasks.captioning.task import judge_captions, score_captions
-from tasks.captioning.tower import require_tower
+from tasks.captioning.tower import require_same_activation, require_tower
 from tasks.evaluation.captions.task import compare_captions, evaluate_captions
+from tasks.manipulation.in_place import EditedFiles
 from tasks.manipulation.tower_in_place import StoredTowerEdit
 from tasks.shards.plan import plan_reading
 
 OWN_CONTROL = "random"  # what the control of a run's own edit is called
+PUT_IN = "tower"  # what the run's model is called that is put into the captioner without an edit
 
 
 def require_captionable(session: Session, visions: Collection[EncoderConfig | None]) -> None:
@@ -26,7 +31,8 @@ def require_captionable(session: Session, visions: Collection[EncoderConfig | No
         visions: how each way to edit changes the vision encoder.
 
     Raises:
-        SpecError: none changes it, a judge's key is not there, or the captioner sees through another tower.
+        SpecError: none changes it, a judge's key is not there, or the captioner sees through another tower, or through one that
+            the model's does not fit where it is to be put in.
     """
     captioning = session.config.captioning
     if captioning is None:
@@ -40,9 +46,13 @@ def require_captionable(session: Session, visions: Collection[EncoderConfig | No
         if judge.kind == "openai_chat":
             judge.key()
     original = session.original()
-    layers = {layer for vision in edited for layer in original.target_weights("vision", vision.layers)}
     with session.timed("check captioner"):
+        if captioning.tower == "model":
+            require_fitting_tower(captioning, original)
+            return
+        layers = {layer for vision in edited for layer in original.target_weights("vision", vision.layers)}
         require_tower(captioning, original.model.state_dict(), layers)
+        require_same_activation(captioning, original)
 
 
 def caption_models(
@@ -51,16 +61,20 @@ def caption_models(
     """Caption with several models, the captioner loaded once; nothing where the settings have no captioning.
 
     Kept are `captions.NAME`, `caption_scores.NAME`, `judgements.JUDGE.NAME` and `caption_evaluation.NAME`, and of all but the
-    first `caption_differences.NAME` from it; metrics are the session's `NAME`, beside others.
+    first `caption_differences.NAME` from it; metrics are the session's `NAME`, beside others. With `captioning.tower: model`,
+    `original` is the captioner as it is, all others look through the run's model, and `tower`, that without an edit, is added
+    behind `original`.
 
     Args:
         session: the run.
-        models: by name, the edit on the tower; None for the tower as it is.
+        models: by name, the edit on the tower; None for the tower without one.
         asked_again: judges that are asked about everything anew; whoever was is taken out.
     """
     captioning = session.config.captioning
     if captioning is None:
         return
+    if captioning.tower == "model" and ORIGINAL in models:
+        models = {ORIGINAL: None, PUT_IN: None, **models}
     captions = _captions(session, captioning, models)
     evaluations = {}
     for name, ref in captions.items():
@@ -86,10 +100,25 @@ def _captions(
     found = {}
     for name, edit in models.items():
         with session.timed(f"captions.{name}"):
-            on_tower = None if edit is None else TowerEdit(edit, StoredTowerEdit(session.store.path(edit)))
-            made = caption_pictures(captioner, what, on_tower, session.store, session.context, name)
+            put_in = captioning.tower == "model" and name != ORIGINAL
+            changed = _put_in(session, edit) if put_in else _edited(session, edit)
+            made = caption_pictures(captioner, what, changed, session.store, session.context, name)
             found[name] = session.keep(f"captions.{name}", made)
     return found
+
+
+def _edited(session: Session, edit: ArtifactRef | None) -> ChangedTower | None:
+    return None if edit is None else ChangedTower(StoredTowerEdit(session.store.path(edit)), edit)
+
+
+def _put_in(session: Session, edit: ArtifactRef | None) -> ChangedTower:
+    original = session.original()
+    found = ChangedTower(OtherTower(original.files), put_in=original.encoder_digest("vision"))
+    if edit is None:
+        return found
+    # The edit is of the model as it was read: only what comes of it is rounded to the captioner's precision.
+    with session.edited_in_place(edit) as edited:
+        return replace(found, on_tower=OtherTower(edited.files), edit=edit, code=(EditedFiles,))
 
 
 def _evaluated(

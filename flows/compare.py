@@ -14,7 +14,7 @@ from data_specs.placement import Device
 from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
-from flows.captions import caption_models, require_captionable
+from flows.captions import PUT_IN, caption_models, require_captionable
 from flows.decorator import flow
 from flows.measure import (
     EvaluationSets,
@@ -249,9 +249,10 @@ def _require_own_names(configs: Sequence[RunConfig]) -> None:
         )
     for config in configs:
         for name in _methods(config):
-            if name == ORIGINAL or name.endswith((CONTROL, SIGN_CONTROL, OPPOSITE)):
+            put_in = config.captioning is not None and config.captioning.tower == "model" and name == PUT_IN
+            if name == ORIGINAL or put_in or name.endswith((CONTROL, SIGN_CONTROL, OPPOSITE)):
                 raise SpecError(
-                    f"run {config.name} has a method named {name}, as the unedited model and random controls are; give"
+                    f"run {config.name} has a method named {name}, as the unedited model, a tower that is put in and random controls are; give"
                     " it another name"
                 )
 

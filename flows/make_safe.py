@@ -37,7 +37,8 @@ def make_safe(
         workers: processes that decode samples; None for one a core, at most 4.
 
     Returns:
-        All artifacts, and metrics `original` and `edited`; with `captioning` also of the control `random`.
+        All artifacts, and metrics `original` and `edited`; with `captioning` also of the control `random`, and with
+        `captioning.tower: model` of `tower`, the captioner with the run's model in it.
     """
     with open_session(config, store, device, workers) as session:
         carry_out([session], lambda: steps_of_make_safe(session))

@@ -157,6 +157,21 @@ def read_processor(config: CaptioningConfig) -> Any:
         return library.AutoProcessor.from_pretrained(folder, **_OWN)
 
 
+def read_tower_settings(config: CaptioningConfig) -> dict[str, Any]:
+    """The `vision_config` of a captioner with all that it leaves to transformers; no weight is read.
+
+    Raises:
+        SpecError: there is none, or it brings code of its own.
+    """
+    folder = captioner_folder(config)
+    with _reading(config):
+        import transformers
+
+        library: Any = transformers
+        found: dict[str, Any] = library.AutoConfig.from_pretrained(folder, **_OWN).vision_config.to_dict()
+    return found
+
+
 @contextmanager
 def _reading(config: CaptioningConfig) -> Iterator[None]:
     try:

@@ -29,18 +29,20 @@ class Captioning:
 
 
 @dataclass(frozen=True)
-class TowerEdit:
-    """An edit of a store, and what puts it onto a captioner's tower."""
+class ChangedTower:
+    """What changes a captioner's tower, and how recipes name it."""
 
-    ref: ArtifactRef
     on_tower: OnTower
+    edit: ArtifactRef | None = None
+    put_in: str | None = None  # digest of the vision encoder that is put in, as it is without the edit
+    code: tuple[type, ...] = ()  # beside `on_tower`'s own, what it calls by value
 
 
 @task(name="caption-pictures", task_run_name="caption-pictures-{label}")
 def caption_pictures(
     captioner: CaptionerFiles,
     what: Captioning,
-    edit: TowerEdit | None,
+    changed: ChangedTower | None,
     store: Store,
     context: RunContext,
     label: str,
@@ -50,7 +52,7 @@ def caption_pictures(
     Args:
         captioner: the model, which is read only where a caption is not there.
         what: pictures.
-        edit: on its tower; None for the tower as it is.
+        changed: its tower; None for the tower as it is.
         store: takes the parts and the set; a part that is there is not made again.
         context: how the run is carried out, and by whom.
         label: of its progress.
@@ -66,19 +68,23 @@ def caption_pictures(
         n_planned=planned_samples(what.plans),
         stage=f"captions of {label}",
         decoder=what.decoder,
-        on_tower=None if edit is None else edit.on_tower,
+        on_tower=None if changed is None else changed.on_tower,
     )
-    parts = [_part_of(captioner, what, plan, edit) for plan in what.plans]
-    rows = RowSet(_KIND, maker, parts, what.plans, _model(captioner, edit))
+    parts = [_part_of(captioner, what, plan, changed) for plan in what.plans]
+    rows = RowSet(_KIND, maker, parts, what.plans, _model(captioner, changed))
     return make_set(rows, captioner, store, context)
 
 
-def _model(captioner: CaptionerFiles, edit: TowerEdit | None) -> Inputs:
+def _model(captioner: CaptionerFiles, changed: ChangedTower | None) -> Inputs:
     found: Inputs = {"captioner": captioner.digest}
-    return found if edit is None else {**found, "edit": edit.ref}
+    if changed is not None and changed.put_in is not None:
+        found["tower"] = changed.put_in
+    if changed is not None and changed.edit is not None:
+        found["edit"] = changed.edit
+    return found
 
 
-def _part_of(captioner: CaptionerFiles, what: Captioning, plan: ShardPlan, edit: TowerEdit | None) -> Part:
+def _part_of(captioner: CaptionerFiles, what: Captioning, plan: ShardPlan, changed: ChangedTower | None) -> Part:
     shard = plan.shard
     decoder = {} if what.decoder == "pillow" else {"decoder": what.decoder}
     recipe = Recipe(
@@ -89,8 +95,8 @@ def _part_of(captioner: CaptionerFiles, what: Captioning, plan: ShardPlan, edit:
             "samples": len(plan.keys),
             "content": shard.content,
         },
-        inputs={"shard": shard.sha256, **_model(captioner, edit)},
-        **coded(CaptionPartMaker, *([] if edit is None else [type(edit.on_tower)])),
+        inputs={"shard": shard.sha256, **_model(captioner, changed)},
+        **coded(CaptionPartMaker, *([] if changed is None else [type(changed.on_tower), *changed.code])),
     )
     return Part(recipe, shard.location, shard.path, shard.sha256, shard.content, plan.room, plan.needs)
 

@@ -7,11 +7,33 @@ from torch import Tensor
 from data_specs.captioning import CaptioningConfig
 from data_specs.errors import SpecError
 from data_specs.wording import shown
-from tasks.captioning.captioner import captioner_folder, held_as
+from tasks.captioning.captioner import captioner_folder, held_as, read_tower_settings
 from tasks.encoders.llava.folder import LlavaFolder, open_llava
 from tasks.encoders.llava.names import as_in_tower, block_of, is_used, layer_in_tower
+from tasks.encoders.loading import LoadedModel
+from tasks.encoders.unstated import foreign_tower
 
 _SETTING = "captioning.model"
+
+
+def require_same_activation(config: CaptioningConfig, loaded: LoadedModel) -> None:
+    """Refuse a captioner whose tower computes with another activation than a model does: no tensor tells them apart.
+
+    Raises:
+        SpecError: one has GELU, the other quick GELU.
+    """
+    model_cfg = loaded.architecture.model_cfg
+    if foreign_tower(model_cfg) is not None:  # has an activation of its own
+        return
+    theirs, ours = (
+        read_tower_settings(config).get("hidden_act"),
+        "quick_gelu" if model_cfg.get("quick_gelu") else "gelu",
+    )
+    if theirs != ours:
+        raise SpecError(
+            f"{_SETTING} {config.model}: its vision tower has hidden_act {shown(theirs)}, but model, which is edited, has {shown(ours)};"
+            " set model.quick_gelu to what both were trained with, or give a LLaVA that was built around that model"
+        )
 
 
 def require_tower(config: CaptioningConfig, state: Mapping[str, Tensor], layers: Collection[str]) -> None:
@@ -64,5 +86,5 @@ def _require_same(
 def _of_another(config: CaptioningConfig, how: str) -> str:
     return (
         f"{_SETTING} {config.model}: its vision tower is not the vision encoder of model, which is edited: {how}; give a LLaVA"
-        " that was built around that model, or name its CLIP as model"
+        " that was built around that model, name its CLIP as model, or set captioning.tower: model, which puts model in"
     )

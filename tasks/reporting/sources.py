@@ -28,7 +28,7 @@ class ModelName:
 class ReportedCaptions:
     """What a run's captions are reported by: a `caption_evaluation` by model, the original's first, and how they differ.
 
-    `differences` are from the original, `lead` how the edited model's differ from its control's. `evaluations` and `changes`
+    `differences` are from the original, the edited model's first, `lead` how the edited model's differ from its control's. `evaluations` and `changes`
     are SafeGround's of the same models, where it was measured.
     """
 

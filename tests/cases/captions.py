@@ -69,17 +69,18 @@ def write_caption_run(folder: Path, *, captioning: dict[str, Any] | None = None,
     given = {"calibration": 8, "test": 6, "per_shard": 4, "text": None}
     config = write_run(folder, **{**given, **changes}, captioning={**own, **(captioning or {})})
     (folder / "words.txt").write_text("the\na\nknife\n", encoding="utf-8")
-    model = {**MODEL, "vision_cfg": TINY_CLIP["vision_cfg"]}
+    model = {**MODEL, "quick_gelu": False, "vision_cfg": TINY_CLIP["vision_cfg"]}
     (folder / "model.json").write_text(json.dumps(model), encoding="utf-8")
-    _write_clip(folder / "model.safetensors", model)
+    write_clip(folder / "model.safetensors", model)
     let_it_speak_words(write_tiny_llava(folder / "llava", load_file(folder / "model.safetensors")))
     return config
 
 
-def _write_clip(path: Path, model: dict[str, Any]) -> None:
+def write_clip(path: Path, model: dict[str, Any], seed: int = 0) -> None:
+    """A checkpoint of random weights for an architecture of open_clip."""
     import open_clip
 
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         state = open_clip.CLIP(**model).state_dict()
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)

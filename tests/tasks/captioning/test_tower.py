@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from data_specs.captioning import CaptioningConfig
+from data_specs.config_file import with_values
 from data_specs.errors import SpecError
 from tasks.captioning.captioner import load_captioner
-from tasks.captioning.tower import require_tower
-from tests.cases.models import tiny_model
+from tasks.captioning.tower import require_same_activation, require_tower
+from tasks.encoders.loading import load_model
+from tests.cases.models import tiny_model, write_tiny_model
 from tests.cases.tiny_llava import write_tiny_llava
 
 LAYER = "visual.transformer.resblocks.0.mlp.c_fc"
@@ -74,6 +76,14 @@ def test_a_tower_of_other_sizes_is_refused(state, llava):
         SpecError, match=r"'encoder\.layers\.2\.mlp\.fc1\.weight' is none there, \[128, 32\] in the model"
     ):
         require_tower(config(llava), deep, [third])
+
+
+def test_a_tower_with_another_activation_is_refused(llava, tmp_path):
+    plain = write_tiny_model(tmp_path)
+    require_same_activation(config(llava), load_model(plain))
+    quick = load_model(with_values(plain, {"quick_gelu": True}))
+    with pytest.raises(SpecError, match=r"has hidden_act 'gelu', but model, which is edited, has 'quick_gelu'; set"):
+        require_same_activation(config(llava), quick)
 
 
 def test_loading_draws_no_bar_and_the_bars_of_others_come_back(llava, capfd):
