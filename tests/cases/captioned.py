@@ -1,9 +1,8 @@
 """Captions of drawn pairs by several models, judged, measured and compared, and a report of them."""
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_specs.caption_rows import CAPTIONS, CAPTIONS_FOLDER
+from data_specs.caption_rows import CAPTIONS_FOLDER
 from data_specs.judging import JUDGE
 from data_specs.manifest import Recipe
 from data_specs.schemas import pair_id
@@ -12,7 +11,7 @@ from tasks.evaluation.captions.task import compare_captions, evaluate_captions
 from tasks.lineage.store import Store
 from tasks.reporting.sources import Reported, ReportedCaptions
 from tasks.reporting.task import write_caption_gallery, write_report
-from tests.cases.captions import ANGRY, CALM
+from tests.cases.captions import ANGRY, CALM, caption_rows
 from tests.cases.report_files import CONTEXT, drawn_shards
 
 N_PAIRS = 8
@@ -29,20 +28,6 @@ JUDGES = ({"kind": "words"}, {"kind": "words", "name": "knives", "path": "knives
 def written(store, shards, said, name, tags=(), edit=None):
     """The `captions` artifact of what is `said` of pairs, safe and unsafe, in the order of the shards."""
     ids = [pair_id(shard.sha256, sample.key) for shard in shards for sample in shard.samples]
-    rows = [
-        {
-            "pair_id": ids[at],
-            "content": side,
-            "tag": tags[at] if at < len(tags) else "hate",
-            "caption": text,
-            "reference_safe": CALM,
-            "reference_unsafe": ANGRY,
-            "n_tokens": 5,
-            "finish": "stop",
-        }
-        for at, both in enumerate(said)
-        for side, text in zip(("safe", "unsafe"), both, strict=True)
-    ]
     settings = {
         "prompt": "USER: <image> What is this? ASSISTANT:",
         "decoding": {"greedy": True, "max_new_tokens": 16},
@@ -54,8 +39,7 @@ def written(store, shards, said, name, tags=(), edit=None):
 
     def write(build):
         (build.folder / CAPTIONS_FOLDER).mkdir()
-        table = pa.Table.from_pylist(rows, schema=CAPTIONS)
-        pq.write_table(table, build.folder / CAPTIONS_FOLDER / "000000.parquet")
+        pq.write_table(caption_rows(said, "hate", ids, tags), build.folder / CAPTIONS_FOLDER / "000000.parquet")
         build.counts["samples_used"] = len(said)
 
     recipe = Recipe(kind="captions", settings={**settings, "name": name}, inputs=inputs, code="0" * 64)

@@ -20,13 +20,16 @@ N_BYTES_AND_MARKS = 5 + 256  # the first tokens of a tiny LLaVA
 CALM, ANGRY = "a calm man with a cup", "an angry man with a knife"
 
 
-def caption_rows(said, tag=None):
-    """Rows of CAPTIONS of pairs; `said` holds what is said of each pair's safe and unsafe picture."""
+def caption_rows(said, tag=None, ids=None, tags=()):
+    """Rows of CAPTIONS of pairs; `said` holds what is said of each pair's safe and unsafe picture.
+
+    The first pairs have `tags`, the others `tag`.
+    """
     rows = [
         {
-            "pair_id": f"s/{pair}",
+            "pair_id": f"s/{pair}" if ids is None else ids[pair],
             "content": side,
-            "tag": tag,
+            "tag": tags[pair] if pair < len(tags) else tag,
             "caption": text,
             "reference_safe": CALM,
             "reference_unsafe": ANGRY,

@@ -1,13 +1,17 @@
 """A tiny model and small shards of pairs, and what is taken from the shards by one process or by several."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from data_specs.run_config import ENCODERS, ModelConfig, RunConfig
 from tasks.activations.task import statistics_of
 from tasks.embeddings.task import embeddings_of
 from tasks.encoders.loading import LoadedModel, load_model
+from tasks.extraction.parts import PartMaker
 from tasks.extraction.sets import extract_set
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.store import Made, Store
@@ -19,6 +23,7 @@ from tasks.shards.inspection import Shard, inspect_shard
 from tasks.shards.plan import plan_reading
 from tasks.workers.shared_work import Runner
 from tests.cases.models import write_tiny_model, write_toy_tokenizer
+from tests.cases.processes import wait_for
 from tests.cases.shard_files import pair, write_tar
 
 LAYERS = "mlp_output"
@@ -117,3 +122,17 @@ def opened(store: Path | Store) -> Store:
 def moved_away(shards: Sequence[Shard]) -> list[Shard]:
     """The same shards, of which a worker finds none where it looks."""
     return [type(shard)(**{**vars(shard), "path": Path("/nowhere") / shard.path.name}) for shard in shards]
+
+
+@contextmanager
+def leaving_to_others(monkeypatch: pytest.MonkeyPatch, condition: Callable[[], Any]) -> Iterator[None]:
+    """This process makes nothing before a condition holds."""
+    make = PartMaker.make
+
+    def late(self: PartMaker, *given: Any) -> Any:
+        wait_for(condition)
+        return make(self, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PartMaker, "make", late)
+        yield

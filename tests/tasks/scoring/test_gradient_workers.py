@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-from contextlib import contextmanager
 
 import pytest
 
@@ -11,8 +10,8 @@ from data_specs.manifest import GRADIENT_SUMS
 from tasks.extraction.parts import PartMaker
 from tasks.lineage.store import Store
 from tasks.workers.local import LocalWorkers
-from tests.cases.extracting import Extracting
-from tests.cases.processes import alive, lock_holders, wait_for
+from tests.cases.extracting import Extracting, leaving_to_others
+from tests.cases.processes import alive, lock_holders
 from tests.cases.small_run import file_digests
 
 pytestmark = pytest.mark.slow
@@ -44,20 +43,6 @@ def alone(case, embedded, tmp_path_factory):
         assert {layer["n_pairs"] for layer in made.manifest.counts["layers"].values()} == {sum(SIZES)}
     assert {layer["n_batches"] for layer in scores.manifest.counts["layers"].values()} == {7}
     return file_digests(store)
-
-
-@contextmanager
-def leaving_to_others(monkeypatch, condition):
-    """This process makes nothing before a condition holds."""
-    make = PartMaker.make
-
-    def late(self, *given):
-        wait_for(condition)
-        return make(self, *given)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(PartMaker, "make", late)
-        yield
 
 
 def sums_in(store):

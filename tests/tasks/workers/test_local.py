@@ -2,16 +2,14 @@
 
 import os
 import signal
-from contextlib import contextmanager
 
 import pytest
 
 from data_specs.errors import DataError
-from tasks.extraction.parts import PartMaker
 from tasks.lineage.progress import listening
 from tasks.workers.local import LocalWorkers
-from tests.cases.extracting import Extracting
-from tests.cases.processes import alive, children, lock_holders, wait_for
+from tests.cases.extracting import Extracting, leaving_to_others
+from tests.cases.processes import alive, children, lock_holders
 from tests.cases.small_run import file_digests
 
 pytestmark = pytest.mark.slow
@@ -63,20 +61,6 @@ class Heard:
 
     def notice(self, text):
         self.notices.append(text)
-
-
-@contextmanager
-def leaving_to_others(monkeypatch, condition):
-    """This process makes nothing before a condition holds."""
-    make = PartMaker.make
-
-    def late(self, *given):
-        wait_for(condition)
-        return make(self, *given)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(PartMaker, "make", late)
-        yield
 
 
 def has_half(store):
