@@ -51,6 +51,7 @@ _NOTE = (
 _MODELS = ("original", "edited", "random_control")
 _TOLD_SECONDS = 0.5
 _WIDTH_WITH_EXPLANATIONS = 130
+_LONG_NAME = len("unsafe_share.unsafe.words")
 
 
 class _RateColumn(ProgressColumn):
@@ -203,8 +204,10 @@ def _caption_table(captions: Mapping[str, Any]) -> Table:
     for number, head in enumerate(captions["heads"]):
         justify: Literal["left", "right"] = "right" if number else "left"
         table.add_column(head.replace("_", " "), justify=justify, no_wrap=not number, overflow="fold")
-    for row in captions["rows"]:
-        table.add_row(*(Text(cell.replace(" [", "\n[")) for cell in row))
+    for name, *cells in captions["rows"]:
+        # In 80 columns three models and two differences leave seven letters to each.
+        told = name if len(name) <= _LONG_NAME else name.replace(".", "\n.", 1)
+        table.add_row(Text(told), *(Text(cell.replace(" [", "\n[").replace(", ", ",\n")) for cell in cells))
     return table
 
 
