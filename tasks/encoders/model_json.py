@@ -31,7 +31,7 @@ def read_json(path: Path, setting: str) -> dict[str, Any]:
         content = finite_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"{setting}: cannot read {path}: {said_by_library(error)}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         words = kind_of(path).words
         reason = said_by_library(error) if words.startswith(("JSON", "text", "of no known kind")) else f"it is {words}"
         raise SpecError(f"{setting}: cannot read {path}: {reason}") from error

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from data_specs.errors import ArtifactError, SpecError
+from data_specs.json_text import parse_json
 from data_specs.wording import SHOWN_LENGTH, one_line, printable, shortened, shown
 from tasks.encoders.checkpoint import write_state_dict
 from tasks.lineage.contents import check_beside_manifest
@@ -101,18 +102,11 @@ def _parsed(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Edit:
 
 def _by_name(metadata: Mapping[str, str], field: str, kind: Any) -> dict[str, Any]:
     try:
-        found = json.loads(metadata[field], object_pairs_hook=_once)
-    except (KeyError, ValueError, RecursionError):
+        found = parse_json(metadata[field])
+    except (KeyError, ValueError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, kind) for value in found.values()):
         raise ArtifactError(f"the edit is damaged: its {field} cannot be read; take it from its run again")
-    return found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name twice")
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from data_specs.json_text import shallow_json
 from data_specs.run_config import Decoder
 from data_specs.samples import CLASS_SUFFIX, LONGEST_CAPTION, LONGEST_TAG, LONGEST_WORD, TAG_SUFFIX
 from tasks.shards.images import BadImage, decode_jpeg_pixels, decode_rgb
@@ -67,14 +68,14 @@ def sample_tag(sample: Mapping[str, Any]) -> str | None:
     if TAG_SUFFIX not in sample:
         return None
     try:
-        tag = json.loads(sample[TAG_SUFFIX])["tag"]
+        tag = json.loads(shallow_json(sample[TAG_SUFFIX]))["tag"]
         if tag is not None and not isinstance(tag, str):
             raise TypeError(f"tag is {type(tag).__name__}, not a string")
         if tag is not None:
             tag.encode()  # JSON can spell half a surrogate pair, which no file of ours can hold
     except KeyError:
         return None
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise Undecodable(BadSample(sample["__key__"], "undecodable tag", str(error))) from error
     if tag is not None and len(tag) > LONGEST_TAG:
         detail = f"the tag has {len(tag)} characters, expected at most {LONGEST_TAG}"

@@ -36,6 +36,19 @@ def test_what_python_writes_is_read(value):
     assert parse_json(json.dumps(value)) == value
 
 
+def test_brackets_in_texts_and_beside_each_other_are_no_depth():
+    wide = [{"text": "[{" * 500 + '"' + "\\", "rows": [[1], {}]} for _ in range(500)]
+    assert parse_json(json.dumps(wide)) == wide
+    assert parse_json(json.dumps(wide).encode("utf-16")) == wide
+
+
+@pytest.mark.parametrize("text", ['{"a": [' * 1_000, "[1, " * 1_000, b"[" * 1_000, '{"]": [' * 1_000])
+def test_what_is_nested_too_deep_is_refused_before_it_is_read(monkeypatch, text):
+    monkeypatch.setattr(json, "loads", pytest.fail)
+    with pytest.raises(ValueError, match=r"^it is nested too deep$"):
+        parse_json(text)
+
+
 def test_a_table_may_hold_nan_where_nobody_looks():
     assert str(parse_json("[NaN]")) == "[nan]"
     with pytest.raises(ValueError, match="NaN is no number"):

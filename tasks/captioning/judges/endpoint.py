@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from data_specs.errors import SpecError
+from data_specs.json_text import parse_json
 from data_specs.judging import OpenAIChatJudge
 from data_specs.wording import one_line
 from tasks.captioning.judges.answers import Reply
@@ -173,7 +174,7 @@ class Endpoint:
 
     def _read(self, content: bytes, caption: str, structured: bool) -> Reply:
         try:
-            found = json.loads(content)
+            found = parse_json(content)
             choice = found["choices"][0]
             message = choice["message"]
             return self._answer(
@@ -185,7 +186,7 @@ class Endpoint:
                 served_by=_text(found.get("model")),
                 fingerprint=_text(found.get("system_fingerprint")),
             )
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _MayPass("an answer that is no chat completion") from error
 
     def _answer(self, caption: str, structured: bool, **said: str | None) -> Reply:
@@ -220,7 +221,7 @@ def _text(value: object) -> str | None:
 def _is_filter(content: bytes) -> bool:
     """Whether a refused request was refused for what its caption says, as Azure's endpoints do."""
     try:
-        error = json.loads(content)["error"]
+        error = parse_json(content)["error"]
         return "content_filter" in (error.get("code"), error.get("type"))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return False

@@ -1,10 +1,10 @@
 """What an endpoint's answer says of a caption. Strict: what is not plainly one of two words is no verdict."""
 
-import json
 import re
 from typing import Any
 
 from data_specs.caption_rows import Outcome
+from data_specs.json_text import parse_json
 from data_specs.judging import Reading
 from tasks.captioning.refusals import is_refusal
 
@@ -69,17 +69,10 @@ def _word(text: str) -> Outcome | None:
 def _in_json(text: str) -> Outcome | None:
     fenced = _FENCE.fullmatch(text)
     try:
-        found = json.loads(fenced[1] if fenced else text, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
+        found = parse_json(fenced[1] if fenced else text)
+    except ValueError:
         return None
     return _known(found.get(_KEY)) if isinstance(found, dict) else None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name twice")
-    return found
 
 
 def _known(word: object) -> Outcome | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from data_specs.errors import SpecError
+from data_specs.json_text import shallow_json
 from data_specs.wording import first_line, shown
 from tasks.encoders.file_kind import kind_of
 from tasks.encoders.hub import said_by_library
@@ -77,13 +78,13 @@ def stored_tensors(path: Path, setting: str) -> dict[str, StoredTensor]:
         # Not by safetensors' own reader: that maps the whole file, for which a machine may have too little memory.
         with path.open("rb") as file:
             n_bytes = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(n_bytes))
+            header = json.loads(shallow_json(file.read(n_bytes)))
         header.pop("__metadata__", None)
         found = {name: _stored(path, name, told, 8 + n_bytes) for name, told in header.items()}
         _require_whole(found, 8 + n_bytes, path.stat().st_size)
     except OSError as error:
         raise SpecError(f"{setting}: {path} cannot be read: {said_by_library(error)}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise SpecError(f"{setting}: {path} is damaged: {_reason(error)}; copy or download it again") from error
     return found
 
