@@ -119,7 +119,8 @@ class MakesParts(ABC, Generic[Given]):
 
         The next one is computed while threads bring the last ones to disk. What `decoded` holds is not decoded again.
         """
-        missing = [index for index, part in enumerate(parts) if not store.holds(part.ref)]
+        there = store.held(part.ref for part in parts)
+        missing = [index for index, part in enumerate(parts) if part.ref not in there]
         shard_pass = self.shard_pass(
             [parts[index] for index in missing],
             [plans[index] for index in missing],

@@ -135,7 +135,8 @@ class RowSet(Generic[Given]):
 
     def lacking(self, store: Store) -> list[int]:
         """The places of the parts that are not there."""
-        return [index for index in range(len(self.parts)) if not self.is_there(index, store)]
+        there = store.held(part.ref for part in self.parts)
+        return [index for index, part in enumerate(self.parts) if part.ref not in there]
 
     def is_there(self, index: int, store: Store) -> bool:
         """Whether a part is there."""

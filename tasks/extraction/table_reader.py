@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from data_specs.wording import one_line
 _BATCH_ROWS = 65_536
 # A file up to this size is read at once: its columns one by one take longer.
 _SMALL_BYTES = 1 << 20
+_KEPT_BYTES = 64 << 20
 _Item = TypeVar("_Item")
 _PLACE = [pa.field("file_number", pa.int32()), pa.field("row_number", pa.int64())]
 
@@ -32,6 +34,33 @@ def open_rows(path: Path, footer: pq.FileMetaData | None = None, *, whole: bool 
     small = path.stat().st_size <= _SMALL_BYTES
     source = pa.BufferReader(path.read_bytes()) if small else pa.OSFile(os.fsdecode(path))
     return pq.ParquetFile(source, metadata=footer, pre_buffer=whole)
+
+
+class ReadLater:
+    """Parquet files of which the ends are read at once, and rows later: small ones then need not be opened again."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Read the ends of `paths`, as `footers`; the first small files stay in memory until they are read, up to 64 MiB."""
+        self._paths = paths
+        self._kept: dict[int, pq.ParquetFile] = {}
+        self._room = _KEPT_BYTES
+        self.footers = [self._footer(index) for index in range(len(paths))]
+
+    @contextmanager
+    def opened(self, index: int) -> Iterator[pq.ParquetFile]:
+        """One of the files, for its rows."""
+        with self._kept.pop(index, None) or open_rows(self._paths[index], self.footers[index]) as file:
+            yield file
+
+    def _footer(self, index: int) -> pq.FileMetaData:
+        file = open_rows(self._paths[index])
+        footer, n_bytes = file.metadata, self._paths[index].stat().st_size
+        if n_bytes <= min(_SMALL_BYTES, self._room):
+            self._room -= n_bytes
+            self._kept[index] = file
+        else:
+            file.close()
+        return footer
 
 
 def stream_rows(files: Sequence[Path], columns: Sequence[str] | None = None) -> pa.RecordBatchReader:

@@ -8,11 +8,13 @@ from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from tasks.lineage.cores import available_cores
 
 _ROW_GROUP_BYTES = 8 << 20
 _QUEUED_BATCHES = 2
+_DISK = LocalFileSystem()
 
 
 def row_group_rows(schema: pa.Schema) -> int:
@@ -32,6 +34,7 @@ def open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         path,
         schema,
+        filesystem=_DISK,  # else it is looked for at each path
         compression="zstd",
         compression_level=1,
         use_dictionary=[field.name for field in schema if field.name not in vectors],

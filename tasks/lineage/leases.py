@@ -50,7 +50,8 @@ class Leases:
     def _acquire(self, ref: ArtifactRef, seconds: float) -> Callable[[], None]:
         path = self._path(ref)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.exists():  # asking is cheaper than making it
+                path.parent.mkdir(parents=True, exist_ok=True)
             # A lock that is nothing but a file would outlive a process that was killed.
             lock = FileLock(path, thread_local=False, fallback_to_soft=False)
             lock.acquire(timeout=seconds)

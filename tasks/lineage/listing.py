@@ -1,7 +1,8 @@
 """What lies in a store's folder: artifacts, broken ones, and copies that somebody put beside them."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,23 @@ class Survey:
     def broken(self) -> list[Found]:
         """Artifacts that cannot be used."""
         return [item for item in self.found if item.problem is not None]
+
+
+def named_there(root: Path, refs: Iterable[ArtifactRef]) -> set[ArtifactRef]:
+    """Those of some artifacts that may be in the store at `root`: of which a name is there, or whose folder cannot be listed."""
+    asked = [*refs]
+    names = {kind: _names(root / kind) for kind in {ref.kind for ref in asked}}
+    return {ref for ref in asked if (among := names[ref.kind]) is None or ref.version in among}
+
+
+def _names(folder: Path) -> set[str] | None:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except FileNotFoundError:
+        return set()
+    except OSError:
+        return None
 
 
 def survey(root: Path, beginning: str = "") -> Survey:

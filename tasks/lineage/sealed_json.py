@@ -18,9 +18,9 @@ class NotAsSealed(ValueError):
 
 def sealed(content: _Sealed) -> tuple[_Sealed, bytes]:
     """The same content with its digest, and the bytes of its file."""
-    plain = _text(content.model_copy(update={"digest": None}))
-    whole = content.model_copy(update={"digest": hashlib.sha256(plain).hexdigest()})
-    return whole, _text(whole)
+    draft = _text(content.model_copy(update={"digest": ""}))
+    digest = sealed_digest(draft)
+    return content.model_copy(update={"digest": digest}), _SEAL.sub(f' "digest": "{digest}",\n'.encode(), draft)
 
 
 def unsealed(spec: type[_Sealed], data: bytes) -> _Sealed:
@@ -47,7 +47,4 @@ def sealed_digest(data: bytes) -> str:
 
 
 def _text(content: Manifest | Pruned) -> bytes:
-    fields = content.model_dump(mode="json")
-    if content.digest is None:
-        del fields["digest"]
-    return (json.dumps(fields, indent=1, sort_keys=True) + "\n").encode()
+    return (json.dumps(content.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()

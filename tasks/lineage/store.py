@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from tasks.lineage.finished_parts import Parts
 from tasks.lineage.inputs import made_of
 from tasks.lineage.leases import Leases
 from tasks.lineage.listeners import Listener, Listeners
-from tasks.lineage.listing import Survey, survey
+from tasks.lineage.listing import Survey, named_there, survey
 from tasks.lineage.place import open_root
 from tasks.lineage.publishing import Publication, publish
 from tasks.lineage.remotes.elsewhere import KnownElsewhere
@@ -140,11 +140,8 @@ class Store:
     def begin_unless_taken(
         self, recipe: Recipe, write: Callable[[Build], None], context: RunContext
     ) -> Callable[[], Made] | None:
-        """As `begin`; None where another process or thread is making the artifact."""
-        ref = recipe_ref(recipe)
-        if (found := self._found(ref)) is not None:
-            return found
-        release = self.leases.take(ref)
+        """As `begin`, for what was not there a moment ago; None where another process or thread is making it."""
+        release = self.leases.take(recipe_ref(recipe))
         return None if release is None else self._begin(recipe, write, context, release)
 
     def _begin(
@@ -176,6 +173,12 @@ class Store:
     def holds(self, ref: ArtifactRef) -> bool:
         """Whether an artifact is there, here or elsewhere."""
         return self.is_here(ref) or self.elsewhere.holds(ref)
+
+    def held(self, refs: Iterable[ArtifactRef]) -> set[ArtifactRef]:
+        """Those of many artifacts that are there; only of what its kind's folder lists the disk is asked."""
+        asked = [*refs]
+        maybe = named_there(self.root, asked)
+        return {ref for ref in asked if (ref in maybe and self.is_here(ref)) or self.elsewhere.holds(ref)}
 
     def _found(self, ref: ArtifactRef) -> Callable[[], Made] | None:
         self.uses.note(ref)
@@ -241,13 +244,7 @@ class Store:
         return self.manifest(ref) if self._hash_once and ref in self._sound else self.check(ref)
 
     def check(self, ref: ArtifactRef) -> Manifest:
-        """Compare an artifact with its manifest: name, files, sizes, digests, recipe, and what it was made of.
-
-        Args:
-            ref: which artifact.
-
-        Returns:
-            Its manifest.
+        """Compare an artifact with its manifest, which is returned: name, files, sizes, digests, recipe, what it was made of.
 
         Raises:
             ArtifactError: a file is missing, changed, unlisted or a link, the version is not the recipe's, or an input

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_specs.errors import DataError
 from data_specs.manifest import Manifest
@@ -14,7 +13,7 @@ from data_specs.run_config import CONTENTS, Content
 from data_specs.samples import needed_contents
 from tasks.extraction.columns import vectors
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
-from tasks.extraction.table_reader import connect, one_ahead, open_rows, query, read_window
+from tasks.extraction.table_reader import ReadLater, connect, one_ahead, query, read_window
 from tasks.extraction.windows import Window, window_rows, window_tree, windows_of
 from tasks.scoring.saliency import ChannelStats
 from tasks.shards.plan import ShardPlan
@@ -107,15 +106,16 @@ class LayerStatistics:
         Raises:
             DataError: there is no file.
         """
-        self._files = sorted(folder.glob("*.parquet"))
-        if not self._files:
+        files = sorted(folder.glob("*.parquet"))
+        if not files:
             raise DataError(f"no activation statistics in {folder}")
         self.window = WindowRows(tags)
-        self._footers = [*map(_footer, self._files)]
-        width: int = self._footers[0].schema.to_arrow_schema().field("norm").type.list_size
-        n_rows = [footer.num_rows for footer in self._footers]
+        self._read_later = ReadLater(files)
+        footers = self._read_later.footers
+        width: int = footers[0].schema.to_arrow_schema().field("norm").type.list_size
+        n_rows = [footer.num_rows for footer in footers]
         if first_rows is not None:
-            n_rows = [min(n, first_rows.get(path.name, 0)) for n, path in zip(n_rows, self._files, strict=True)]
+            n_rows = [min(n, first_rows.get(path.name, 0)) for n, path in zip(n_rows, files, strict=True)]
         self.tree = window_tree(n_rows, window_rows(width))
 
     @property
@@ -137,14 +137,9 @@ class LayerStatistics:
     def _read(self, window: Window) -> list[pa.Table]:
         tables = []
         for piece in window:
-            with open_rows(self._files[piece.shard], self._footers[piece.shard]) as file:
+            with self._read_later.opened(piece.shard) as file:
                 tables.append(read_window(file, piece.start, piece.stop, self.window.columns))
         return tables
-
-
-def _footer(path: Path) -> pq.FileMetaData:
-    with open_rows(path) as file:
-        return file.metadata
 
 
 def _vectors(side: str) -> str:

@@ -139,3 +139,18 @@ def test_a_manifest_that_leads_back_to_itself_ends(store):
     forge(path, lambda content: content["recipe"].update(inputs={"scores": ref.model_dump()}))
     with pytest.raises(ArtifactError, match="is made of itself"):
         list(lineage_lines(store, ref))
+
+
+def test_of_many_artifacts_those_that_are_there_are_told_at_once(store, tmp_path):
+    there = store.refs()
+    absent = ArtifactRef(kind="edit", version="0" * 64)
+    elsewhere = ArtifactRef(kind="never_made", version="1" * 64)
+    asked = [*there, absent, elsewhere]
+    assert store.held(asked) == {*there} == {ref for ref in asked if store.holds(ref)}
+    assert Store(tmp_path / "nowhere").held(asked) == set()
+    kind = store.root / "edit"
+    shutil.rmtree(kind)
+    kind.write_text("no folder")
+    assert (
+        store.held(asked) == {ref for ref in asked if store.holds(ref)} == {ref for ref in there if ref.kind != "edit"}
+    )
