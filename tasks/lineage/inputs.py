@@ -5,12 +5,18 @@ from collections.abc import Callable, Iterable
 from data_specs.manifest import ArtifactRef, MadeOf, Recipe
 from tasks.lineage.base_weights import ModelInUse, models_behind
 
+TAKEN_FROM = "taken_from"  # the role of artifacts whose files one has, in place of making the same
+
 
 def made_of(
-    recipe: Recipe, models: Iterable[ModelInUse], as_it_is: Callable[[ArtifactRef], MadeOf]
+    recipe: Recipe,
+    models: Iterable[ModelInUse],
+    as_it_is: Callable[[ArtifactRef], MadeOf],
+    taken_from: Iterable[ArtifactRef] = (),
 ) -> dict[str, list[MadeOf]]:
     """What an artifact is made of, by the roles of its recipe; the edit of an edited model under the model's role."""
-    found: dict[str, list[MadeOf]] = {}
+    taken = [as_it_is(ref) for ref in taken_from]
+    found: dict[str, list[MadeOf]] = {TAKEN_FROM: taken} if taken else {}
     for role, given in recipe.inputs.items():
         refs = [item for item in (given if isinstance(given, list) else [given]) if isinstance(item, ArtifactRef)]
         if refs:

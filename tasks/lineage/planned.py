@@ -1,6 +1,6 @@
 """A store that makes nothing: what is asked of it and is not there is put on a list."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +38,7 @@ class PlannedStore(Store):
         super().__init__(root)
         self.planned: dict[ArtifactRef, Planned] = {}
         self._open: set[ArtifactRef] = set()
+        self._taken: set[ArtifactRef] = set()
         self._guessing = False
         self._borrowed: Store | None = None
 
@@ -89,8 +90,12 @@ class PlannedStore(Store):
         """Say about how much somebody must be asked for an artifact."""
         self.planned[ref] = replace(self.planned[ref], n_left=n_left)
 
+    def note_taken(self, refs: Iterable[ArtifactRef]) -> None:
+        """Say of parts that a run takes them from others of the store, so that nothing need be made for them."""
+        self._taken.update(refs)
+
     def _has(self, part: ArtifactRef | str) -> bool:
-        return isinstance(part, ArtifactRef) and self.holds(part)
+        return isinstance(part, ArtifactRef) and (part in self._taken or self.holds(part))
 
 
 def _listed(given: ArtifactRef | str | list[ArtifactRef] | list[str]) -> list[ArtifactRef | str]:

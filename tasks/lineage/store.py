@@ -50,6 +50,7 @@ class Build:
     counts: dict[str, Any] = field(default_factory=dict)
     known: dict[str, FileEntry] = field(default_factory=dict)  # files taken from artifacts that were checked
     pending: list[Callable[[], None]] = field(default_factory=list)  # what `folder` lacks until these are called
+    taken_from: list[ArtifactRef] = field(default_factory=list)  # no recipe names them: their files are the same
     started: str = field(default_factory=now)
 
     def take(self, folder: Path, entry: FileEntry, name: str) -> None:
@@ -201,7 +202,7 @@ class Store:
         return build
 
     def _publish(self, ref: ArtifactRef, build: Build, context: RunContext) -> Manifest:
-        inputs = made_of(build.recipe, context.models, self._chain.as_it_is)
+        inputs = made_of(build.recipe, context.models, self._chain.as_it_is, build.taken_from)
         about = Publication(ref, self.folder(ref), inputs, context, build.started)
         self.published.add(ref)  # before others see it: who finds it there knows whose it is
         manifest = publish(about, build, self.listeners.publishing)
@@ -258,8 +259,7 @@ class Store:
             raise ArtifactError(
                 f"{label_of(ref)}: its files were dropped on {when}; the run that made it makes them again"
             )
-        fault = first_of(faults_in(folder, ref, manifest))
-        if fault is not None:
+        if (fault := first_of(faults_in(folder, ref, manifest))) is not None:
             raise ArtifactError(fault.text)
         self._chain.require_inputs(manifest)
         self._chain.keep(manifest)

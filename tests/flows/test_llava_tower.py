@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tasks.lineage.store import Store
 from tasks.manipulation.edit_file import read_edit
+from tests.cases.extracting import write_model_with_tokenizer
 from tests.cases.small_run import Finished, change_run, write_run
 from tests.cases.tiny_llava import write_tiny_llava
 
@@ -19,7 +21,9 @@ def place(tmp_path_factory):
     """A LLaVA, and settings of a run on its tower."""
     root = tmp_path_factory.mktemp("tower")
     config = write_run(root, calibration=16, test=8, vision={"tau": 0.9}, text=None)
-    write_tiny_llava(root / "llava")
+    clip = write_model_with_tokenizer(root / "clip")
+    write_tiny_llava(root / "llava", load_file(root / "clip/model.safetensors"))
+    change_run(config, "clip", model=clip.model_dump(include={"architecture", "weights", "tokenizer"}))
     return change_run(config, "tower", model={"llava": "llava"})
 
 
@@ -69,6 +73,24 @@ def test_another_llava_around_the_same_tower_makes_nothing_anew(place, finished,
     again = made(here, config, finished.store)
     assert again.result["computed"] == 0
     assert again.version("edit") == finished.version("edit")
+
+
+@pytest.mark.slow
+def test_what_was_read_for_its_clip_is_not_read_again(place, finished, here, tmp_path):
+    store = tmp_path / "store"
+    of_clip = made(here, place.with_name("clip.yaml"), store)
+    again = made(here, place, store)
+    assert again.version("edit") == finished.version("edit")
+    parts = [ref for ref in Store(store).refs() if ref.kind == "activations.vision.part"]
+    taken = [(ref, item.ref) for ref in parts for item in Store(store).manifest(ref).inputs.get("taken_from", [])]
+    assert 2 * len(taken) == len(parts) > 0
+    for layer in read_edit(finished.place("edit") / "edit.safetensors").layers:
+        ours, theirs, alone = (next(made.place("scores").rglob(f"*{layer}*/*")) for made in (again, of_clip, finished))
+        assert ours.read_bytes() == theirs.read_bytes() == alone.read_bytes()
+    done = here("lineage", "show", taken[0][0].version, "--store", str(store))
+    assert (done.returncode, taken[0][1].version[:12] in done.stdout) == (0, True), done.stdout + done.stderr
+    done = here("lineage", "verify", "--all", "--store", str(store))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
