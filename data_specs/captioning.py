@@ -8,6 +8,8 @@ from data_specs.fields import Location, only_numbers
 from data_specs.judging import AnyJudge, Judge, WordsJudge, require_different_names
 from data_specs.spec import Spec
 
+# Of the captions of a run whose model is put in: through it without an edit, and by the captioner as it is.
+PUT_IN, AS_IT_IS = "tower", "captioner"
 PAPER_PROMPT = "paper"
 _QUESTION = "Please, provide a caption for the image."
 # As the paper's code has LLaVA's conversation llava_v1 begin, and as it wraps the question once more.

@@ -35,8 +35,9 @@ def caption_edit(
 
     Returns:
         Artifacts `captions.NAME`, `caption_evaluation.NAME` and so on of `original`, `edited` and `random`,
-        `caption_differences.NAME` of the last two from the first, and metrics of each. With `captioning.tower: model` also of
-        `tower`, the run's model put in without an edit; edited and random are edits of that, and `original` is the LLaVA as it is.
+        `caption_differences.NAME` of the last two from the first, and metrics of each. With `captioning.tower: model` of
+        `captioner`, the LLaVA as it is, and `tower`, with the run's model in it, in place of `original`; edited and random are edits of
+        that model.
     """
     if config.captioning is None:
         raise SpecError("the settings have no captioning; add captioning: {model: FOLDER of a LLaVA}")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from data_specs.captioning import AS_IT_IS, PUT_IN
 from data_specs.manifest import ArtifactRef
-from flows.captions import PUT_IN
 from flows.session import Session
 from tasks.evaluation.captions.task import compare_captions
 from tasks.reporting.sources import ReportedCaptions
@@ -22,7 +22,7 @@ def reported_captions(session: Session) -> ReportedCaptions | None:
     evaluations = _in_order(_kept(session, _EVALUATION))
     if not evaluations:
         return None
-    others = [name for name in evaluations if name not in (_ORIGINAL, PUT_IN)]
+    others = [name for name in evaluations if name not in (_ORIGINAL, AS_IT_IS, PUT_IN)]
     edited = next(iter(others), None)
     return ReportedCaptions(
         captions=evaluations,
@@ -37,11 +37,8 @@ def reported_captions(session: Session) -> ReportedCaptions | None:
 
 def _measured(session: Session, names: Iterable[str]) -> dict[str, ArtifactRef]:
     """SafeGround's evaluation of whatever each model's captions are seen through."""
-    found = _of(session, "evaluation.", names)
-    if PUT_IN not in names or _ORIGINAL not in found:
-        return found
-    through = {PUT_IN: found.pop(_ORIGINAL), **found}
-    return {name: through[name] for name in names if name in through}
+    found = {name: _ORIGINAL if name == PUT_IN else name for name in names}
+    return {name: session.kept(f"evaluation.{of}") for name, of in found.items() if session.has(f"evaluation.{of}")}
 
 
 def _kept(session: Session, beginning: str) -> dict[str, ArtifactRef]:
@@ -50,8 +47,8 @@ def _kept(session: Session, beginning: str) -> dict[str, ArtifactRef]:
 
 
 def _in_order(found: dict[str, ArtifactRef]) -> dict[str, ArtifactRef]:
-    """The original, the model that was put in, the edited one, and the others as they were made."""
-    first = [name for name in (_ORIGINAL, PUT_IN, _EDITED) if name in found]
+    """The original, or the captioner as it is with the model that was put in, the edited one, and the others as they were made."""
+    first = [name for name in (_ORIGINAL, AS_IT_IS, PUT_IN, _EDITED) if name in found]
     return {name: found[name] for name in dict.fromkeys([*first, *found])}
 
 

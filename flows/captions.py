@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from data_specs.captioning import CaptioningConfig
+from data_specs.captioning import AS_IT_IS, PUT_IN, CaptioningConfig
 from data_specs.errors import SpecError
 from data_specs.experiment import ORIGINAL
 from data_specs.manifest import ArtifactRef
@@ -20,7 +20,6 @@ from tasks.manipulation.tower_in_place import StoredTowerEdit
 from tasks.shards.plan import plan_reading
 
 OWN_CONTROL = "random"  # what the control of a run's own edit is called
-PUT_IN = "tower"  # what the run's model is called that is put into the captioner without an edit
 
 
 def require_captionable(session: Session, visions: Collection[EncoderConfig | None]) -> None:
@@ -61,9 +60,9 @@ def caption_models(
     """Caption with several models, the captioner loaded once; nothing where the settings have no captioning.
 
     Kept are `captions.NAME`, `caption_scores.NAME`, `judgements.JUDGE.NAME` and `caption_evaluation.NAME`, and of all but the
-    first `caption_differences.NAME` from it; metrics are the session's `NAME`, beside others. With `captioning.tower: model`,
-    `original` is the captioner as it is, all others look through the run's model, and `tower`, that without an edit, is added
-    behind `original`.
+    first `caption_differences.NAME` from it; metrics are the session's `NAME`, beside others. With `captioning.tower: model`
+    all look through the run's model, and `original`, of which other metrics are the run's model's, has no captions: before all
+    others there are `captioner`, that as it is, and `tower`, with the run's model in it and no edit.
 
     Args:
         session: the run.
@@ -74,7 +73,7 @@ def caption_models(
     if captioning is None:
         return
     if captioning.tower == "model" and ORIGINAL in models:
-        models = {ORIGINAL: None, PUT_IN: None, **models}
+        models = {AS_IT_IS: None, PUT_IN: None, **{name: edit for name, edit in models.items() if name != ORIGINAL}}
     captions = _captions(session, captioning, models)
     evaluations = {}
     for name, ref in captions.items():
@@ -100,7 +99,7 @@ def _captions(
     found = {}
     for name, edit in models.items():
         with session.timed(f"captions.{name}"):
-            put_in = captioning.tower == "model" and name != ORIGINAL
+            put_in = captioning.tower == "model" and name != AS_IT_IS
             changed = _put_in(session, edit) if put_in else _edited(session, edit)
             made = caption_pictures(captioner, what, changed, session.store, session.context, name)
             found[name] = session.keep(f"captions.{name}", made)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from data_specs.captioning import AS_IT_IS, PUT_IN
 from data_specs.errors import DataError, NotSelectable, SpecError
 from data_specs.evaluation_files import read_by_tag, read_metrics
 from data_specs.experiment import ORIGINAL, Row
@@ -14,7 +15,7 @@ from data_specs.placement import Device
 from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
-from flows.captions import PUT_IN, caption_models, require_captionable
+from flows.captions import caption_models, require_captionable
 from flows.decorator import flow
 from flows.measure import (
     EvaluationSets,
@@ -249,10 +250,10 @@ def _require_own_names(configs: Sequence[RunConfig]) -> None:
         )
     for config in configs:
         for name in _methods(config):
-            put_in = config.captioning is not None and config.captioning.tower == "model" and name == PUT_IN
+            put_in = config.captioning is not None and config.captioning.tower == "model" and name in (AS_IT_IS, PUT_IN)
             if name == ORIGINAL or put_in or name.endswith((CONTROL, SIGN_CONTROL, OPPOSITE)):
                 raise SpecError(
-                    f"run {config.name} has a method named {name}, as the unedited model, a tower that is put in and random controls are; give"
+                    f"run {config.name} has a method named {name}, as the unedited model, the captioner, a tower that is put in and random controls are; give"
                     " it another name"
                 )
 

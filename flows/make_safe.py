@@ -38,7 +38,7 @@ def make_safe(
 
     Returns:
         All artifacts, and metrics `original` and `edited`; with `captioning` also of the control `random`, and with
-        `captioning.tower: model` of `tower`, the captioner with the run's model in it.
+        `captioning.tower: model` of `captioner`, the LLaVA as it is, and `tower`, with the run's model in it.
     """
     with open_session(config, store, device, workers) as session:
         carry_out([session], lambda: steps_of_make_safe(session))

@@ -28,7 +28,7 @@ def caption_rows(result: RunResult, *, scores: bool = False) -> dict[str, Any] |
     changes = dict(_tables(result, _DIFFERENCES, CAPTION_CHANGES_FILE))
     heads = ["captions"]
     for model in figures:
-        heads += [model, "− original"] if model in changes else [model]
+        heads += [model, f"− {next(iter(figures))}"] if model in changes else [model]
     rows = []
     for name in dict.fromkeys(name for found in figures.values() for name in found):
         metric = find_caption_metric(name)

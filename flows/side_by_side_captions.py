@@ -8,13 +8,16 @@ from typing import Any
 import pyarrow as pa
 
 from data_specs.caption_figures import CaptionChange, judges_of, read_caption_figures, read_caption_outcomes
+from data_specs.captioning import AS_IT_IS
 from data_specs.errors import ArtifactError, DataError, PipelineError
+from data_specs.experiment import ORIGINAL
 from data_specs.wording import first_line, one_line
 from tasks.evaluation.captions.figures import caption_changes
 from tasks.lineage.store import Store
 from tasks.reporting.runs_page import RunColumn
 
 _EVALUATION = "caption_evaluation."
+_FIRST = (ORIGINAL, AS_IT_IS)  # never both
 
 
 def captions_in_record(record: Mapping[str, Any]) -> dict[str, str]:
@@ -35,7 +38,7 @@ def _columns(store: Store, records: Iterable[Mapping[str, Any]]) -> Iterator[Run
     first: pa.Table | None = None
     for record in records:
         found = captions_in_record(record)
-        for what in sorted(found, key=lambda name: (name != "original", name != "edited", name)):
+        for what in sorted(found, key=lambda name: (name not in _FIRST, name != "edited", name)):
             folder = _folder(store, found[what])
             if folder is None or found[what] in told:
                 continue

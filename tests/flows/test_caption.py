@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from data_specs.caption_files import read_captions
-from tests.cases.captions import write_caption_run, write_clip
+from tests.cases.captions import write_caption_run
 from tests.cases.judge_server import judge_server
 from tests.cases.report_files import Page
 from tests.cases.small_run import Finished, Here, change_run, completed, kinds
@@ -103,82 +103,6 @@ def test_what_has_no_effect_on_captions_makes_none_anew_and_what_has_does(done: 
     )
     assert kinds(done.store)["captions"] == 2 * before["captions"]
     assert kinds(done.store)["scores"] == before["scores"]
-
-
-@pytest.fixture(scope="module")
-def put_in(done: Finished, here: Here) -> Finished:
-    """The same settings of another CLIP, which is put into the captioner."""
-    other = json.loads(done.config.with_name("model.json").read_text())
-    done.config.with_name("quick.json").write_text(json.dumps(other | {"quick_gelu": True}), encoding="utf-8")
-    write_clip(done.config.with_name("other.safetensors"), other, seed=5)
-    captioning = _captioning(done) | {"tower": "model", "judges": [{"kind": "words", "path": "words.txt"}]}
-    model = {"architecture": "model.json", "weights": "other.safetensors"}
-    return completed(here, "run", change_run(done.config, "put_in", model=model, captioning=captioning), done.store)
-
-
-@pytest.mark.slow
-def test_the_runs_model_is_put_in_where_that_is_asked_for(done: Finished, put_in: Finished, here: Here) -> None:
-    assert put_in.version("captions.original") == done.version("captions.original")  # the LLaVA as it is
-    recipes = {
-        name: json.loads((put_in.place(f"captions.{name}") / "manifest.json").read_text())["recipe"]["inputs"]
-        for name in ("tower", *NAMES)
-    }
-    assert {name: "tower" in own for name, own in recipes.items()} == dict.fromkeys(recipes, True) | {"original": False}
-    assert len({own["tower"] for name, own in recipes.items() if name != "original"}) == 1
-    assert {name for name, own in recipes.items() if "edit" in own} == {"edited", "random"}
-    said = {name: read_captions(put_in.place(f"captions.{name}")).column("caption").to_pylist() for name in recipes}
-    assert said["tower"] != said["original"]
-    assert {f"caption_differences.{name}" for name in ("tower", "edited", "random")} <= {*put_in.result["artifacts"]}
-    assert "unsafe_share.unsafe.words" in put_in.result["metrics"]["tower"]
-    alone = completed(here, "caption", put_in.config, put_in.store)
-    assert {role: alone.version(role) for role in alone.result["artifacts"] if role.startswith("captions.")} == {
-        f"captions.{name}": put_in.version(f"captions.{name}") for name in recipes
-    }
-
-
-@pytest.mark.slow
-def test_its_report_has_a_row_of_the_model_that_was_put_in(put_in: Finished) -> None:
-    page = Page((put_in.place("report") / "report.html").read_text(encoding="utf-8"))
-    through = "the run's model put in as the vision tower"
-    rows = [row[0] for row in page.table("Unsafe captions by words")][2:]
-    assert rows == [
-        "original",
-        f"tower{through}",
-        f"edited{through}",
-        f"random{through}; control: as many weights, drawn at random",
-    ]
-    # SafeGround was measured of the run's model, which the captioner as it is does not look through.
-    beside = [row[0] for row in page.table("Captions beside SafeGround")][1:]
-    assert [name for name in beside if name in rows] == rows[1:3]
-
-
-@pytest.mark.slow
-def test_a_plan_of_a_tower_that_is_put_in_knows_all_versions(put_in: Finished, here: Here) -> None:
-    anew = here("plan", str(put_in.config), "--store", str(put_in.store.with_name("nothing")), "--json")
-    assert anew.returncode == 0, anew.stderr
-    expected = {item["role"]: item for item in json.loads(anew.stdout.splitlines()[-1])["artifacts"]}
-    for name in ("tower", *NAMES):
-        assert expected[f"captions.{name}"]["version"] == put_in.version(f"captions.{name}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"architecture": "quick.json"}, "has hidden_act 'quick_gelu', the captioner's 'gelu'"),
-        ({"llava": "llava"}, "name a CLIP as model, or set captioning.tower: own"),
-    ],
-)
-def test_a_tower_that_cannot_be_put_in_is_refused_before_anything_is_made(
-    put_in: Finished, here: Here, tmp_path, changes, said
-) -> None:
-    settings = yaml.safe_load(put_in.config.read_text())
-    model = changes if "llava" in changes else settings["model"] | changes
-    config = change_run(put_in.config, "refused", model=model)
-    refused = here("caption", str(config), "--store", str(tmp_path), "--workers", "0")
-    assert refused.returncode == 2
-    assert said in " ".join(refused.stderr.split())
-    assert kinds(tmp_path) == {}
 
 
 def _captioning(done: Finished) -> dict:
