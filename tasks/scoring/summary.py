@@ -46,6 +46,8 @@ def write_summary(
 def _layer_rows(
     ranking: Ranking, asked: Sequence[tuple[Rule, float]], encoder: Encoder, layer: str, n_pairs: int
 ) -> Iterator[dict[str, Any]]:
+    shares, masses = ([tau for rule, tau in asked if rule == name] for name in ("top_share", "score_mass"))
+    ranking.prepare([*_QUANTILES.values(), *shares], masses)
     spread = {
         "n_weights": ranking.size,
         "sum": ranking.total,

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from data_specs.errors import NotSelectable
 from tasks.selection.ranking import Ranking
 
 N = 300_001  # more than is looked at together
@@ -59,3 +60,26 @@ def test_a_class_keeps_its_sum_exact_where_adding_in_double_precision_one_by_one
     bits = (np.uint32(0x3F800000) + np.random.default_rng(5).integers(0, 2**16, N)).astype(np.uint32)
     scores = bits.view(np.float32)
     assert Ranking(scores).total == np.add.accumulate(scores.astype(np.float64))[-1] == math.fsum(scores.tolist())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_prepared_in_one_pass_is_what_is_found_without(kind):
+    scores = np.abs(KINDS[kind](6))
+    shares, masses = [0.0, 0.5, 0.98, 1.0], [0.01, 0.5, 0.98]
+    prepared, plain = Ranking(scores), Ranking(scores)
+    prepared.prepare(shares, masses)
+    assert prepared.quantiles(shares) == plain.quantiles(shares)
+    assert [prepared.left_by_mass(tau) for tau in masses] == [plain.left_by_mass(tau) for tau in masses]
+
+
+def test_of_zeros_the_negative_ones_come_first():
+    ranking = Ranking(np.array([0.0, -0.0, 0.0, -0.0, -1e-45, 1e-45], np.float32))
+    assert [math.copysign(1, ranking.at(rank)) for rank in range(6)] == [-1, -1, -1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("bits", [0x7F800001, 0x7FC00000, 0xFFFFFFFF, 0xFF800000], ids=hex)
+def test_every_kind_of_nan_and_infinity_is_refused_without_a_warning(bits):
+    scores = np.ones(10, np.float32)
+    scores.view(np.uint32)[3] = bits
+    with pytest.raises(NotSelectable, match="1 of 10 scores are NaN or infinite"):
+        Ranking(scores)
