@@ -15,6 +15,9 @@ SCORES_FILE = "scores.parquet"
 SLOPES_FILE = "slopes.parquet"
 SUMMARY_FILE = "layer_summary.parquet"
 
+# Unpacked together, so that they stay in the processor's caches until they are in place.
+_VALUES_AT_ONCE = 1 << 18
+
 
 def read_layer(path: Path, column: Literal["score", "slope"]) -> NDArray[np.float32]:
     """[out, in] float32 of a layer's file, rows by output.
@@ -22,13 +25,22 @@ def read_layer(path: Path, column: Literal["score", "slope"]) -> NDArray[np.floa
     Raises:
         DataError: outputs are not 0, 1, 2, ...
     """
-    table = pq.read_table(path)
-    outputs = table.column("output").to_numpy()
-    if not np.array_equal(outputs, np.arange(len(outputs))):
-        raise DataError(f"{path}: outputs are not 0 to {len(outputs) - 1} in order")
-    width = table.schema.field(column).type.list_size
-    values: NDArray[np.float32] = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(outputs), width)
+    with pq.ParquetFile(path) as file:
+        n_rows, width = file.metadata.num_rows, file.schema_arrow.field(column).type.list_size
+        values = np.empty((n_rows, width), np.float32)
+        outputs = np.empty(n_rows, np.int64)
+        start, at_once = 0, max(1, _VALUES_AT_ONCE // width)
+        for batch in file.iter_batches(at_once, columns=["output", column], use_threads=False):
+            rows = slice(start, start + len(batch))
+            vectors = batch.column(column)
+            # Not `flatten`, which copies.
+            within = vectors.values.slice(vectors.offset * width, len(vectors) * width)
+            values[rows] = within.to_numpy().reshape(-1, width)
+            outputs[rows] = batch.column("output").to_numpy()
+            start += len(batch)
+    if not np.array_equal(outputs, np.arange(n_rows)):
+        raise DataError(f"{path}: outputs are not 0 to {n_rows - 1} in order")
+    return values
 
 
 def layer_files(scores: Path) -> dict[str, tuple[Encoder, Path]]:

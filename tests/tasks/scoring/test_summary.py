@@ -40,6 +40,13 @@ def test_scores_come_back_from_parquet_bit_for_bit(tmp_path):
     assert np.array_equal(read_layer(tmp_path / "scores.parquet", "score"), values.numpy())
 
 
+def test_scores_of_several_row_groups_come_back_whole_and_in_order(tmp_path):
+    values = random_scores(1, (23, 300_000))  # more than is unpacked together, and than a row group holds
+    write_layer(values, tmp_path / "scores.parquet", scores_schema)
+    assert pq.ParquetFile(tmp_path / "scores.parquet").num_row_groups > 1
+    assert np.array_equal(read_layer(tmp_path / "scores.parquet", "score"), values.numpy())
+
+
 def test_a_summary_line_says_what_the_scores_say(tmp_path):
     scores = {layer: random_scores(seed) for seed, layer in enumerate(LAYERS)}
     table = summary(tmp_path, scores)
