@@ -8,17 +8,21 @@ from typing import Any
 
 import torch
 
+Clock = Callable[[], float]
 
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+
+def seconds(work: Callable[[], Any], clock: Clock = time.perf_counter) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def by_turns(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[float, float]:
+def by_turns(
+    first: Callable[[], Any], second: Callable[[], Any], repeats: int, clock: Clock = time.perf_counter
+) -> tuple[float, float]:
     """Median seconds of each, after one call of each that is not counted."""
     first(), second()
-    times = [(seconds(first), seconds(second)) for _ in range(repeats)]
+    times = [(seconds(first, clock), seconds(second, clock)) for _ in range(repeats)]
     return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
 
 
