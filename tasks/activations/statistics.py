@@ -37,19 +37,25 @@ def channel_statistics(inputs: Tensor, valid: Tensor | None) -> tuple[Tensor, Te
     n = inputs.shape[1] if valid is None else valid.sum(dim=1, keepdim=True)
     mean = torch.empty(inputs.shape[0], inputs.shape[2], device=inputs.device)
     squares = torch.empty_like(mean)
+    # Asked of the system once: its pages would cost as much as the arithmetic.
+    scratch = torch.empty(min(rows, inputs.shape[0]), *inputs.shape[1:], device=inputs.device)
     for start in range(0, inputs.shape[0], rows):
         chunk = slice(start, start + rows)
-        _moments(inputs[chunk], None if valid is None else valid[chunk], mean[chunk], squares[chunk])
+        taken = inputs[chunk]
+        _moments(taken, None if valid is None else valid[chunk], scratch[: len(taken)], mean[chunk], squares[chunk])
     return (squares + n * mean.square()).sqrt_(), (squares / (n - 1)).sqrt_()
 
 
-def _moments(inputs: Tensor, valid: Tensor | None, mean: Tensor, squares: Tensor) -> None:
+def _moments(inputs: Tensor, valid: Tensor | None, scratch: Tensor, mean: Tensor, squares: Tensor) -> None:
     with torch.autocast(inputs.device.type, enabled=False):
         values = inputs.float()
         if valid is None:
             torch.mean(values, dim=1, out=mean)
-            torch.sum((values - mean[:, None]).square_(), dim=1, out=squares)
-            return
-        kept = valid[:, :, None]
-        torch.div(torch.where(kept, values, 0).sum(dim=1), kept.sum(dim=1), out=mean)
-        torch.sum(torch.where(kept, values - mean[:, None], 0).square_(), dim=1, out=squares)
+            torch.sub(values, mean[:, None], out=scratch)
+        else:
+            kept, zero = valid[:, :, None], values.new_zeros(())
+            torch.where(kept, values, zero, out=scratch)
+            torch.div(scratch.sum(dim=1), kept.sum(dim=1), out=mean)
+            torch.sub(values, mean[:, None], out=scratch)
+            torch.where(kept, scratch, zero, out=scratch)
+        torch.sum(scratch.square_(), dim=1, out=squares)
