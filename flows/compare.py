@@ -135,7 +135,8 @@ def steps_of_compare(sessions: Sequence[Session], controls: Controls) -> None:
         comparison = first.keep("comparison", write_experiment(plan, models, first.store, first.context))
     method = _method_names(first.config)[0]
     control = None if controls == "none" else method + CONTROL
-    report_of(first, {ORIGINAL: ORIGINAL, method: method}, method=method, control=control, experiments=[comparison])
+    measured = {ORIGINAL: ORIGINAL, method: method}
+    report_of(first, measured, method=method, control=control, experiments=[comparison], others=sessions[1:])
 
 
 def compare_methods(session: Session, controls: Controls, *, prefix: str = "") -> tuple[list[MeasuredModel], list[Row]]:

@@ -23,6 +23,7 @@ def report_of(
     method: str | None = None,
     control: str | None = None,
     experiments: Sequence[ArtifactRef] = (),
+    others: Sequence[Session] = (),
 ) -> ArtifactRef:
     """Write the report of models that this run has evaluated, the original first; kept as `report`.
 
@@ -32,6 +33,7 @@ def report_of(
         method: whose selected weights are shown; None for the run's own.
         control: name under which the evaluation of the second model's control was kept.
         experiments: each adds a section.
+        others: runs whose captions stand beside this one's.
 
     Returns:
         The report's reference. Where there are two models or more it shows what the first two retrieve, and which
@@ -53,7 +55,7 @@ def report_of(
             flips=flips,
             flip_gallery=_flip_gallery(session, next(iter(flips.values()))) if compared else None,
             model=_model(session),
-            captions=reported_captions(session),
+            captions=reported_captions(session, others),
         )
         return _written(session, reported)
 

@@ -58,8 +58,8 @@ def describe_captioner(config: CaptioningConfig) -> CaptionerFiles:
     """
     digest = captioner_digest(captioner_folder(config))
     prompt, _ = question_of(read_processor(config), config)
-    # Judges are asked about captions, and their instructions are long.
-    own = config.model_copy(update={"judges": [WordsJudge(kind="words")]})
+    # Judges are asked about captions, and their instructions are long; what is put into the tower comes later.
+    own = config.model_copy(update={"judges": [WordsJudge(kind="words")], "tower": "own"})
     return CaptionerFiles(own, digest, prompt)
 
 

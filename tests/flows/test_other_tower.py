@@ -2,10 +2,15 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from data_specs.caption_files import read_captions
+from data_specs.run_result import RunResult
+from flows.shown_captions import caption_rows
+from tasks.captioning import captioner_files
+from tasks.captioning.captioner import load_captioner
 from tests.cases.captions import write_caption_run, write_clip
 from tests.cases.report_files import Page
 from tests.cases.small_run import Finished, Here, change_run, completed, file_digests, kinds
@@ -140,6 +145,80 @@ def test_a_night_captions_through_the_model_of_the_watch(put_in: Finished, here:
     night = next(record for record in records if record["settings"]["name"] == "towers.safer.main")
     assert night["artifacts"]["captions.measured"] == put_in.version("captions.edited")
     assert {"GS", SHARE} <= night["figures"]["measured"].keys()
+
+
+@pytest.fixture(scope="module")
+def compared(own: Finished, put_in: Finished, here: Here, tmp_path_factory) -> tuple[Finished, list[str]]:
+    """Both runs side by side in a store of their own, and which captioners were loaded for that."""
+    store, loaded = tmp_path_factory.mktemp("compared") / "store", []
+    captioner_files._captioner.cache_clear()
+
+    def load(config, device):
+        loaded.append(config.model)
+        return load_captioner(config, device)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(captioner_files, "load_captioner", load)
+        configs = (str(own.config), str(put_in.config))
+        done = here("compare", *configs, "--store", str(store), "--workers", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    return Finished(own.config, store, json.loads(done.stdout.splitlines()[-1])), loaded
+
+
+FIVE_ROWS = {  # of the comparison: run and row in runs by themselves
+    "original": ("own", "original"),
+    "small": ("own", "edited"),
+    "small.random_control": ("own", "random"),
+    "put_in.captions.tower": ("put_in", "tower"),
+    "put_in.captions.put_in": ("put_in", "edited"),
+    "put_in.captions.put_in.random_control": ("put_in", "random"),
+}
+
+
+def test_a_comparison_has_all_rows_of_two_clips_in_one_captioner(own, put_in, compared) -> None:
+    made, loaded = compared
+    assert len(loaded) == 1
+    for name, (run, row) in FIVE_ROWS.items():
+        role = name if ".captions." in name else f"captions.{name}"
+        assert made.version(role) == {"own": own, "put_in": put_in}[run].version(f"captions.{row}")
+    assert kinds(made.store)["captions"] == len(FIVE_ROWS)
+    for name in ("tower", "put_in"):
+        changes = made.place(f"put_in.caption_differences.{name}") / "caption_differences.parquet"
+        assert {row["n"] for row in pq.read_table(changes).to_pylist() if "at_most" in row["metric"]} == {5}
+
+
+def rows_of_report(made: Finished) -> list[str]:
+    page = Page((made.place("report") / "report.html").read_text(encoding="utf-8"))
+    return [
+        row[0].partition("the run's model")[0].partition("control:")[0]
+        for row in page.table("Unsafe captions by words")
+    ][2:]
+
+
+def test_its_report_and_table_show_them_side_by_side(put_in, compared, here: Here) -> None:
+    made, _ = compared
+    five = ["original", "small", "small.random control", "put in tower", "put in", "put in.random control"]
+    assert rows_of_report(made) == five
+    configs = (str(made.config), str(put_in.config))
+    shown = here("compare", *configs, "--store", str(made.store), "--workers", "0")
+    assert shown.returncode == 0, shown.stderr
+    heads = caption_rows(RunResult.model_validate(made.result))["heads"]
+    assert heads[:4] == ["captions", "original", "small", "− original"]
+    assert heads[6:8] == ["put_in tower", "− original"]
+    assert len(heads) == 2 + 2 * 5
+
+
+def test_captions_by_another_question_are_not_set_beside(put_in: Finished, compared, here: Here) -> None:
+    made, _ = compared
+    captioning = yaml.safe_load(put_in.config.read_text())["captioning"] | {"prompt": "What is this?"}
+    asked = change_run(put_in.config, "asked", captioning=captioning)
+    done = here("compare", str(made.config), str(asked), "--store", str(made.store), "--workers", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    told = "captions of asked are not beside those of small in the report: captioner, question"
+    assert told in " ".join(done.stderr.split())
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert "asked.captions.tower" in result["artifacts"]
+    assert rows_of_report(Finished(made.config, made.store, result)) == ["original", "small", "small.random control"]
 
 
 def test_a_comparison_refuses_methods_that_are_called_as_its_own_rows(put_in: Finished, here: Here) -> None:
