@@ -28,6 +28,9 @@ class Measured(Spec):
     what: str | None = Field(default=None, description="version of the model or edit, digest of a model as it is")
     baseline: str | None = Field(default=None, description="the same of the baseline")
     n_pairs: int | None = None
+    skipped: dict[str, int] = Field(
+        default_factory=dict, description="samples of its sets that could not be read, by reason"
+    )
     figures: dict[str, float] = Field(default_factory=dict, description="those of zero-shot data sets, too")
     intervals: dict[str, Interval] = Field(default_factory=dict, description="95 %")
     by_tag: dict[str, dict[str, float]] = Field(default_factory=dict, description="tag -> main metric -> figure")

@@ -1,5 +1,6 @@
 """Whether two evaluations may be compared: measured with the same settings, in the same environment."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -45,6 +46,14 @@ class Origin:
             shards = of.recipe.inputs["shards"]
             for sha, made in zip(shards if isinstance(shards, list) else [], of.inputs.get("parts", []), strict=False):
                 yield (what, str(sha)), made.ref, made.environment
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many samples could not be read, by reason; one that both encoders missed counts once."""
+        found = {
+            (item["shard"], item["key"], item["reason"]) for of in self.sets.values() for item in of.counts["skipped"]
+        }
+        return dict(Counter(reason for _, _, reason in sorted(found)))
 
 
 def origin_of(store: Store, evaluation: ArtifactRef) -> Origin:

@@ -42,6 +42,7 @@ def measured_of(store: Store, model: str, on: str, result: RunResult, before: Me
         evaluation=evaluation.version,
         what=what.version if isinstance(what, ArtifactRef) else str(what),
         n_pairs=int(read_metrics(folder)["n_pairs"]),
+        skipped=origin.skipped,
         figures=read_figures(folder),
         intervals=read_intervals(folder),
         by_tag=_by_tag(folder),

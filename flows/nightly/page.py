@@ -14,7 +14,7 @@ from tasks.tables.escaping import Plain, escape_markdown, markdown_table
 
 _WORDS = {"not_comparable": "not comparable", "fail": "**FAIL**"}
 _GATES = ("model @ set", "metric", "before", "after", "change", "95 % interval", "limit", "gate")
-_MEASURED = ("model @ set", "pairs", "shards added", "computed", "reused", "run's record", "report")
+_MEASURED = ("model @ set", "pairs", "skipped", "shards added", "computed", "reused", "run's record", "report")
 
 
 def show_night_in_prefect(night: Night) -> None:
@@ -42,6 +42,9 @@ def night_markdown(night: Night) -> str:
         lines.append("")
     lines += markdown_table(_MEASURED, [_measured_row(one) for one in night.measured])
     for one in night.measured:
+        if one.skipped:
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in one.skipped.items())
+            lines += ["", f"- skipped: {escape_markdown(f'{pair_name(one)}: {reasons}')}"]
         if one.error is not None:
             lines += ["", f"- not measured: {escape_markdown(f'{pair_name(one)}: {one.error}')}"]
     lines += ["", "A part or stage that was there counts as reused: nothing was computed for it.", ""]
@@ -66,9 +69,10 @@ def _measured_row(one: Measured) -> list[object]:
     n_pairs = "" if one.n_pairs is None else f"{one.n_pairs:,}"
     computed: object = one.computed if one.computed else "nothing"
     report = "" if one.report is None else report_link(one.report)
+    skipped = sum(one.skipped.values()) if one.status == "completed" else ""
     if one.status != "completed":
         computed = one.status
-    return [pair_name(one), n_pairs, len(one.shards_added), computed, one.reused, one.run or "", report]
+    return [pair_name(one), n_pairs, skipped, len(one.shards_added), computed, one.reused, one.run or "", report]
 
 
 def _word(outcome: str) -> str:

@@ -24,6 +24,7 @@ def test_a_row_a_gate_and_a_row_a_model_and_what_others_wrote_is_no_markup():
             set="visu",
             status="completed",
             n_pairs=1040,
+            skipped={"undecodable image": 1200, "missing caption": 1},
             computed=0,
             reused=7,
             run="r1",
@@ -48,8 +49,9 @@ def test_a_row_a_gate_and_a_row_a_model_and_what_others_wrote_is_no_markup():
     assert first[:2] == ["current @ visu", "GS[tag=violence]"]
     assert first[2:] == ["60.55", "48.04", "-12.51", "[-20.10, -4.90]", "min_change -1", "**FAIL**"]
     assert second == ["current @ visu", "PS", "", "70.00", "", "", "min 60", "pass"]
-    assert rows[4] == ["current @ visu", "1,040", "1", "nothing", "7", "r1", "/store/report/abc/report.html"]
-    assert rows[5][:4] == ["safe @ visu", "", "0", "failed"]
+    assert rows[4] == ["current @ visu", "1,040", "1201", "1", "nothing", "7", "r1", "/store/report/abc/report.html"]
+    assert rows[5][:5] == ["safe @ visu", "", "", "0", "failed"]
+    assert "- skipped: current @ visu: undecodable image 1,200, missing caption 1" in lines
     assert "- not measured: safe @ visu: no shard" in lines
     assert "<b>" not in night_markdown(night)
     assert "- told: webhook x: told of failed" in lines

@@ -1,11 +1,15 @@
 """A night measures what is new, judges what changed, and leaves an account of whatever became of it."""
 
+import io
 import json
 
 import pytest
 import yaml
+from PIL import Image
 
+from data_specs.run_config import CONTENTS
 from flows.nightly.nights import read_nights
+from tests.cases.shard_files import write_tar
 from tests.cases.small_run import change_run, completed, write_run, write_shards
 
 pytestmark = pytest.mark.slow
@@ -89,6 +93,25 @@ def test_a_new_shard_is_all_that_is_computed_and_the_baseline_is_measured_on_it_
     assert cell["computed"] == 6
     shrunk, _ = night(**only)
     assert len(shrunk["measured"][0]["shards_removed"]) == 1
+
+
+def test_samples_that_cannot_be_read_are_counted_once_by_reason(night, made):
+    lenient = change_run(made.config, "lenient", max_bad_fraction=0.5)
+    model = {"config": str(lenient)}
+    only = {"models": {"current": model}, "baseline": model, "sets": {"main": WATCH["sets"]["main"]}, "gates": {}}
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 40), "teal").save(picture, "PNG")
+    texts = [(f"a.{side}.txt", b"a teal square") for side in CONTENTS]
+    pictures = [("a.safe.png", picture.getvalue()), ("a.unsafe.png", b"no picture")]
+    shard = write_tar(made.config.parent / "test-torn.tar", [*texts, *pictures, ("b.safe.txt", b"alone")])
+    try:
+        found, _ = night(**only)
+    finally:
+        shard.unlink()
+    (cell,) = found["measured"]
+    assert cell["n_pairs"] == 16
+    assert sum(cell["skipped"].values()) == 2
+    assert any("image" in reason for reason in cell["skipped"])
 
 
 def test_what_goes_wrong_with_one_model_or_set_keeps_no_other_from_being_measured(night):
