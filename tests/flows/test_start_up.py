@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.cases.nights import at, keep, measured, night
 from tests.cases.small_run import change_run, environment, write_run
 
 HEAVY = ("torch", "open_clip", "prefect", "duckdb", "scipy", "matplotlib", "transformers")
@@ -65,6 +66,13 @@ def test_wrong_settings_are_refused_before_anything_heavy_is_imported(config, co
 def test_what_only_looks_imports_nothing_heavy(config, arguments):
     status, told, heavy = imported(*arguments, cwd=config.parent)
     assert (status, heavy) == (0, []), told
+
+
+def test_a_history_that_slides_waits_for_no_tensor_library(tmp_path):
+    figures = (70.0, 66.0, 62.0, 58.0, 54.0)
+    keep(tmp_path, *(night(at(day), measured(figure), due=at(day)) for day, figure in enumerate(figures, 1)))
+    status, told, heavy = imported("history", "--store", str(tmp_path), cwd=tmp_path)
+    assert (status, "torch" in heavy) == (0, False), told
 
 
 def test_a_model_that_open_clip_does_not_know_is_refused_without_a_record(config):
