@@ -159,6 +159,20 @@ def automated(place, service, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def unbegun(automated, service, tmp_path_factory):
+    """A webhook that the server tells where no night began, as the shipped automation does, but for 10 seconds."""
+    shipped = {each["name"]: each for each in service.ask("POST", "automations/filter")}
+    never = shipped["uwm: no night for 25 hours (webhook)"]
+    assert never["trigger"]["within"] == timedelta(hours=25).total_seconds()
+    with webhook(tmp_path_factory.mktemp("unbegun")) as hook:
+        with prefect_here(service.said(r"serving reevaluate/production on (\S+);")):
+            block = Webhook(url=hook.url, headers={"Content-Type": "application/json"}).save("unbegun")
+        actions = [{**never["actions"][0], "block_document_id": str(block)}]
+        service.ask("POST", "automations/", name="soon", trigger={**never["trigger"], "within": 10}, actions=actions)
+        yield hook
+
+
+@pytest.fixture(scope="module")
 def silent(service):
     """A flow run that has beaten once; what the service asks of its server holds for it within 10 s, not minutes."""
     service.said("serving")
@@ -177,7 +191,8 @@ def silent(service):
     return run
 
 
-def test_a_night_is_carried_out_told_and_its_report_is_where_the_message_says(place, service, silent):
+def test_a_night_is_carried_out_told_and_its_report_is_where_the_message_says(place, service, silent, unbegun):
+    del unbegun  # which is told meanwhile
     (got,) = wait_for(place.hook.got)
     assert got["body"]["event"] == "passed", got["body"]["text"]
     (report,) = got["body"]["reports"]
@@ -244,6 +259,10 @@ def test_a_night_that_is_killed_ends_crashed_is_told_once_and_the_next_one_passe
     assert posted["body"]["text"].startswith("production: reevaluate: Crashed. Process exited with status code: -9")
     assert (mailed["to"], mailed["subject"]) == (["oncall@example.org"], "production: reevaluate: Crashed")
     assert killed in mailed["text"]
+
+
+def test_the_server_tells_where_no_night_began(unbegun):
+    assert wait_for(unbegun.got)[0]["body"]["text"].startswith("No night of uwm began")
 
 
 def test_a_run_that_fell_silent_is_ended_by_the_server(service, silent):
