@@ -1,4 +1,8 @@
-"""The README's own commands against a real server: deployments, a schedule, runs at once, cancelled and killed ones."""
+"""The README's own commands against a real server: deployments, a schedule, runs at once, cancelled and killed ones.
+
+A run takes ten seconds, most of them for its process to start; so the run that others wait for is the one that is
+cancelled, and the run that follows a killed worker is the schedule's.
+"""
 
 import os
 import re
@@ -38,6 +42,7 @@ class Project:
 
     folder: Path
     environment: dict[str, str]
+    client: httpx.Client
 
     def start(self, command: str) -> "subprocess.Popen[bytes]":
         """A command that goes on, in a process group of its own."""
@@ -67,9 +72,8 @@ class Project:
 
     def ask(self, method: str, path: str, **json: Any) -> Any:
         """The server's own answer."""
-        url = f"{self.environment['PREFECT_API_URL']}/{path}"
         while True:
-            answer = httpx.request(method, url, json=json or None, timeout=RUN_SECONDS, trust_env=False)
+            answer = self.client.request(method, path, json=json or None)
             # SQLite is locked for a moment; Prefect's own client tries again, too.
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
@@ -82,6 +86,13 @@ class Project:
         deployment = self.ask("GET", "deployments/name/make-safe/nightly")["id"]
         parameters = {"workers": 0, **parameters}
         return str(self.ask("POST", f"deployments/{deployment}/create_flow_run", parameters=parameters)["id"])
+
+    def send_endless(self, **parameters: Any) -> str:
+        """A run that is there until it is cancelled or killed; returns its id once it runs."""
+        config = change_run(self.folder / "run.yaml", "endless", **ENDLESS)
+        run = self.send(config=str(config), **parameters)
+        self.until(run, "RUNNING")
+        return run
 
     def state(self, run: str) -> str:
         """How a run stands, such as RUNNING."""
@@ -125,7 +136,7 @@ def end_group(process: "subprocess.Popen[bytes]", sign: signal.Signals) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("data_specs", "tasks", "flows"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name)  # with what is compiled, which each process would compile again
     for name in ("prefect.yaml", "prefect.toml"):
         shutil.copy(ROOT / name, folder / name)
     write_run(folder / "data", calibration=8, test=8)
@@ -143,13 +154,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         # How often things are looked at, which a test would wait for.
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "3",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_SERVER_UI_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "NO_COLOR": "1",
     }
-    project = Project(folder, environment)
-    with going(project.start(f"prefect server start --port {port}")) as server:
+    client = httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=RUN_SECONDS, trust_env=False)
+    project = Project(folder, environment, client)
+    with client, going(project.start(f"prefect server start --port {port}")) as server:
         wait_for_server(server, environment["PREFECT_API_URL"], project.said)
         for command in readme_commands("work-pool create", "deploy --all"):
             project.call(command)
@@ -162,16 +175,23 @@ def readme_commands(*words: str) -> list[str]:
     return [next(line for line in lines if word in line) for word in words]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worker(project: Project) -> Iterator["subprocess.Popen[bytes]"]:
+    """One for all tests; the last of them kills it."""
     [command] = readme_commands("worker start")
     with going(project.start(command)) as process:
         yield process
 
 
-def test_three_runs_sent_at_once_wait_for_each_other_and_all_complete(
+def is_begun(run: dict[str, Any]) -> bool:
+    """Whether a worker has taken a run, as the server tells of it."""
+    return run["state_type"] != "SCHEDULED"
+
+
+def test_runs_sent_at_once_wait_for_each_other_and_one_that_is_cancelled_holds_up_none(
     project: Project, worker: "subprocess.Popen[bytes]"
 ) -> None:
+    endless = project.send_endless(store="cancelled")
     settings = load_config(project.folder / "run.yaml").model_dump(mode="json") | {"vision": None}
     other = change_run(project.folder / "run.yaml", "other", text={"tau": 0.8})
     # One by the README's command, one with the file's absolute path, one with the settings themselves.
@@ -179,60 +199,43 @@ def test_three_runs_sent_at_once_wait_for_each_other_and_all_complete(
     told = project.call(command)
     [by_command] = re.findall(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", told)[-1:]
     runs = [by_command, project.send(config=str(other)), project.send(config=settings)]
+    assert project.state(endless) == "RUNNING", project.said()
+    assert [project.state(run) for run in runs] == ["SCHEDULED"] * 3
+    project.call(f"prefect flow-run cancel {endless}")
+    project.until(endless, "CANCELLING", "CANCELLED")
+    project.until(endless, "CANCELLED")
     for run in runs:
         project.until(run, "COMPLETED")
     assert worker.poll() is None
     times = sorted(
-        (run["start_time"], run["end_time"]) for run in (project.ask("GET", f"flow_runs/{run}") for run in runs)
+        (run["start_time"], run["end_time"])
+        for run in (project.ask("GET", f"flow_runs/{run}") for run in [endless, *runs])
     )
     assert all(end <= start for (_, end), (start, _) in pairwise(times)), times
     assert kinds(project.folder / "store")["model"] == 3
 
 
-def test_a_schedule_that_is_switched_on_fires_and_its_run_completes(
+def test_a_killed_worker_holds_nothing_that_the_next_run_needs_which_a_schedule_sends(
     project: Project, worker: "subprocess.Popen[bytes]"
 ) -> None:
+    project.send_endless(store="store")
+    end_group(worker, signal.SIGKILL)
+    worker.wait()
     deployment = project.ask("GET", "deployments/name/make-safe/nightly")
     [shipped] = deployment["schedules"]
     assert shipped["active"] is False
-    every = {"interval": 30, "anchor_date": "2020-01-01T00:00:00Z", "timezone": "UTC"}
-    schedules = f"deployments/{deployment['id']}/schedules/{shipped['id']}"
-    project.ask("PATCH", schedules, active=True, schedule=every)
+    every = {"interval": 10, "anchor_date": "2020-01-01T00:00:00Z", "timezone": "UTC"}
+    schedule = f"deployments/{deployment['id']}/schedules/{shipped['id']}"
+    project.ask("PATCH", schedule, active=True, schedule=every)
     chosen = {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"tags": {"all_": ["auto-scheduled"]}}}
-    end = time.monotonic() + RUN_SECONDS
-    while not (done := [run for run in project.ask("POST", "flow_runs/filter", **chosen) if run["end_time"]]):
-        assert time.monotonic() < end, project.said()
-        assert worker.poll() is None, project.said()
-        time.sleep(0.5)
-    project.ask("PATCH", schedules, active=False)
-    # What it has sent while that run went on would keep the next test waiting.
-    for run in project.ask("POST", "flow_runs/filter", **chosen):
-        if run["state_type"] == "SCHEDULED":
-            project.ask("DELETE", f"flow_runs/{run['id']}")
-    assert done[0]["state_type"] == "COMPLETED", project.said()
-    assert done[0]["parameters"] == {"config": "run.yaml", "store": "store"}
-
-
-def test_a_cancelled_run_ends_cancelled_and_the_next_one_completes(
-    project: Project, worker: "subprocess.Popen[bytes]"
-) -> None:
-    config = change_run(project.folder / "run.yaml", "endless", **ENDLESS)
-    run = project.send(config=str(config), store="cancelled")
-    project.until(run, "RUNNING")
-    project.call(f"prefect flow-run cancel {run}")
-    project.until(run, "CANCELLING", "CANCELLED")
-    project.until(run, "CANCELLED")
-    project.until(project.send(), "COMPLETED")
-    assert worker.poll() is None
-
-
-def test_a_killed_worker_holds_nothing_that_the_next_run_needs(project: Project) -> None:
-    config = change_run(project.folder / "run.yaml", "endless", **ENDLESS)
     [command] = readme_commands("worker start")
-    with going(project.start(command)) as killed:
-        run = project.send(config=str(config))
-        project.until(run, "RUNNING")
-        end_group(killed, signal.SIGKILL)
-        killed.wait()
-    with going(project.start(command)):
-        project.until(project.send(), "COMPLETED")
+    with going(project.start(command)) as another:
+        end = time.monotonic() + RUN_SECONDS
+        while not (begun := [run for run in project.ask("POST", "flow_runs/filter", **chosen) if is_begun(run)]):
+            assert time.monotonic() < end, project.said()
+            assert another.poll() is None, project.said()
+            time.sleep(0.5)
+        project.ask("PATCH", schedule, active=False)
+        [run] = begun
+        project.until(run["id"], "COMPLETED")
+        assert run["parameters"] == {"config": "run.yaml", "store": "store"}
