@@ -12,10 +12,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.cases.places import ROOT
 from tests.cases.processes import wait_for
+
+if TYPE_CHECKING:
+    import pytest
 
 BUCKET = "team"
 CREDENTIALS = {
@@ -95,6 +98,16 @@ class S3Server:
         """End it at once."""
         self.process.kill()
         self.process.wait()
+
+
+def without_pauses(patch: "pytest.MonkeyPatch") -> None:
+    """Let the clients of this process ask a server that fails again at once, as often as else."""
+    from botocore.retries.standard import ExponentialBackoff
+
+    from tasks.lineage.remotes import faults
+
+    patch.setattr(faults, "FIRST_PAUSE_SECONDS", 0.0)
+    patch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.0)
 
 
 @contextlib.contextmanager

@@ -19,10 +19,9 @@ from flows.plan import plan_of
 from flows.remotes.exchange import open_shared, push_artifacts
 from tasks.lineage.digest import file_sha256
 from tasks.lineage.progress import Notices, listening
-from tasks.lineage.remotes import faults
 from tasks.lineage.store import Store
 from tasks.lineage.trace import lineage_lines
-from tests.cases.s3_server import BUCKET, S3Server, s3_server
+from tests.cases.s3_server import BUCKET, S3Server, s3_server, without_pauses
 from tests.cases.small_run import artifacts, change_run, file_digests, kinds, write_run
 
 pytestmark = pytest.mark.slow
@@ -52,7 +51,7 @@ def run(config: RunConfig, store: Path, *urls: str, device: str = "cpu") -> tupl
 @pytest.fixture(scope="module", autouse=True)
 def no_pauses():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(faults, "FIRST_PAUSE_SECONDS", 0.0)
+        without_pauses(patch)
         yield
 
 

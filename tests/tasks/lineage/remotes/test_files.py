@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from data_specs.errors import SpecError
-from tasks.lineage.remotes import faults
 from tasks.lineage.remotes.faults import Refused, Unreachable
 from tasks.lineage.remotes.files import open_files
-from tests.cases.s3_server import BUCKET
+from tests.cases.s3_server import BUCKET, without_pauses
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -88,7 +87,7 @@ def test_a_url_that_no_library_knows_is_refused():
 def test_a_bucket_that_is_not_there_keys_that_nobody_knows_and_a_dead_server_are_told_apart(s3, monkeypatch):
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(faults, "FIRST_PAUSE_SECONDS", 0.0)
+    without_pauses(monkeypatch)
     with pytest.raises(Refused, match="no such bucket"):
         open_files("s3://nobody/uwm").require()
     files = open_files(f"s3://{BUCKET}/uwm")
@@ -107,7 +106,7 @@ def test_a_bucket_that_is_not_there_keys_that_nobody_knows_and_a_dead_server_are
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(s3, monkeypatch):
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(faults, "FIRST_PAUSE_SECONDS", 0.0)
+    without_pauses(monkeypatch)
     files = open_files(f"s3://{BUCKET}/busy")
     s3.rule("busy", "PUT .*/busy/", times=2)
     files.write("kind/one", b"first")
