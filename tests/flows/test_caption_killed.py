@@ -1,17 +1,15 @@
 """`uwm caption` killed outright at several moments: the next one goes on, captions nothing twice, and asks about nothing twice."""
 
 import json
-import os
 import signal
-import subprocess
-from contextlib import suppress
 
 import pytest
 
 from tests.cases.captions import write_caption_run
+from tests.cases.forked import forked
 from tests.cases.judge_server import judge_server
 from tests.cases.processes import wait_for
-from tests.cases.small_run import UWM, Here, completed, environment, file_digests
+from tests.cases.small_run import Here, completed, file_digests
 
 pytestmark = pytest.mark.slow
 
@@ -41,20 +39,13 @@ def test_a_captioning_that_is_killed_again_and_again_makes_and_asks_once(tmp_pat
         chat = {"kind": "openai_chat", "name": "chat", "url": server.url("slow"), "model": "killed"}
         captioning = {"judges": [chat | {"concurrency": CONCURRENCY}]}
         config = write_caption_run(tmp_path / "run", captioning=captioning)
-        command = [*UWM, "caption", str(config), "--store", str(store), "--workers", "0", "--device", "cpu"]
+        command = ["caption", str(config), "--store", str(store), "--workers", "0", "--device", "cpu"]
         made, ended = {}, []
         for moment in MOMENTS:
-            with subprocess.Popen(
-                command,
-                env=environment(api_url),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            ) as process:
-                wait_for(lambda: process.poll() is not None or moment(store))  # noqa: B023  (waited for at once)
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            ended.append(process.returncode)
+            process = forked(*command, api_url=api_url, said=tmp_path / "said")
+            wait_for(lambda: process.poll() is not None or moment(store))  # noqa: B023  (waited for at once)
+            process.kill()
+            ended.append(process.wait())
             made |= {path: path.stat().st_mtime_ns for path in store.glob("captions*/*/manifest.json")}
         assert ended == [-signal.SIGKILL] * len(MOMENTS)
         resumed = completed(here, "caption", config, store)

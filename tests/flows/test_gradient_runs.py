@@ -1,14 +1,15 @@
 """Runs with a gradient scorer from outside: killed in between, and with other numbers of workers."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.cases.small_run import Finished, Here, completed, environment, file_digests, write_run
+from tests.cases.forked import forked
+from tests.cases.small_run import Finished, Here, completed, file_digests, write_run
 
 ENCODERS = ("text", "vision")
 N_SHARDS = 8
@@ -23,36 +24,22 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory, here: Here) -> Finished
     return completed(here, "run", config, folder / "store", "--workers", "1")
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
+def killed_at(n_files: int, pattern: str, store: Path) -> None:
+    """Let this process end by SIGKILL as soon as so many files are there."""
 
-store, pattern, least, *arguments = sys.argv[1:]
+    def looking(move):
+        def moved(*places):
+            move(*places)
+            if len(list(store.glob(pattern))) >= n_files:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-def looking(move):
-    def moved(*places):
-        move(*places)
-        if len(list(Path(store).glob(pattern))) >= int(least):
-            os.kill(os.getpid(), signal.SIGKILL)
-    return moved
+        return moved
 
-os.replace, os.rename = looking(os.replace), looking(os.rename)
-sys.argv = ["uwm", *arguments]
-from flows.commands.main import main
-main()
-"""
+    os.replace, os.rename = looking(os.replace), looking(os.rename)
 
 
 def summed_shards(encoder: str) -> str:
     return f"gradient_sums.{encoder}.*/*"
-
-
-def kill_at(n_files: int, pattern: str, store: Path, api_url: str, *arguments: str) -> None:
-    """Run a command that ends by SIGKILL as soon as so many files are there."""
-    command = [sys.executable, "-c", KILLED, str(store), pattern, str(n_files), *arguments]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    assert subprocess.run(command, env=environment(api_url), check=False, **silent).returncode == -signal.SIGKILL
-    assert len(list(store.glob(pattern))) == n_files
 
 
 def test_killed_in_both_gradient_passes_a_run_ends_with_the_same_bytes(
@@ -61,7 +48,12 @@ def test_killed_in_both_gradient_passes_a_run_ends_with_the_same_bytes(
     store = tmp_path / "store"
     arguments = ["run", str(left_alone.config), "--store", str(store), "--workers", "2"]
     for encoder in ENCODERS:
-        kill_at(2, summed_shards(encoder), store, api_url, *arguments)
+        summed = summed_shards(encoder)
+        process = forked(
+            *arguments, api_url=api_url, said=tmp_path / "said", first=partial(killed_at, 2, summed, store)
+        )
+        assert process.wait() == -signal.SIGKILL, process.err
+        assert len(list(store.glob(summed))) == 2
         assert not list(store.glob(f"layer_scores.{encoder}/*"))
         assert all((path / "manifest.json").is_file() for path in store.glob("[!.]*/*"))
     done = completed(here, "run", left_alone.config, store)

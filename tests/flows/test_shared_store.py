@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-import subprocess
 from collections import Counter
 
 import pytest
 
-from tests.cases.processes import PATIENCE_SECONDS, lock_holders, wait_for
-from tests.cases.small_run import UWM, artifacts, change_run, environment, file_digests, uwm, write_run
+from tests.cases.forked import forked
+from tests.cases.processes import lock_holders, wait_for
+from tests.cases.small_run import artifacts, change_run, file_digests, write_run
 
 pytestmark = pytest.mark.slow
 
@@ -45,20 +45,18 @@ def expect(config, n_processes):
         path.unlink()
 
 
-def started(config, store, api_url, n_processes=N_PROCESSES):
-    expect(config, n_processes)
-    command = [*UWM, "run", str(config), "--store", str(store), "--workers", "0", "--json"]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return [subprocess.Popen(command, env=environment(api_url), **streams) for _ in range(n_processes)]
+def started(config, folder, api_url):
+    expect(config, N_PROCESSES)
+    command = ["run", str(config), "--store", str(folder / "store"), "--workers", "0", "--json"]
+    return [forked(*command, api_url=api_url, said=folder / f"said-{number}") for number in range(N_PROCESSES)]
 
 
 def ended(processes):
     """What each told at its good end."""
     results = []
     for process in processes:
-        out, err = process.communicate(timeout=PATIENCE_SECONDS)
-        assert process.returncode == 0, err
-        results.append(json.loads(out.splitlines()[-1]))
+        assert process.wait() == 0, process.err
+        results.append(json.loads(process.out.splitlines()[-1]))
     return results
 
 
@@ -71,37 +69,38 @@ def makers(store):
 
 
 def test_four_processes_divide_the_parts_among_them_and_all_end_with_the_result(config, alone, api_url, tmp_path):
+    store = tmp_path / "store"
     results = ended(started(config, tmp_path, api_url))
     assert len(results) == N_PROCESSES
     assert all(result["artifacts"] == results[0]["artifacts"] for result in results)
     assert all(result["metrics"] == results[0]["metrics"] for result in results)
-    assert sum(result["computed"] for result in results) == len(artifacts(tmp_path))
-    made = makers(tmp_path)
+    assert sum(result["computed"] for result in results) == len(artifacts(store))
+    made = makers(store)
     assert sum(made.values()) > N_PROCESSES
     assert len(made) > 1
-    assert file_digests(tmp_path) == alone
-    records = [json.loads(path.read_text()) for path in tmp_path.glob(".runs/*.json")]
+    assert file_digests(store) == alone
+    records = [json.loads(path.read_text()) for path in store.glob(".runs/*.json")]
     assert [record["status"] for record in records] == ["completed"] * N_PROCESSES
 
 
 def test_one_that_is_killed_in_the_middle_holds_up_none_of_the_others(config, alone, api_url, tmp_path):
+    store = tmp_path / "store"
     processes = started(config, tmp_path, api_url)
     # Before that a lock is one of the store's log, and whoever died there would be waited for by those who meet.
     wait_for(lambda: len([*(config.parent / "met").iterdir()]) >= N_PROCESSES)
-    victim = wait_for(lambda: next((each for each in processes if each.pid in lock_holders(tmp_path)), None))
+    victim = wait_for(lambda: next((each for each in processes if each.pid in lock_holders(store)), None))
     os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate(timeout=PATIENCE_SECONDS)
-    assert victim.returncode == -signal.SIGKILL
+    assert victim.wait() == -signal.SIGKILL
     results = ended([each for each in processes if each is not victim])
     assert all(result["artifacts"] == results[0]["artifacts"] for result in results)
-    assert file_digests(tmp_path) == alone
-    statuses = Counter(json.loads(path.read_text())["status"] for path in tmp_path.glob(".runs/*.json"))
+    assert file_digests(store) == alone
+    statuses = Counter(json.loads(path.read_text())["status"] for path in store.glob(".runs/*.json"))
     assert statuses == {"completed": N_PROCESSES - 1, "running": 1}
 
 
-def test_one_command_with_a_process_for_each_of_two_devices_makes_the_same(config, alone, api_url, tmp_path):
+def test_one_command_with_a_process_for_each_of_two_devices_makes_the_same(config, alone, here, tmp_path):
     expect(config, 1)
-    done = uwm("run", str(config), "--store", str(tmp_path), "--workers", "0", "--devices", "cpu:2", api_url=api_url)
+    done = here("run", str(config), "--store", str(tmp_path), "--workers", "0", "--devices", "cpu:2")
     assert done.returncode == 0, done.stderr
     assert file_digests(tmp_path) == alone
 

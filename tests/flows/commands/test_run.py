@@ -3,8 +3,6 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
 import tarfile
 import time
 from pathlib import Path
@@ -16,7 +14,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tests.cases.small_run import MODEL, UWM, Here, environment, file_digests, uwm, write_run
+from tests.cases.forked import forked
+from tests.cases.small_run import MODEL, Here, environment, file_digests, uwm, write_run
 
 
 @pytest.fixture(scope="module")
@@ -86,22 +85,19 @@ def test_killed_at_random_moments_ends_with_the_same_bytes(
     finished: dict[str, Any], tmp_path: Path, api_url: str, here: Here
 ) -> None:
     store = tmp_path / "store"
-    command = [*UWM, "run", str(finished["config"]), "--store", str(store), "--workers", "2"]
+    command = ["run", str(finished["config"]), "--store", str(store), "--workers", "2"]
     moments = random.Random(7)
     for _ in range(3):
-        process = subprocess.Popen(
-            command, env=environment(api_url), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = forked(*command, api_url=api_url, said=tmp_path / "said")
         deadline = time.monotonic() + 60
         made = len(list(store.glob("*/*")))
         while len(list(store.glob("*/*"))) <= made and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.6))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
         half_made = [path for path in store.glob("[!.]*/*") if not (path / "manifest.json").is_file()]
         assert half_made == []
-    done = here(*command[len(UWM) :])
+    done = here(*command)
     assert done.returncode == 0, done.stderr
     assert file_digests(store) == file_digests(finished["store"])
 

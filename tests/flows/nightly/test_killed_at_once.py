@@ -4,7 +4,6 @@ stay whole. `UWM_KILLED_ROUNDS=10` for as many rounds as one has time for."""
 import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 
@@ -14,8 +13,9 @@ import yaml
 from flows.nightly.looking_back.ended import state_of
 from flows.nightly.nights import read_nights
 from tasks.lineage.trust.log_check import read_log
-from tests.cases.processes import PATIENCE_SECONDS, wait_for
-from tests.cases.small_run import UWM, artifacts, environment, write_run, write_shards
+from tests.cases.forked import forked
+from tests.cases.processes import wait_for
+from tests.cases.small_run import artifacts, write_run, write_shards
 
 pytestmark = pytest.mark.slow
 
@@ -43,16 +43,15 @@ def nights(folder):
 
 def round_of(folder, api_url, chance):
     """Start all, kill some of those that have begun, and wait for the others; returns how each process ended."""
-    command = [*UWM, "reevaluate", "watch.yaml", "--store", "store", "--workers", "0", "--json"]
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, cwd=folder, env=environment(api_url), **streams) for _ in range(N_PROCESSES)]
+    command = ["reevaluate", "watch.yaml", "--store", "store", "--workers", "0", "--json"]
+    around = {"api_url": api_url, "cwd": folder}
+    processes = [forked(*command, **around, said=folder / f"said-{number}") for number in range(N_PROCESSES)]
     for process in chance.sample(processes, chance.randint(1, N_PROCESSES - 1)):
         wait_for(lambda process=process: process.pid in nights(folder) or process.poll() is not None)
         time.sleep(chance.uniform(0, 1.5))
-        process.send_signal(signal.SIGKILL)
-    said = {process.pid: process.communicate(timeout=PATIENCE_SECONDS)[1] for process in processes}
-    ended = {process.pid: process.returncode for process in processes}
-    assert {*ended.values()} <= {0, -signal.SIGKILL}, said
+        process.kill()
+    ended = {process.pid: process.wait() for process in processes}
+    assert {*ended.values()} <= {0, -signal.SIGKILL}, [process.err for process in processes]
     return ended
 
 

@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import subprocess
 
 import pytest
 
-from tests.cases.processes import PATIENCE_SECONDS
-from tests.cases.small_run import UWM, change_run, completed, environment, file_digests, write_run
+from tests.cases.forked import forked
+from tests.cases.small_run import change_run, completed, file_digests, write_run
 from tests.cases.store_users import using
 
 pytestmark = pytest.mark.slow
@@ -155,17 +154,15 @@ def test_ages_and_kinds_that_make_no_sense_are_refused(here, store):
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
 
-def test_collections_while_a_run_goes_on_take_nothing_from_it(here, finished, store, api_url):
+def test_collections_while_a_run_goes_on_take_nothing_from_it(here, finished, store, api_url, tmp_path):
     config = change_run(finished.config, "another", text={"tau": 0.7})
-    command = [*UWM, "run", str(config), "--store", str(store), "--workers", "0", "--json"]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    run = subprocess.Popen(command, env=environment(api_url), **streams)
+    command = ["run", str(config), "--store", str(store), "--workers", "0", "--json"]
+    run = forked(*command, api_url=api_url, said=tmp_path / "said")
     n_collections = 0
     while run.poll() is None:
         collected(here, store, "--kinds", "all")
         n_collections += 1
-    _, err = run.communicate(timeout=PATIENCE_SECONDS)
-    assert run.returncode == 0, err
+    assert run.wait() == 0, run.err
     assert n_collections > 0
     done = here("lineage", "verify", "--all", "--store", str(store))
     assert done.returncode == 0, done.stderr
