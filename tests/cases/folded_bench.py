@@ -24,6 +24,8 @@ Scores = dict[str, np.ndarray]
 TAGS = ("hate", "war", None)
 # The width of the tiny model's layers is 128: windows of 6 rows, which are 3 pairs.
 WINDOW_BYTES = 6 * 8 * 128
+# Of seven shards, some of which are less than a window and some more.
+SIZES = (1, 5, 2, 9, 3, 1, 4)
 
 
 def write_sized_shards(folder: Path, sizes: Sequence[int]) -> list[Shard]:

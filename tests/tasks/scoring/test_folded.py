@@ -1,8 +1,6 @@
-"""Folded statistics: scores equal to the last bit with those of rows, and only what a growing set needs is kept."""
+"""Folded statistics: scores equal to the last bit with those of rows."""
 
-import os
 import pickle
-from itertools import count
 
 import numpy as np
 import pyarrow as pa
@@ -11,17 +9,14 @@ import pytest
 
 from data_specs.errors import DataError
 from data_specs.folding import sum_names
-from data_specs.manifest import ArtifactRef
 from data_specs.run_config import EncoderConfig
 from data_specs.schemas import activation_stats_schema
 from tasks.extraction import windows
-from tasks.extraction.shard_pass import ShardPass
 from tasks.lineage.circumstances import RunContext
-from tasks.lineage.trace import verify_lineage
 from tasks.scoring.folded.layer import Folding, LayerFolding, counted_by
 from tasks.scoring.folded.parts import FoldedPartMaker, ShardWindows
 from tasks.scoring.folded.sample import drawn
-from tests.cases.folded_bench import WINDOW_BYTES, FoldedBench, kept_parts, write_sized_shards
+from tests.cases.folded_bench import SIZES, WINDOW_BYTES, FoldedBench, write_sized_shards
 from tests.cases.shard_files import image_bytes, inspected, write_tar
 from tests.cases.statistics import Pairs, random_weight
 
@@ -31,7 +26,6 @@ WAYS = [
     {"scorer": "unsafe_only"},
     {"scorer": "difference"},
 ]
-SIZES = (1, 5, 2, 9, 3, 1, 4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,77 +118,6 @@ def test_scores_of_folded_statistics_are_the_equations_written_out(bench, rows_s
     found = bench.scores(shards, folded, bench.store("oracle"))
     for layer, values in expected.items():
         np.testing.assert_allclose(found[layer], values, rtol=3e-6)
-
-
-@pytest.fixture
-def read_shards(monkeypatch):
-    """The shards that went through the model, in order."""
-    read = []
-    run_shard = ShardPass.run_shard
-
-    def counting(self, index, build):
-        read.append(self._plans[index].shard.location)
-        return run_shard(self, index, build)
-
-    monkeypatch.setattr(ShardPass, "run_shard", counting)
-    return read
-
-
-@pytest.mark.slow
-def test_a_set_that_grows_reads_only_what_is_new_and_keeps_a_node_for_each_binary_digit(
-    tmp_path, bench, shards, read_shards
-):
-    config, store = bench.config(statistics="folded"), bench.store(str(tmp_path / "grown"))
-    for n, kept in ((3, 2), (4, 1), (7, 3)):
-        read_shards.clear()
-        grown = bench.activations(shards[:n], config, store)
-        assert read_shards == [shard.location for shard in shards[{3: 0, 4: 3, 7: 4}[n] : n]]
-        assert len(kept_parts(store)) == kept
-    at_once = bench.activations(shards, config, bench.store(str(tmp_path / "at-once")))
-    assert at_once.ref == grown.ref
-    assert at_once.manifest.files == grown.manifest.files
-    # What is gone is no one's input: the record leads back to the shards.
-    for artifact in (path for path in store.root.glob("activations.vision/*")):
-        ref = ArtifactRef(kind="activations.vision", version=artifact.name)
-        assert [item for item, _ in verify_lineage(store, ref)] == [ref]
-    read_shards.clear()
-    assert bench.activations(shards[:3], config, store).reused
-    assert bench.activations(shards, config, store).reused
-    assert read_shards == []
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_path, bench, shards, monkeypatch):
-    config = bench.config(statistics="folded")
-    whole = bench.activations(shards[:6], config, bench.store(str(tmp_path / "whole")))
-    kept = kept_parts(bench.store(str(tmp_path / "whole")))
-    store, rename, calls, deaths = bench.store(str(tmp_path / "killed")), os.rename, count(1), 0
-
-    class Killed(BaseException):
-        pass
-
-    def deadly(source, target):
-        # What is published and what is removed is renamed: one time in three the process dies before or after.
-        number = next(calls)
-        if number % 6 == 3:
-            raise Killed
-        rename(source, target)
-        if number % 6 == 0:
-            raise Killed
-
-    made = None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "rename", deadly)
-        while made is None:
-            try:
-                made = bench.activations(shards[:6], config, store)
-            except Killed:
-                deaths += 1
-                assert deaths < 50
-    assert deaths > 3
-    assert (made.ref, made.manifest.files) == (whole.ref, whole.manifest.files)
-    assert kept_parts(store) == kept
-    assert not list((store.root / ".scratch").glob("*"))
 
 
 FIRST_LAYER = "visual.transformer.resblocks.0.mlp.c_proj"

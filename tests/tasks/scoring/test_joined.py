@@ -1,0 +1,100 @@
+"""Sets of sums: what is joined when, what a growing set keeps, and what comes of runs that die or meet others."""
+
+import os
+from itertools import count
+
+import pytest
+
+from data_specs.manifest import ArtifactRef
+from tasks.extraction import windows
+from tasks.extraction.shard_pass import ShardPass
+from tasks.lineage.trace import verify_lineage
+from tests.cases.folded_bench import SIZES, WINDOW_BYTES, FoldedBench, kept_parts, write_sized_shards
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_windows():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "_WINDOW_BYTES", WINDOW_BYTES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return FoldedBench(tmp_path_factory.mktemp("folded"))
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return write_sized_shards(tmp_path_factory.mktemp("shards"), SIZES)
+
+
+@pytest.fixture
+def read_shards(monkeypatch):
+    """The shards that went through the model, in order."""
+    read = []
+    run_shard = ShardPass.run_shard
+
+    def counting(self, index, build):
+        read.append(self._plans[index].shard.location)
+        return run_shard(self, index, build)
+
+    monkeypatch.setattr(ShardPass, "run_shard", counting)
+    return read
+
+
+@pytest.mark.slow
+def test_a_set_that_grows_reads_only_what_is_new_and_keeps_a_node_for_each_binary_digit(
+    tmp_path, bench, shards, read_shards
+):
+    config, store = bench.config(statistics="folded"), bench.store(str(tmp_path / "grown"))
+    for n, kept in ((3, 2), (4, 1), (7, 3)):
+        read_shards.clear()
+        grown = bench.activations(shards[:n], config, store)
+        assert read_shards == [shard.location for shard in shards[{3: 0, 4: 3, 7: 4}[n] : n]]
+        assert len(kept_parts(store)) == kept
+    at_once = bench.activations(shards, config, bench.store(str(tmp_path / "at-once")))
+    assert at_once.ref == grown.ref
+    assert at_once.manifest.files == grown.manifest.files
+    # What is gone is no one's input: the record leads back to the shards.
+    for artifact in (path for path in store.root.glob("activations.vision/*")):
+        ref = ArtifactRef(kind="activations.vision", version=artifact.name)
+        assert [item for item, _ in verify_lineage(store, ref)] == [ref]
+    read_shards.clear()
+    assert bench.activations(shards[:3], config, store).reused
+    assert bench.activations(shards, config, store).reused
+    assert read_shards == []
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_path, bench, shards, monkeypatch):
+    config = bench.config(statistics="folded")
+    whole = bench.activations(shards[:6], config, bench.store(str(tmp_path / "whole")))
+    kept = kept_parts(bench.store(str(tmp_path / "whole")))
+    store, rename, calls, deaths = bench.store(str(tmp_path / "killed")), os.rename, count(1), 0
+
+    class Killed(BaseException):
+        pass
+
+    def deadly(source, target):
+        # What is published and what is removed is renamed: one time in three the process dies before or after.
+        number = next(calls)
+        if number % 6 == 3:
+            raise Killed
+        rename(source, target)
+        if number % 6 == 0:
+            raise Killed
+
+    made = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rename", deadly)
+        while made is None:
+            try:
+                made = bench.activations(shards[:6], config, store)
+            except Killed:
+                deaths += 1
+                assert deaths < 50
+    assert deaths > 3
+    assert (made.ref, made.manifest.files) == (whole.ref, whole.manifest.files)
+    assert kept_parts(store) == kept
+    assert not list((store.root / ".scratch").glob("*"))
