@@ -153,6 +153,12 @@ class LayerFolding:
             _write(state.rows, folder / ROWS_FILE)
             _write(Moments.of_rows(state.rows).table(), folder / CHANNELS_FILE)
 
+    def as_read(self, state: LayerState) -> LayerState:
+        """What `read` would give: a file holds variances, which are not quite the sums of squares."""
+        if isinstance(state, Folded):
+            state.moments = Moments.of_table(state.moments.table())
+        return state
+
     def counts(self, state: LayerState) -> SumCounts | None:
         """What the sums count; None of rows."""
         return counted_by([state])
@@ -188,8 +194,8 @@ def _matrix(column: pa.ChunkedArray, width: int) -> Tensor:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    with open_parquet(path, table.schema) as writer:
-        writer.write_table(table, row_group_size=row_group_rows(table.schema))
+    with open_parquet(path, table.schema) as writer:  # bytes that do not tell how rows came together
+        writer.write_table(table.combine_chunks(), row_group_size=row_group_rows(table.schema))
 
 
 def _read(path: Path) -> pa.Table:

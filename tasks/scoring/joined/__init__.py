@@ -1,1 +1,1 @@
-"""Sums of shards as artifacts, joined two by two in a binary tree, whatever is summed."""
+"""Sums of shards as artifacts, joined in a binary tree, whatever is summed."""

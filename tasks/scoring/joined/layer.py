@@ -31,6 +31,9 @@ class JoinedLayer(Protocol[State]):
     def read(self, folder: Path, counts: SumCounts | None) -> State:
         """Read what `write` wrote; `counts` are those of the record."""
 
+    def as_read(self, state: State) -> State:
+        """What `read` would give, had `write` written it; the state is not to be used again."""
+
     def counts(self, state: State) -> SumCounts | None:
         """What the record says of the sums, the same for all layers that say something."""
 

@@ -1,4 +1,4 @@
-"""A set of sums: parts of shards, joined two by two as soon as both are there; of a set that grows, what is joined stays."""
+"""A set of sums: parts of shards, joined in a binary tree as soon as four are there; of a set that grows, what is joined stays."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from tasks.encoders.loading import LoadedModel
 from tasks.extraction.freed_memory import return_freed_memory
 from tasks.extraction.parts import Part
 from tasks.extraction.sharing import without_samples
-from tasks.extraction.windows import complete_nodes
+from tasks.extraction.windows import complete_nodes, span_over
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.cores import available_cores
 from tasks.lineage.digest import recipe_ref
@@ -117,8 +117,12 @@ class JoinedSet:
         for level in range(1, span.bit_length()):
             yield first + ((index - first) >> level << level), 1 << level
 
+    def is_kept(self, node: Node) -> bool:
+        """Whether a node is ever an artifact: the span is a power of four, or the node is complete and in no larger one."""
+        return node[1].bit_length() % 2 == 1 or node in complete_nodes(len(self.parts))
+
     def settling(self, loaded: LoadedModel, store: Store, context: RunContext) -> Callable[[int], None]:
-        """Joins a part with its neighbour, and so on upwards, as soon as both are there."""
+        """Joins a part with its neighbours, and so on upwards, as soon as all pieces of a node are there."""
         return Joining(self, loaded, store, context).settle
 
     def sendable(self) -> Self:
@@ -155,8 +159,8 @@ def n_inputs(plan: ShardPlan) -> int:
 class Joining:
     """Makes the nodes of a set from the parts that are there, beside other processes that do the same.
 
-    A node is made under its lock, and its halves are removed after it is there: so whoever holds the lock of one that is
-    not there finds both halves, or may make them.
+    A node is made under its lock, and its pieces are removed after it is there: so whoever holds the lock of one that is
+    not there finds all pieces, or may make them.
     """
 
     def __init__(self, joined: JoinedSet, loaded: LoadedModel, store: Store, context: RunContext) -> None:
@@ -169,12 +173,13 @@ class Joining:
         return self._set.maker.layers(self._loaded, torch.device(self._context.device))
 
     def settle(self, index: int) -> None:
-        """Join upwards from a part, as far as both halves are there and nobody else is at it."""
+        """Join upwards from a part, as far as all pieces are there and nobody else is at it."""
         if any(self._store.holds(self._set.ref(node)) for node in self._set.above(index)):
             discard(self._store, self._set.parts[index].ref)  # another run was faster
             return
-        for node in self._set.above(index):
-            if not all(self._store.holds(self._set.ref(half)) for half in halves(node)):
+        for node in filter(self._set.is_kept, self._set.above(index)):
+            pieces = self._pieces(node)
+            if not all(self._store.holds(self._set.ref(piece)) for piece in pieces):
                 return
             finish = self._store.begin_unless_taken(
                 self._set.recipe_of(node), partial(self._write, node), self._context
@@ -182,7 +187,8 @@ class Joining:
             if finish is None:
                 return
             finish()
-            self._forget_halves(node)
+            for piece in pieces:
+                discard(self._store, self._set.ref(piece))
 
     def fill(self, build: Build) -> None:
         """Make the artifact of the whole set from its complete nodes, which stay for the set to grow on.
@@ -190,15 +196,15 @@ class Joining:
         Raises:
             DataError: more samples of all parts are bad than is allowed.
         """
-        nodes = complete_nodes(len(self._set.parts))
         made = self.complete()
         if len(made) == 1:
-            for entry in made[0].manifest.files:
-                build.take(made[0].path, entry, entry.path)
-            _record(build, made)
+            whole = next(iter(made.values()))
+            for entry in whole.manifest.files:
+                build.take(whole.path, entry, entry.path)
+            _record(build, [whole])
         else:
             self._join(build, made)
-        for node in nodes:
+        for node in made:
             self._forget_below(node)
         tally = Tally(self._set.maker.n_planned, self._set.maker.max_bad_fraction)
         for plan, of_shard in zip(self._set.plans, build.counts[OF_SHARDS], strict=True):
@@ -206,9 +212,20 @@ class Joining:
         build.counts.update(tally.counts())
         del build.counts[OF_SHARDS]
 
-    def complete(self) -> list[Made]:
+    def complete(self) -> dict[Node, Made]:
         """The complete nodes of the set, in their order."""
-        return [self._node(node) for node in complete_nodes(len(self._set.parts))]
+        return {node: self._node(node) for node in complete_nodes(len(self._set.parts))}
+
+    def _pieces(self, node: Node) -> list[Node]:
+        """What a node is made of: four of a quarter its span as a rule, as what is soon joined again is not written.
+
+        Shorter sets leave halves, of which nothing below is there.
+        """
+        found: list[Node] = []
+        for half in halves(node):
+            whole = self._set.is_kept(half) or self._store.holds(self._set.ref(half))
+            found += [half] if whole else self._pieces(half)
+        return found
 
     def _node(self, node: Node) -> Made:
         if node[1] > 1:
@@ -221,10 +238,18 @@ class Joining:
         return next(self._set.maker.make([part], [plan], self._loaded, self._store, self._context))
 
     def _write(self, node: Node, build: Build) -> None:
-        self._join(build, [self._node(half) for half in halves(node)])
+        made: dict[Node, Made] = {}
+        while not made:
+            made = {piece: self._node(piece) for piece in self._pieces(node)}
+            try:
+                self._join(build, made)
+            except FileNotFoundError:
+                if all(self._store.holds(piece.ref) for piece in made.values()):
+                    raise
+                made = {}  # a set of other length, of which a half is a complete node, has joined it meanwhile
 
-    def _join(self, build: Build, made: Sequence[Made]) -> None:
-        """Write what some neighbours come to, layer by layer; they are joined as the nodes of one tree, last ones first."""
+    def _join(self, build: Build, made: Mapping[Node, Made]) -> None:
+        """Write what some neighbours come to, layer by layer."""
 
         def join(folder: str) -> SumCounts | None:
             layer = self._layers[folder]
@@ -236,28 +261,32 @@ class Joining:
         with ThreadPoolExecutor(self._threads, initializer=torch.get_num_threads) as pool:
             counts = [*pool.map(join, self._layers)]
         build.counts[SUMMED] = next((each for each in counts if each is not None), None)
-        _record(build, made)
+        _record(build, [*made.values()])
         return_freed_memory()
 
-    def _forget_halves(self, node: Node) -> None:
-        for half in halves(node):
-            discard(self._store, self._set.ref(half))
-
     def _forget_below(self, node: Node) -> None:
-        # A killed run may have left the halves of what it had joined.
+        # A killed run may have left the pieces of what it had joined, and a shorter set its nodes.
         if node[1] > 1:
-            self._forget_halves(node)
             for half in halves(node):
+                discard(self._store, self._set.ref(half))
                 self._forget_below(half)
 
 
-def joined_state(layer: JoinedLayer[State], folder: str, made: Sequence[Made]) -> State:
-    """One layer's sums over all of some neighbours, joined as the nodes of one tree, last ones first."""
-    counts = [item.manifest.counts[SUMMED] for item in made]
-    state = layer.read(made[-1].path / folder, counts[-1])
-    for item, of_item in zip(reversed(made[:-1]), reversed(counts[:-1]), strict=True):
-        state = layer.join(layer.read(item.path / folder, of_item), state)
-    return state
+def joined_state(layer: JoinedLayer[State], folder: str, made: Mapping[Node, Made]) -> State:
+    """One layer's sums over all of some neighbouring nodes, joined as one tree; later halves first, one of each is held."""
+
+    def over(nodes: Sequence[Node]) -> State:
+        if len(nodes) == 1:
+            node = made[nodes[0]]
+            return layer.read(node.path / folder, node.manifest.counts[SUMMED])
+        half = nodes[0][0] + span_over(sum(span for _, span in nodes)) // 2
+        n_earlier = sum(first < half for first, _ in nodes)
+        later = over(nodes[n_earlier:])
+        joined = layer.join(over(nodes[:n_earlier]), later)
+        # The same to the bit, whether it was ever written or not.
+        return joined if len(nodes) == len(made) else layer.as_read(joined)
+
+    return over([*made])
 
 
 def _record(build: Build, made: Sequence[Made]) -> None:

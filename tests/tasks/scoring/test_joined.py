@@ -9,6 +9,7 @@ from data_specs.manifest import ArtifactRef
 from tasks.extraction import windows
 from tasks.extraction.shard_pass import ShardPass
 from tasks.lineage.trace import verify_lineage
+from tasks.scoring.folded.layer import LayerFolding
 from tests.cases.folded_bench import SIZES, WINDOW_BYTES, FoldedBench, kept_parts, write_sized_shards
 
 
@@ -98,3 +99,39 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_p
     assert (made.ref, made.manifest.files) == (whole.ref, whole.manifest.files)
     assert kept_parts(store) == kept
     assert not list((store.root / ".scratch").glob("*"))
+
+
+@pytest.mark.slow
+def test_four_shards_that_a_run_over_two_joins_meanwhile_come_to_the_same_bytes(
+    tmp_path, bench, shards, read_shards, monkeypatch
+):
+    config, place = bench.config(statistics="folded"), str(tmp_path / "store")
+    alone = bench.activations(shards[:4], config, bench.store(str(tmp_path / "alone")))
+    read, others = LayerFolding.read, []
+    read_shards.clear()
+
+    def read_late(self, folder, counts):
+        if not others:
+            others.append(None)
+            others[0] = bench.activations(shards[:2], config, bench.store(place))
+        return read(self, folder, counts)
+
+    monkeypatch.setattr(LayerFolding, "read", read_late)
+    made = bench.activations(shards[:4], config, bench.store(place))
+    assert others[0].manifest.counts["samples_read"] == 0
+    assert read_shards == [shard.location for shard in shards[:4]]
+    assert (made.ref, made.manifest.files) == (alone.ref, alone.manifest.files)
+
+
+@pytest.mark.slow
+def test_what_is_soon_joined_again_is_not_written(tmp_path, bench, shards, monkeypatch):
+    written, write = [], LayerFolding.write
+
+    def counting(self, state, folder):
+        written.append(folder)
+        write(self, state, folder)
+
+    monkeypatch.setattr(LayerFolding, "write", counting)
+    made = bench.activations(shards[:4], bench.config(statistics="folded"), bench.store(str(tmp_path / "store")))
+    n_layers = len({entry.path.rsplit("/", 1)[0] for entry in made.manifest.files})
+    assert len(written) == n_layers * (4 + 1)  # four parts and what they come to
