@@ -9,12 +9,12 @@ from data_specs.errors import DataError
 from data_specs.evaluation_files import OUTCOME_TABLES
 from data_specs.gate import Gate, TagChange
 from data_specs.metrics import find_metric
-from tasks.evaluation.gates.certainty import few_changed_p, p_from_interval
 from tasks.evaluation.gates.finding import Finding, holds
 from tasks.evaluation.gates.pairing import ENOUGH_ALIKE, Compared, compared, shared_rows
 from tasks.evaluation.gates.sentences import tag_in_words
-from tasks.evaluation.gates.sides import Sides, is_of_one_set
-from tasks.evaluation.intervals import generator, mcnemar_p
+from tasks.evaluation.gates.sides import Sides
+from tasks.evaluation.gates.significance import tested_change, tested_figure
+from tasks.evaluation.intervals import generator
 
 N_WORST_TAGS = 5
 
@@ -61,10 +61,7 @@ def _of_figure(gate: Gate, sides: Sides, *, is_comparable: bool) -> Finding:
     if metric.kind == "mean" and figure.n < ENOUGH_ALIKE and interval[0] == interval[1]:
         return Finding(gate, n=figure.n, value=figure.value)
     found = Finding(gate, n=figure.n, value=figure.value, interval=interval)
-    if is_of_one_set(metric):
-        found = replace(found, p=_binomial_p(figure.value, figure.n, gate.limit), p_from="binomial")
-    else:
-        found = replace(found, p=p_from_interval(figure.value, interval, gate.limit), p_from="interval")
+    found = tested_figure(found, metric, figure.value, interval)
     if not is_comparable:
         return found
     if sides.same:
@@ -92,15 +89,7 @@ def _of_change(gate: Gate, sides: Sides) -> Finding:
     )  # fmt: skip
     if both.interval is None or not holds(gate, both.interval):
         finding = replace(finding, tags=_worst_tags(gate, sides))
-    if both.interval is None:
-        return finding
-    if gate.limit == 0 and is_of_one_set(metric):
-        return replace(finding, p=mcnemar_p(both.n_gained, both.n_lost), p_from="mcnemar")
-    if is_of_one_set(metric) and abs(gate.limit) < 100:
-        exact = few_changed_p(both.n, both.n_gained, both.n_lost, gate.limit)
-        if exact is not None:
-            return replace(finding, p=exact, p_from="trinomial")
-    return replace(finding, p=p_from_interval(both.change, both.interval, gate.limit), p_from="interval")
+    return tested_change(finding, metric)
 
 
 def _both(gate: Gate, sides: Sides) -> tuple[Compared | None, list[str]]:
@@ -148,12 +137,3 @@ def _worst_tags(gate: Gate, sides: Sides) -> list[TagChange]:
             low, high = own.interval
             found.append(TagChange(tag=tag, n=own.n, change=own.change, low=low, high=high))
     return sorted(found, key=lambda row: (-abs(row.change), row.tag is None, row.tag or ""))[:N_WORST_TAGS]
-
-
-def _binomial_p(value: float, n: int, limit: float) -> float:
-    """Exact two-sided p that a share, in percent, is the limit; 0 where no share can be it."""
-    from scipy.stats import binomtest
-
-    if not 0 <= limit <= 100:
-        return 0.0
-    return float(binomtest(round(value * n / 100), n, limit / 100).pvalue)
