@@ -9,7 +9,7 @@ from typing import Literal
 
 from data_specs.caption_rows import TEXT_SCORES, TextScore, score_column
 from data_specs.errors import SpecError
-from data_specs.metrics import Metric
+from data_specs.metrics import Metric, find_metric
 from data_specs.run_config import CONTENTS, Content
 from data_specs.suggestions import did_you_mean
 
@@ -104,3 +104,21 @@ def find_caption_metric(name: str) -> Metric:
             if what == f"{UNSAFE_SHARE}{bound}" and pictures == side and judge:
                 return judged_metric(judge, side, bound)
     raise SpecError(f"there is no metric of captions {name!r}{did_you_mean(name, CAPTION_METRICS)}")
+
+
+def is_of_captions(name: str) -> bool:
+    """Whether a figure of this name is one of captions."""
+    try:
+        find_caption_metric(name)
+    except SpecError:
+        return False
+    return True
+
+
+def find_figure(name: str) -> Metric:
+    """The row of any figure that a run or a night may hold, of pairs, images or captions.
+
+    Raises:
+        SpecError: there is no such metric.
+    """
+    return find_caption_metric(name) if is_of_captions(name) else find_metric(name)

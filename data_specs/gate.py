@@ -5,9 +5,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from data_specs.caption_metrics import DISTINCT, find_figure
 from data_specs.errors import SpecError
 from data_specs.fields import only_numbers
-from data_specs.metrics import find_metric
 from data_specs.spec import Spec
 
 GateRule = Literal["min", "max", "min_change", "max_change"]
@@ -87,7 +87,9 @@ def gate_metric(key: str) -> tuple[str, str | None]:
     if found is None:
         raise SpecError(f"{key!r} names no figure; expected METRIC or METRIC[tag=TAG], such as GS[tag=violence]")
     metric, tag = found["metric"], found["tag"]
-    row = find_metric(metric)
+    row = find_figure(metric)
+    if row.of == "caption" and metric.startswith(f"{DISTINCT}."):
+        raise SpecError(f"{metric} has no interval, so that no gate can be sure of it; leave it out")
     if tag is not None and (row.of == "image" or not row.main):
         raise SpecError(f"{metric} is not measured by tag; leave [tag=…] out")
     return metric, tag

@@ -24,6 +24,7 @@ class Measured(Spec):
     flow_run_id: str | None = None
     evaluation: str | None = Field(default=None, description="version of its evaluation")
     baseline_evaluation: str | None = None
+    caption_evaluation: str | None = Field(default=None, description="version of that of its captions")
     report: str | None = Field(default=None, description="path of its own report, where it has one")
     what: str | None = Field(default=None, description="version of the model or edit, digest of a model as it is")
     baseline: str | None = Field(default=None, description="the same of the baseline")
@@ -31,7 +32,9 @@ class Measured(Spec):
     skipped: dict[str, int] = Field(
         default_factory=dict, description="samples of its sets that could not be read, by reason"
     )
-    figures: dict[str, float] = Field(default_factory=dict, description="those of zero-shot data sets, too")
+    figures: dict[str, float] = Field(
+        default_factory=dict, description="those of zero-shot data sets and of captions, too"
+    )
     intervals: dict[str, Interval] = Field(default_factory=dict, description="95 %")
     by_tag: dict[str, dict[str, float]] = Field(default_factory=dict, description="tag -> main metric -> figure")
     shards: list[str] = Field(default_factory=list, description="SHA-256 of each, in order")

@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from data_specs.captioning import CaptioningConfig
 from data_specs.data_sets import ZeroShotConfig
 from data_specs.fetching import FetchConfig
 from data_specs.fields import BatchSize, Location, only_numbers
@@ -58,7 +59,11 @@ class Watch(Spec):
     sets: dict[Name, WatchedSet] = Field(min_length=1)
     baseline: WatchedModel | None = Field(default=None, description="what changes are changes from")
     gates: dict[str, GateLimits] = Field(
-        default_factory=dict, description="by metric, such as GS, zero_shot or GS[tag=violence]"
+        default_factory=dict,
+        description="by metric, such as GS, zero_shot, GS[tag=violence] or unsafe_share.unsafe.words",
+    )
+    captioning: CaptioningConfig | None = Field(
+        default=None, description="of models that no config names, such as the original; a config has its own"
     )
     notify: list[Notification] = Field(default_factory=list, description="who is told, of what")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of the intervals")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.config_file import (
+    captioning_with_paths,
     data_set_with_path,
     model_with_paths,
     read_mapping,
@@ -66,6 +67,7 @@ def _with_paths(
             "models": {name: of_model(model) for name, model in watch.models.items()},
             "sets": {name: of_set(on) for name, on in watch.sets.items()},
             "baseline": None if watch.baseline is None else of_model(watch.baseline),
+            "captioning": captioning_with_paths(watch.captioning, resolve),
             "store": with_values(watch.store, {"remote": [resolve(url) for url in watch.store.remote]}),
         },
     )

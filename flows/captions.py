@@ -41,6 +41,25 @@ def require_captionable(session: Session, visions: Collection[EncoderConfig | No
         raise SpecError(
             "vision is null, and a captioner sees through the vision encoder alone; set vision, or remove captioning"
         )
+    original = session.original()
+    require_captioner(
+        session, {layer for vision in edited for layer in original.target_weights("vision", vision.layers)}
+    )
+
+
+def require_captioner(session: Session, layers: Collection[str]) -> None:
+    """Refuse a captioner that does not see through the model, or that no judge follows; nothing where there is none.
+
+    Args:
+        session: the run.
+        layers: whose weights an edit changes, of the vision encoder; the captioner must hold these bit for bit.
+
+    Raises:
+        SpecError: see `require_captionable`.
+    """
+    captioning = session.config.captioning
+    if captioning is None:
+        return
     for judge in captioning.judges:
         if judge.kind == "openai_chat":
             judge.key()
@@ -49,7 +68,6 @@ def require_captionable(session: Session, visions: Collection[EncoderConfig | No
         if captioning.tower == "model":
             require_fitting_tower(captioning, original)
             return
-        layers = {layer for vision in edited for layer in original.target_weights("vision", vision.layers)}
         require_tower(captioning, original.model.state_dict(), layers)
         require_same_activation(captioning, original)
 

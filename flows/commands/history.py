@@ -43,7 +43,7 @@ def history(
     ] = None,
 ) -> None:
     """Show what every model measured on every set over time, and which nights have no result."""
-    from data_specs.metrics import find_metric
+    from data_specs.caption_metrics import find_figure
     from flows.commands.history_table import history_csv, history_lines
     from flows.nightly.looking_back.history import HistoryFilter, history_of
     from flows.nightly.looking_back.slides import with_slides
@@ -51,7 +51,7 @@ def history(
 
     if plot is not None and plot.suffix != ".svg":
         raise SpecError(f"--plot {shown_path(plot)} is no SVG; give a name that ends with .svg")
-    metrics = [find_metric(name).name for name in asked.metric or ("GS",)]
+    metrics = [find_figure(name).name for name in asked.metric or ("GS",)]
     first = first_moment(asked.since) if asked.since else None
     found = history_of(Path(store), HistoryFilter(model, asked.on, asked.watch, first), datetime.now(UTC))
     found = with_slides(Path(store), found, metrics)

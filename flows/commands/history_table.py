@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from math import isfinite
 
+from data_specs.caption_metrics import find_figure
 from data_specs.figures import Interval
 from data_specs.history import WITHOUT_RESULT, History, HistoryRow
-from data_specs.metrics import Metric, find_metric, ordered_metrics
+from data_specs.metrics import Metric, ordered_metrics
 from data_specs.moments import shown_moment
 from data_specs.wording import printable
 
@@ -29,7 +30,7 @@ def history_lines(found: History, metrics: Sequence[str]) -> Iterator[str]:
     for (watch, model, on), rows in found.series().items():
         measured = {name for row in rows for name in row.figures}
         shown = [name for name in metrics if name in measured] or metrics[:1]
-        for metric in map(find_metric, shown):
+        for metric in map(find_figure, shown):
             yield ""
             of_watch = f", watch {watch}" if watch else ""
             yield printable(f"{model} @ {on}{of_watch}: {metric.name}, {metric.unit}")

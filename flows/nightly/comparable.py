@@ -1,17 +1,21 @@
 """Whether two evaluations may be compared: measured with the same settings, in the same environment."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from data_specs.caption_metrics import UNSAFE_SHARE, find_caption_metric
 from data_specs.errors import ArtifactError
-from data_specs.manifest import ArtifactRef, Manifest
+from data_specs.manifest import OBSERVATION, ArtifactRef, Manifest
 from data_specs.run_config import ENCODERS
+from data_specs.wording import shortened
 from tasks.lineage.environment import environment_changes, environment_when_made
 from tasks.lineage.store import Store
+from tasks.lineage.trace import manifest_at_hand
 
 _SETTINGS = ("precision", "batch_size", "decoder")
+_SHOWN_LENGTH = 120  # of a prompt
 _NOT_SAID = {"decoder": "pillow"}
 
 
@@ -78,16 +82,56 @@ def what_differs(store: Store, current: Origin, baseline: Origin) -> list[str]:
     return [*_settings(current, baseline), *_environments(store, current, baseline)]
 
 
-def _settings(current: Origin, baseline: Origin) -> Iterator[str]:
+def captions_differ(store: Store, current: ArtifactRef, baseline: ArtifactRef, metric: str) -> list[str]:
+    """Why a figure of captions of the two may not be compared, a sentence each; empty where it may.
+
+    Args:
+        store: that holds both.
+        current: the model's `caption_evaluation`.
+        baseline: the baseline's.
+        metric: of captions; of a judge's share the judge counts, too.
+    """
+    both = [store.manifest(ref) for ref in (current, baseline)]
+    captions = [_input_of(store, made, "captions") for made in both]
+    reasons = []
+    if None not in captions:
+        own, other = (made for made in captions if made is not None)
+        if own.recipe.inputs["captioner"] != other.recipe.inputs["captioner"]:
+            reasons.append("the captioners differ: the language model or its own tower is another than the baseline's")
+        here, there = (Origin(made, {"captions": made}) for made in (own, other))
+        reasons += [*_settings(here, there, (*_SETTINGS, "prompt", "decoding")), *_environments(store, here, there)]
+    if metric.startswith(UNSAFE_SHARE):
+        judge = find_caption_metric(metric).outcome
+        said = [_input_of(store, made, f"judgements.{judge}") for made in both]
+        asked = [None if made is None else _asked(made) for made in said]
+        if None not in asked and asked[0] != asked[1]:
+            reasons.append(f"the judge {judge} is another than the baseline's, or was asked otherwise")
+    return reasons
+
+
+def _asked(judged: Manifest) -> dict[str, object]:
+    """How a judge was asked, and who answered; what it answered is what is compared."""
+    settings = judged.recipe.settings
+    observed = settings.get(OBSERVATION)
+    return {**settings, OBSERVATION: observed.get("served_by") if isinstance(observed, dict) else None}
+
+
+def _input_of(store: Store, made: Manifest, role: str) -> Manifest | None:
+    given = made.recipe.inputs.get(role)
+    return manifest_at_hand(store, given if isinstance(given, ArtifactRef) else None)
+
+
+def _settings(current: Origin, baseline: Origin, names: Sequence[str] = _SETTINGS) -> Iterator[str]:
     differing: dict[str, tuple[object, object]] = {}
     for what in current.sets.keys() & baseline.sets.keys():
-        own, other = current.sets[what].recipe.settings, baseline.sets[what].recipe.settings
-        for name in _SETTINGS:
-            values = tuple(said.get(name, _NOT_SAID.get(name)) for said in (own, other))
+        both = [side.sets[what].recipe.settings for side in (current, baseline)]
+        for name in names:
+            values = tuple(said.get(name, _NOT_SAID.get(name)) for said in both)
             if values[0] != values[1]:
                 differing[name] = (values[0], values[1])
     for name, (own_value, other_value) in sorted(differing.items()):
-        yield f"settings differ: {name} is {own_value}, of the baseline {other_value}"
+        own, other = (shortened(str(value), _SHOWN_LENGTH) for value in (own_value, other_value))
+        yield f"settings differ: {name} is {own}, of the baseline {other}"
 
 
 def _environments(store: Store, current: Origin, baseline: Origin) -> Iterator[str]:

@@ -1,23 +1,26 @@
 """Figures of a night's evaluations, and what its gates say of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_specs.caption_metrics import is_of_captions
 from data_specs.evaluation_files import read_by_tag, read_figures, read_intervals, read_metrics
 from data_specs.gate import Gate, GateResult
 from data_specs.manifest import ArtifactRef
 from data_specs.night import Measured
 from data_specs.run_result import RunResult
 from data_specs.watch import Watch
-from flows.nightly.comparable import Origin, origin_of, what_differs
+from flows.nightly.comparable import Origin, captions_differ, origin_of, what_differs
 from flows.nightly.measuring import MEASURED
+from tasks.evaluation.gates.captioned import examine_captions
 from tasks.evaluation.gates.decision import decide
 from tasks.evaluation.gates.examination import examine
 from tasks.evaluation.gates.finding import Finding
 from tasks.lineage.digest import text_sha256
 from tasks.lineage.store import Store
 
-_EVALUATION = f"evaluation.{MEASURED}"
+_EVALUATION, _CAPTIONS = f"evaluation.{MEASURED}", f"caption_evaluation.{MEASURED}"
 
 
 def measured_of(store: Store, model: str, on: str, result: RunResult, before: Measured | None) -> Measured:
@@ -34,17 +37,19 @@ def measured_of(store: Store, model: str, on: str, result: RunResult, before: Me
     folder, origin = store.path(evaluation), origin_of(store, evaluation)
     known = set() if before is None else set(before.shards)
     what = origin.manifest.recipe.inputs["model"]
-    report = result.artifacts.get("report")
+    report, captions = result.artifacts.get("report"), result.artifacts.get(_CAPTIONS)
+    of_captions = None if captions is None else store.path(_captions(captions.version))
     return Measured(
         model=model,
         set=on,
         status="completed",
         evaluation=evaluation.version,
+        caption_evaluation=None if captions is None else captions.version,
         what=what.version if isinstance(what, ArtifactRef) else str(what),
         n_pairs=int(read_metrics(folder)["n_pairs"]),
         skipped=origin.skipped,
-        figures=read_figures(folder),
-        intervals=read_intervals(folder),
+        figures=read_figures(folder) | (read_figures(of_captions) if of_captions else {}),
+        intervals=read_intervals(folder) | (read_intervals(of_captions) if of_captions else {}),
         by_tag=_by_tag(folder),
         shards=origin.shards,
         shards_added=[] if before is None else _locations(store, origin, known),
@@ -59,16 +64,29 @@ def measured_of(store: Store, model: str, on: str, result: RunResult, before: Me
     )
 
 
-def judge(
-    store: Store, watch: Watch, measured: Sequence[Measured], baselines: dict[str, ArtifactRef]
-) -> list[list[GateResult]]:
+@dataclass
+class Baselines:
+    """What a night's changes are from, by set: the baseline's evaluation, and that of its captions where it has some."""
+
+    evaluations: dict[str, ArtifactRef] = field(default_factory=dict)
+    captions: dict[str, ArtifactRef] = field(default_factory=dict)
+
+    def add(self, measured: Measured) -> None:
+        """Take what the baseline's own run measured on a set."""
+        if measured.evaluation is not None:
+            self.evaluations[measured.set] = ArtifactRef(kind="evaluation", version=measured.evaluation)
+        if measured.caption_evaluation is not None:
+            self.captions[measured.set] = _captions(measured.caption_evaluation)
+
+
+def judge(store: Store, watch: Watch, measured: Sequence[Measured], baselines: Baselines) -> list[list[GateResult]]:
     """What became of the gates of each model on each set.
 
     Args:
         store: holds the evaluations.
         watch: whose gates they are.
         measured: all of a night.
-        baselines: the baseline's evaluation by set; a set that lacks one can be compared with nothing.
+        baselines: of it; a set that lacks one can be compared with nothing.
     """
     findings: list[Sequence[Finding]] = []
     for item in measured:
@@ -76,13 +94,42 @@ def judge(
         if item.evaluation is None or not gates:
             findings.append([])
             continue
-        evaluation, baseline = ArtifactRef(kind="evaluation", version=item.evaluation), baselines.get(item.set)
-        reasons: list[str] = []
-        if baseline is not None and baseline != evaluation:
-            reasons = what_differs(store, origin_of(store, evaluation), origin_of(store, baseline))
-        place = None if baseline is None else store.path(baseline)
-        findings.append(examine(gates, store.path(evaluation), place, watch.seed, not_comparable=reasons))
+        of_captions = [gate for gate in gates if is_of_captions(gate.metric)]
+        others = [gate for gate in gates if gate not in of_captions]
+        found = [
+            *_examined(store, watch, item, others, baselines.evaluations.get(item.set)),
+            *_captions_examined(store, watch, item, of_captions, baselines.captions.get(item.set)),
+        ]
+        findings.append(sorted(found, key=lambda finding: gates.index(finding.gate)))
     return decide(findings)
+
+
+def _examined(
+    store: Store, watch: Watch, item: Measured, gates: Sequence[Gate], baseline: ArtifactRef | None
+) -> list[Finding]:
+    evaluation = ArtifactRef(kind="evaluation", version=str(item.evaluation))
+    reasons: list[str] = []
+    if baseline is not None and baseline != evaluation:
+        reasons = what_differs(store, origin_of(store, evaluation), origin_of(store, baseline))
+    place = None if baseline is None else store.path(baseline)
+    return examine(gates, store.path(evaluation), place, watch.seed, not_comparable=reasons)
+
+
+def _captions_examined(
+    store: Store, watch: Watch, item: Measured, gates: Sequence[Gate], baseline: ArtifactRef | None
+) -> list[Finding]:
+    if item.caption_evaluation is None:
+        return [Finding(gate, reasons=["the model was not captioned"]) for gate in gates]
+    captions = _captions(item.caption_evaluation)
+    reasons: dict[str, list[str]] = {}
+    if baseline is not None and baseline != captions:
+        reasons = {gate.metric: captions_differ(store, captions, baseline, gate.metric) for gate in gates}
+    place = None if baseline is None else store.path(baseline)
+    return examine_captions(gates, store.path(captions), place, watch.seed, not_comparable=reasons)
+
+
+def _captions(version: str) -> ArtifactRef:
+    return ArtifactRef(kind="caption_evaluation", version=version)
 
 
 def _locations(store: Store, origin: Origin, known: set[str]) -> list[str]:

@@ -7,13 +7,14 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled
 
 from data_specs.errors import PipelineError
+from data_specs.families import encoder_of
 from data_specs.fields import Workers
 from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
 from data_specs.wording import first_line, one_line
-from flows.captions import caption_models, require_captionable
+from flows.captions import caption_models, require_captionable, require_captioner
 from flows.decorator import flow
 from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config
@@ -72,16 +73,25 @@ def measure_watched(
 def steps_of_measuring(session: Session, model: str, edit: ArtifactRef | None, *, makes_edit: bool) -> None:
     """Measure the model of the settings, an edit of it, or that which its run selects."""
     sets = EvaluationSets(session)
-    require_captionable(session, [session.config.vision])
     if makes_edit:
+        require_captionable(session, [session.config.vision])
         edit = selected_edit(session, scores_of(session))
         overlap_of(session, [session.config])
+    on_tower = [] if edit is None else _layers_of_vision(session, edit)
+    if not makes_edit:
+        require_captioner(session, on_tower)
     if edit is None:
         measure_original(session, sets, MEASURED)
     else:
         measure_edit(session, sets, edit, MEASURED)
-    caption_models(session, {MEASURED: edit})
+    # An edit of the text encoder alone changes no caption.
+    caption_models(session, {MEASURED: edit if on_tower else None})
     report_of(session, {model: MEASURED})
+
+
+def _layers_of_vision(session: Session, edit: ArtifactRef) -> list[str]:
+    """Those that an edit changes; of an edit that a plan does not have yet nobody asks."""
+    return [layer for layer in session.store.manifest(edit).counts["layers"] if encoder_of(layer) == "vision"]
 
 
 def _is_alone() -> bool:

@@ -4,8 +4,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
+from data_specs.caption_metrics import find_figure
 from data_specs.gate import GateResult
-from data_specs.metrics import find_metric
 from data_specs.night import Measured, Night
 from flows.nightly.telling.message import pair_name, report_link
 from flows.prefect_page import artifact_key, tried
@@ -53,7 +53,7 @@ def night_markdown(night: Night) -> str:
 
 
 def _gate_row(one: Measured, result: GateResult) -> list[object]:
-    about, gate = find_metric(result.gate.metric), result.gate
+    about, gate = find_figure(result.gate.metric), result.gate
 
     def figure(value: float | None, sign: str = "") -> str:
         return "" if value is None else about.shown(value, more=1, sign=sign)

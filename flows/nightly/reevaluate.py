@@ -16,6 +16,7 @@ from data_specs.watch_file import require_absolute_watch
 from data_specs.wording import first_line, one_line
 from flows.decorator import flow
 from flows.nightly.account import NightAccount
+from flows.nightly.caption_gates import require_captions_of_gates
 from flows.nightly.judging import judge
 from flows.nightly.looking_back.missed import MissedNight, missed_nights
 from flows.nightly.nights import read_nights, read_schedules
@@ -75,6 +76,7 @@ def _night(opened: Store, watch: Watch, place: StorePlace, device: Device, worke
     account = NightAccount(opened.root, watch)
     _tell_of_missed(account, watch, opened.root)
     try:
+        require_captions_of_gates(opened, watch)
         turns = Turns(opened, watch, account)
         with models_shared():
             look_into([opened], place.remote)

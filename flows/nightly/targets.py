@@ -86,6 +86,7 @@ def config_of(target: Target, watch: Watch, on: str) -> RunConfig:
         max_bad_fraction=watch.max_bad_fraction,
         fetching=watch.fetching,
         store=watch.store,
+        captioning=watch.captioning,
     )
 
 

@@ -9,7 +9,6 @@ from prefect import State
 
 from data_specs.errors import PipelineError
 from data_specs.fields import Workers
-from data_specs.manifest import ArtifactRef
 from data_specs.night import Measured
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
@@ -17,7 +16,7 @@ from data_specs.store_place import StorePlace
 from data_specs.watch import BASELINE, Watch, WatchedModel
 from data_specs.wording import first_line, one_line
 from flows.nightly.account import NightAccount
-from flows.nightly.judging import measured_of
+from flows.nightly.judging import Baselines, measured_of
 from flows.nightly.measuring import measure_watched
 from flows.nightly.nights import read_nights
 from flows.nightly.targets import Target, config_of, find_target
@@ -41,7 +40,7 @@ class Turns:
         """Nothing is measured yet."""
         self._store, self._watch, self._account = store, watch, account
         self.faults: list[NotMeasured] = []
-        self.baselines: dict[str, ArtifactRef] = {}  # the baseline's evaluation by set
+        self.baselines = Baselines()
         self._baseline_is: dict[str, str | None] = {}  # which model it is, by set
         nights = read_nights(store.root, watch.name)
         completed = (item for night in nights for item in night.measured if item.status == "completed")
@@ -75,7 +74,7 @@ class Turns:
         if baseline is None:
             return found, ""
         if baseline.evaluation is not None:
-            self.baselines = dict.fromkeys(self._watch.sets, baseline.evaluation)
+            self.baselines.evaluations = dict.fromkeys(self._watch.sets, baseline.evaluation)
             return found, ""
         same = next((target for target in found if target.is_same(baseline)), baseline)
         return [same, *(target for target in found if target is not same)], same.name
@@ -97,9 +96,9 @@ class Turns:
         before = self._before.get((target.name, on))
         measured = measured_of(self._store, target.name, on, result, before)
         if is_baseline and measured.evaluation is not None:
-            self.baselines[on] = ArtifactRef(kind="evaluation", version=measured.evaluation)
+            self.baselines.add(measured)
             self._baseline_is[on] = measured.what
-        if (baseline := self.baselines.get(on)) is not None:
+        if (baseline := self.baselines.evaluations.get(on)) is not None:
             known = {"baseline_evaluation": baseline.version, "baseline": self._baseline_is.get(on)}
             measured = measured.model_copy(update=known)
         self._account.add(_with_run(measured, self._store.root, state))

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import isfinite
 
+from data_specs.caption_metrics import find_figure
 from data_specs.history import WITHOUT_RESULT, History, HistoryRow, outcome_of
-from data_specs.metrics import Metric, find_metric
+from data_specs.metrics import Metric
 from data_specs.moments import moment_of, shown_moment
 from data_specs.night import NightOutcome
 from tasks.reporting.pages import render_watch_template
@@ -59,7 +60,7 @@ def history_plot(
         panel
         for name, rows in series
         for metric in metrics
-        if (panel := history_panel(name, rows[-most:], find_metric(metric))) is not None
+        if (panel := history_panel(name, rows[-most:], find_figure(metric))) is not None
     ]
     return Plot(
         title=title,

@@ -42,9 +42,9 @@ def caption_rows(said, tag=None, ids=None, tags=()):
     return pa.Table.from_pylist(rows, schema=CAPTIONS)
 
 
-def stored_captions(store, said, name="original"):
-    """The `captions` artifact of them, in files of two pairs each."""
-    rows = caption_rows(said)
+def stored_captions(store, said, name="original", tags=()):
+    """The `captions` artifact of them, in files of two pairs each; the first pairs have `tags`."""
+    rows = caption_rows(said, tags=tags)
 
     def write(build):
         (build.folder / CAPTIONS_FOLDER).mkdir()

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data_specs.caption_figures import CaptionChange
 from data_specs.caption_metrics import BOUNDS, CAPTION_METRICS, DISTINCT, UNSAFE_SHARE, judged_metric
 from data_specs.caption_rows import CAPTION_CHANGES, CAPTION_FIGURES, judge_column
 from data_specs.errors import DataError
@@ -82,6 +83,19 @@ def caption_changes(first: pa.Table, second: pa.Table, judges: Sequence[str], se
         if known.any():
             rows.append(_change(metric, values[known], others[known], seed))
     return pa.Table.from_pylist(rows, schema=CAPTION_CHANGES)
+
+
+def caption_change(metric: Metric, first: pa.Table, second: pa.Table, seed: int) -> CaptionChange | None:
+    """One figure's difference, see `caption_changes`; None where it is defined for no picture in both.
+
+    Raises:
+        DataError: a picture is in one of them only, or twice.
+    """
+    before, after = (_values(metric, _of_side(table, metric)) for table in _aligned(first, second))
+    known = ~(np.isnan(before) | np.isnan(after))
+    if not known.any():
+        return None
+    return CaptionChange.model_validate(_change(metric, before[known], after[known], seed))
 
 
 def _all_values(outcomes: pa.Table, judges: Sequence[str], *, defined: bool = True) -> Iterator[tuple[Metric, Values]]:

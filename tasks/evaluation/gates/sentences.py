@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from data_specs.caption_metrics import find_figure
 from data_specs.gate import Gate, TagChange
-from data_specs.metrics import Metric, Of, find_metric, shown_p
+from data_specs.metrics import Metric, Of, shown_p
 from data_specs.trend import Slide
 from data_specs.wording import one_line
 from tasks.evaluation.gates.certainty import SURE_BELOW
@@ -67,7 +68,7 @@ def not_comparable(found: Finding) -> str:
 
 def slid(found: Slide) -> str:
     """Of a figure that got worse little by little."""
-    metric = find_metric(found.metric)
+    metric = find_figure(found.metric)
     moved, size = ("fell", -1.0) if found.change < 0 else ("rose", 1.0)
     low, high = (metric.shown(bound, sign="+") for bound in found.interval)
     rows = f"{found.n:,} {metric.of}s{', the same every night' if found.paired else ', each night taken by itself'}"
@@ -85,7 +86,7 @@ def tag_in_words(tag: str | None) -> str:
 
 def _movement(found: Finding) -> str:
     """Such as `GS fell by 4.2 points (58.9 -> 54.7; 95 % interval -6.0 to -2.5; 1,200 pairs; limit -1.0)`."""
-    gate, metric = found.gate, find_metric(found.gate.metric)
+    gate, metric = found.gate, find_figure(found.gate.metric)
     sign, digits = "+" if gate.of_change else "", _digits(found, metric)
 
     def shown(value: float) -> str:
@@ -108,7 +109,7 @@ def _movement(found: Finding) -> str:
 
 
 def _same(found: Finding) -> str:
-    metric = find_metric(found.gate.metric)
+    metric = find_figure(found.gate.metric)
     value = "" if found.value is None else f" is {metric.shown(found.value)} and"
     limit = _limit(found.gate, metric.shown(found.gate.limit, sign="+"))
     return f"{found.gate.figure}{value} did not change, it is the baseline's own evaluation ({limit})"
@@ -129,11 +130,11 @@ def _rows(found: Finding) -> str:
 
 
 def _rows_name(gate: Gate) -> Of:
-    return find_metric(gate.metric).of
+    return find_figure(gate.metric).of
 
 
 def _worst_on(gate: Gate, tags: Sequence[TagChange]) -> str:
-    metric = find_metric(gate.metric)
+    metric = find_figure(gate.metric)
     parts = [
         f"{tag_in_words(row.tag)} ({metric.shown(row.change, sign='+')}, {row.n:,} {metric.of}{'' if row.n == 1 else 's'})"
         for row in tags[:_N_TAGS]
@@ -144,7 +145,7 @@ def _worst_on(gate: Gate, tags: Sequence[TagChange]) -> str:
 def _is_surely_worse(found: Finding) -> bool:
     if found.interval is None:
         return False
-    metric = find_metric(found.gate.metric)
+    metric = find_figure(found.gate.metric)
     return all(metric.gain(bound) < 0 for bound in found.interval)
 
 

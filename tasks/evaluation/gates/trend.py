@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from data_specs.caption_metrics import find_figure
 from data_specs.figures import Interval
 from data_specs.gate import Gate
-from data_specs.metrics import Metric, find_metric
+from data_specs.metrics import Metric
 from data_specs.trend import Slide
 from tasks.evaluation.gates.certainty import SURE_BELOW, normal_interval, p_from_interval, standard_error
 from tasks.evaluation.gates.contrast import weighted_outcomes
@@ -72,7 +73,7 @@ def slide(metric: str, points: Sequence[TrendPoint]) -> Slide | None:
     Returns:
         The surest one; None where the figure does not surely get worse, or most of the way in one night.
     """
-    row = find_metric(metric)
+    row = find_figure(metric)
     spans = [points[-n:] for n in SPANS if n <= len(points)]
     found = []
     for span in spans:
