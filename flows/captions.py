@@ -12,8 +12,8 @@ from flows.session import Session
 from tasks.captioning.captioner_files import describe_captioner
 from tasks.captioning.captions import Captioning, ChangedTower, caption_pictures
 from tasks.captioning.other_tower import OtherTower, require_fitting_tower
+from tasks.captioning.same_tower import require_same_activation, require_tower
 from tasks.captioning.task import judge_captions, score_captions
-from tasks.captioning.tower import require_same_activation, require_tower
 from tasks.evaluation.captions.task import compare_captions, evaluate_captions
 from tasks.manipulation.in_place import EditedFiles
 from tasks.manipulation.tower_in_place import StoredTowerEdit

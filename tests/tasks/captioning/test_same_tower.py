@@ -7,7 +7,7 @@ from data_specs.captioning import CaptioningConfig
 from data_specs.config_file import with_values
 from data_specs.errors import SpecError
 from tasks.captioning.captioner import load_captioner
-from tasks.captioning.tower import require_same_activation, require_tower
+from tasks.captioning.same_tower import require_same_activation, require_tower
 from tasks.encoders.loading import load_model
 from tests.cases.models import tiny_model, write_tiny_model
 from tests.cases.tiny_llava import write_tiny_llava
