@@ -39,11 +39,8 @@ def test_a_row_a_gate_and_a_row_a_model_and_what_others_wrote_is_no_markup():
         outcome="failed", measured=measured, told=["webhook x: told of failed"],
     )  # fmt: skip
     lines = night_markdown(night).replace("\\", "").splitlines()
-    rows = [
-        [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in lines
-        if line.startswith("| ") and "---" not in line
-    ]
+    table = [line for line in lines if line.startswith("| ") and "---" not in line]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
     assert lines[0] == "# production: failed"
     first, second = rows[1:3]
     assert first[:2] == ["current @ visu", "GS[tag=violence]"]

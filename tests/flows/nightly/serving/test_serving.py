@@ -2,13 +2,11 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Template
@@ -25,58 +23,13 @@ from flows.nightly.telling.smtp_block import SmtpEmail
 from tests.cases.places import ROOT
 from tests.cases.processes import alive, wait_for
 from tests.cases.receivers import smtp_server, webhook
+from tests.cases.served import Service
 from tests.cases.small_run import UWM, environment, prefect_here, uwm, write_run
 
 pytestmark = pytest.mark.slow
 
 SERVE = ("--cron", "0 3 * * *", "--timezone", "Europe/Berlin", "--workers", "0", "--device", "cpu", "--reports", "0")
 ENDLESS = {"shards": "pipe:sleep 600"}
-
-
-@dataclass
-class Service:
-    """A running `uwm serve`, and all that it has said."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-    store: Path
-    watch: Path
-
-    def said(self, pattern):
-        """What a group of a pattern matches, once it was said."""
-
-        def found():
-            text = self.log.read_text(errors="replace")
-            assert self.process.poll() is None, text
-            return re.search(pattern, text)
-
-        found_at = wait_for(found)
-        return found_at[found_at.re.groups]
-
-    def ask(self, method, path, **json):
-        """An answer of the store's own server."""
-        url = self.said(r"serving reevaluate/production on (\S+);")
-        while (
-            answer := httpx.request(method, f"{url}/{path}", json=json or None, timeout=60, trust_env=False)
-        ).is_error:
-            assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
-            time.sleep(0.2)
-        return answer.json() if answer.content else None
-
-    def night(self):
-        """Ask for one more night; returns the id of its flow run."""
-        deployment = self.ask("GET", "deployments/name/reevaluate/production")["id"]
-        return self.ask("POST", f"deployments/{deployment}/create_flow_run", state={"type": "SCHEDULED"})["id"]
-
-    def until(self, flow_run, state):
-        """Wait for a state of a flow run."""
-        wait_for(lambda: self.ask("GET", f"flow_runs/{flow_run}")["state_type"] == state or time.sleep(0.3))
-
-    def record(self, flow_run):
-        """The night of a flow run, once its process has put it down."""
-        return wait_for(
-            lambda: next((n for n in read_nights(self.store, "production") if n.flow_run_id == flow_run), None)
-        )
 
 
 class Place:
