@@ -2,7 +2,8 @@
 
 There is no GPU for each process here, and two cores would only be divided among them. So every forward pass of a tiny
 model waits for a fixed time on top of what it computes, and there are few pictures to decode, for which a machine with
-so many GPUs has cores of each: what is measured is leasing, writing and locking.
+so many GPUs has cores of each: what is measured is leasing, writing and locking. The processor's time of a part stands
+beside it: what all workers take of it together must be far below what the machine's cores have, or they wait for these.
 """
 
 import tempfile
@@ -18,6 +19,7 @@ from tasks.embeddings.observer import EmbeddingObserver
 from tasks.encoders.loading import LoadedModel, load_model
 from tasks.extraction.sets import Extraction, extract_set
 from tasks.lineage.circumstances import RunContext
+from tasks.lineage.cores import available_cores
 from tasks.lineage.store import Store
 from tasks.shards.plan import ShardPlan, plan_reading
 from tasks.workers.local import LocalWorkers
@@ -43,18 +45,25 @@ def waiting_observer(_model: nn.Module, width: int) -> _WaitingObserver:
 
 
 def scaling(n_workers: int) -> dict[str, Any]:
-    """Time of one process for 24 parts of 0.6 s each over that of N processes for N times as many; start-up is not counted."""
+    """Time of one process for 24 parts of 0.6 s each over that of N processes for N times as many; start-up is not counted.
+
+    `cpu_share` is what N processes take of this machine's cores, going by the one.
+    """
     with tempfile.TemporaryDirectory() as name, one_thread():
         folder = Path(name)
         run = _Run(folder, _PARTS_A_WORKER * n_workers)
         workers = LocalWorkers(["cpu"] * (n_workers - 1))
         try:
             run.warm(workers, n_workers, folder / "warm")
+            before = time.process_time()
             one = seconds(lambda: run.extract(run.plans[:_PARTS_A_WORKER], folder / "one"))
+            cpu = time.process_time() - before
             several = seconds(lambda: run.extract(run.plans, folder / "several", workers))
         finally:
             workers.close()
-    return ratio(one / several, ">= 0.9", one_seconds=one, seconds=several, workers=n_workers)
+    measured = {"one_seconds": one, "seconds": several, "cpu_seconds_a_part": cpu / _PARTS_A_WORKER}
+    cpu_share = n_workers * cpu / one / available_cores()
+    return ratio(one / several, ">= 0.9", **measured, cpu_share=cpu_share, workers=n_workers)
 
 
 class _Run:
