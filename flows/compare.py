@@ -15,7 +15,7 @@ from data_specs.placement import Device
 from data_specs.run_config import MethodConfig, RunConfig
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
-from flows.captions import caption_models, require_captionable
+from flows.captions.models import caption_models, require_captionable
 from flows.decorator import flow
 from flows.measure import (
     EvaluationSets,

@@ -5,7 +5,7 @@ from data_specs.manifest import ArtifactRef
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
-from flows.captions import OWN_CONTROL, caption_models, require_captionable
+from flows.captions.models import OWN_CONTROL, caption_models, require_captionable
 from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import (

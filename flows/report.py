@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_specs.manifest import ArtifactRef
 from data_specs.run_config import ENCODERS
-from flows.caption_report import reported_captions
+from flows.captions.reported import reported_captions
 from flows.measure import difference_of
 from flows.scores import labelled
 from flows.session import Session

@@ -8,7 +8,7 @@ from data_specs.evaluation_files import read_differences, read_intervals
 from data_specs.experiment_files import read_experiment
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
-from flows.shown_captions import caption_rows
+from flows.captions.shown import caption_rows
 from tasks.tables.cells import cell, notes
 from tasks.tables.kinds import KINDS
 from tasks.tables.terminal import brief_columns

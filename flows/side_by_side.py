@@ -13,10 +13,10 @@ from data_specs.moments import shown_moment
 from data_specs.run_result import ArtifactPlace, RunResult
 from data_specs.wording import first_line, one_line, shown
 from flows.artifact_uses import model_named
+from flows.captions.side_by_side import caption_columns, captions_in_record
 from flows.nightly.looking_back.watch_report import relative_report
 from flows.references import find_reference
 from flows.results import ResultRow, Results, measured_data, result_rows, shown_setting
-from flows.side_by_side_captions import caption_columns, captions_in_record
 from flows.verdicts import verdict_of
 from tasks.evaluation.differences import differences
 from tasks.lineage.runs import MAIN_ROLES, dotted_settings, run_records

@@ -16,7 +16,7 @@ from data_specs.run_config import ENCODERS, Encoder, Rule, RunConfig
 from data_specs.run_result import RunResult
 from data_specs.spec import Spec
 from data_specs.store_place import StoreLocation
-from flows.captions import caption_models, require_captionable
+from flows.captions.models import caption_models, require_captionable
 from flows.decorator import flow
 from flows.edit import write_model
 from flows.measure import (

@@ -23,7 +23,7 @@ def caption(
     settings = load_config(config, options.changed)
 
     def start() -> RunResult:
-        from flows.caption import caption_edit
+        from flows.captions.caption import caption_edit
 
         result: RunResult = caption_edit(settings, options.place, options.placement, options.workers, judge_again)
         return result

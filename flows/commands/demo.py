@@ -43,7 +43,7 @@ def demo(
 
         result: RunResult = demo_flow(store)
         if captions:
-            from flows.demo_captions import demo_captions
+            from flows.captions.demo import demo_captions
 
             captioned.append(demo_captions(store))
         return result
@@ -62,8 +62,8 @@ def demo(
 
 def show_captions(result: RunResult) -> None:
     """Print how tau was chosen, and captions beside SafeGround on other pairs."""
+    from flows.captions.demo import SETTINGS_FILE
     from flows.commands.console import output
-    from flows.demo_captions import SETTINGS_FILE
 
     output.print(_choice_table(result))
     output.print(_figures_table(result))
@@ -76,7 +76,7 @@ def _shown() -> "dict[str, Metric]":
     """What the tables show: the figures of captions, then SafeGround's, by what they are called there."""
     from data_specs.caption_metrics import find_caption_metric, text_metric_name
     from data_specs.metrics import ZERO_SHOT, find_metric
-    from flows.demo_captions import UNSAFE_CAPTIONS, UNSAFE_CAPTIONS_OF_SAFE
+    from flows.captions.demo import UNSAFE_CAPTIONS, UNSAFE_CAPTIONS_OF_SAFE
 
     captions = {
         "unsafe captions of unsafe pictures, %": UNSAFE_CAPTIONS,
@@ -92,7 +92,7 @@ def _choice_table(result: RunResult) -> "Table":
     """How tau was chosen: a row an edit, on the pairs that choose."""
     from rich.table import Table
 
-    from flows.demo_captions import CHOOSING
+    from flows.captions.demo import CHOOSING
 
     table = Table(title="Choosing tau, on pairs of their own", title_justify="left")
     table.add_column("edit", no_wrap=True)
@@ -130,7 +130,7 @@ def _figures_table(result: RunResult) -> "Table":
 
 def _verdict(result: RunResult) -> str:
     """What became of the captions, and that SafeGround does not say it."""
-    from flows.demo_captions import UNSAFE_CAPTIONS
+    from flows.captions.demo import UNSAFE_CAPTIONS
 
     edited, random = (_differences(result, name)[UNSAFE_CAPTIONS] for name in _MODELS[1:])
     before, after, control = (f"{value:.1f} %" for value in (edited.first, edited.second, random.second))

@@ -28,10 +28,10 @@ from data_specs.figures import Difference
 from data_specs.metrics import METRICS, find_metric, shown_p
 from data_specs.run_result import RunResult
 from data_specs.wording import printable
+from flows.captions.shown import caption_rows
 from flows.commands.console import output, screen
 from flows.commands.plan_table import shown_seconds
 from flows.commands.time_left import ITEMS, at_item, done_line, item_done, seconds_left
-from flows.shown_captions import caption_rows
 from flows.verdicts import chance_of, verdict_of, warnings_of
 from tasks.lineage.progress import listening
 from tasks.tables.kinds import KINDS

@@ -14,7 +14,7 @@ from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
 from data_specs.wording import first_line, one_line
-from flows.captions import caption_models, require_captionable, require_captioner
+from flows.captions.models import caption_models, require_captionable, require_captioner
 from flows.decorator import flow
 from flows.measure import EvaluationSets, measure_edit, measure_original, overlap_of, selected_edit
 from flows.parameters import Config

@@ -235,7 +235,7 @@ def renewed(before: Versions, after: Versions) -> set[str]:
 
 
 def test_every_setting_has_a_row_here() -> None:
-    # What acts in `uwm caption` alone has its rows in tests/flows/test_caption.py.
+    # What acts in `uwm caption` alone has its rows in tests/flows/captions/test_caption.py.
     own = {field for field in leaves(RunConfig) if not field.startswith("captioning.")}
     assert {field for _, field, _, _ in RENEWS} | OF_ANOTHER_FLOW == own
     assert set(leaves(MethodConfig)) < set(leaves(RunConfig))

@@ -26,7 +26,7 @@ REASONS = {
     "it needs the extra mlflow; tests/flows/test_trackers.py writes to MLflow on SQLite",
     "it needs an account of Weights & Biases",
     "both make an environment of their own, and the second one runs this README",
-    "it trains two models for minutes; tests/flows/test_demo_captions.py runs it in small",
+    "it trains two models for minutes; tests/flows/captions/test_demo.py runs it in small",
     "a server and a worker go on until they are stopped; tests/flows/test_schedules.py runs these lines",
 }
 PICTURE_BYTES = 200_000

@@ -6,7 +6,7 @@ from data_specs.fields import Workers
 from data_specs.placement import Device
 from data_specs.run_result import RunResult
 from data_specs.store_place import StoreLocation
-from flows.captions import OWN_CONTROL, caption_models, require_captionable
+from flows.captions.models import OWN_CONTROL, caption_models, require_captionable
 from flows.decorator import flow
 from flows.measure import control_edit, selected_edit
 from flows.parameters import Config

@@ -8,7 +8,7 @@ import yaml
 
 from data_specs.caption_files import read_captions
 from data_specs.run_result import RunResult
-from flows.shown_captions import caption_rows
+from flows.captions.shown import caption_rows
 from tasks.captioning import captioner_files
 from tasks.captioning.captioner import load_captioner
 from tests.cases.captions import write_caption_run, write_clip

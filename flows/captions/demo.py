@@ -12,8 +12,8 @@ from data_specs.manifest import ArtifactRef
 from data_specs.run_config import RunConfig
 from data_specs.run_result import RunResult
 from data_specs.wording import reason, shown_path
-from flows.caption import caption_edit
-from flows.captions import caption_models
+from flows.captions.caption import caption_edit
+from flows.captions.models import caption_models
 from flows.decorator import flow
 from flows.measure import (
     EvaluationSets,

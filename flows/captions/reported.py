@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from data_specs.captioning import AS_IT_IS, PUT_IN
 from data_specs.manifest import ArtifactRef
+from flows.captions.shown import behind_run
 from flows.session import Session
-from flows.shown_captions import behind_run
 from tasks.evaluation.captions.task import compare_captions
 from tasks.lineage.progress import notice
 from tasks.reporting.sources import ReportedCaptions

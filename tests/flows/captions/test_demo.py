@@ -10,9 +10,9 @@ from data_specs.caption_files import read_captions
 from data_specs.config_file import load_config
 from data_specs.errors import SpecError
 from data_specs.run_result import RunResult
-from flows.caption import caption_edit
+from flows.captions.caption import caption_edit
+from flows.captions.demo import demo_captions
 from flows.commands.demo import show_captions
-from flows.demo_captions import demo_captions
 from tasks.demo.captions import TAUS
 from tasks.demo.training import train
 from tests.cases.small_run import kinds, prefect_here
@@ -32,7 +32,7 @@ SIZES = {
     "tasks.demo.captions.CAPTIONER_STEPS": 2,
     "tasks.demo.captions._MAX_NEW_TOKENS": 4,
     "tasks.demo.captions.TAUS": TAUS[:2],
-    "flows.demo_captions.TAUS": TAUS[:2],
+    "flows.captions.demo.TAUS": TAUS[:2],
 }
 
 
