@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,26 +18,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Files of over half a minute, the longest first.
 _LONGEST = (
     "test_schedules.py",
-    "test_shared_store.py",
     "test_runners.py",
-    "test_temporary_server.py",
     "test_serving.py",
+    "test_temporary_server.py",
+    "test_caption_workers.py",
     "test_readme.py",
-    "test_remote.py",
-    "test_run.py",
-    "test_settings_and_versions.py",
-    "test_sweep.py",
-    "test_killed_at_once.py",
-    "test_reevaluate.py",
     "test_seven_nights.py",
-    "test_hub.py",
-    "test_gc.py",
+    "test_settings_and_versions.py",
+    "test_shared_store.py",
+    "test_sweep.py",
+    "test_remote.py",
+    "test_memory.py",
     "test_local.py",
+    "test_run.py",
+    "test_decoded_once.py",
+    "test_notebook.py",
     "test_plan.py",
+    "test_killed_at_once.py",
+    "test_caption_killed.py",
 )
 
 
+def _not_waited_for(file: Any) -> None:
+    os.fstat(file if isinstance(file, int) else file.fileno())  # a file it must be
+
+
 def pytest_configure() -> None:
+    # Nobody cuts the power during a test, and a run waits for the disk a hundred times, for a quarter of its time. What
+    # runs in processes of its own waits as ever.
+    os.fsync = _not_waited_for
     # A script starts its background jobs with SIGINT ignored, which every child that a test interrupts would inherit.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
