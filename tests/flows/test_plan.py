@@ -5,7 +5,8 @@ import json
 import pytest
 
 from data_specs.manifest import Manifest
-from tests.cases.small_run import change_run, completed, kinds, uwm, write_run
+from tests.cases.forked import forked
+from tests.cases.small_run import change_run, completed, kinds, write_run
 
 pytestmark = pytest.mark.slow
 
@@ -143,15 +144,14 @@ def test_gradients_count_as_samples_that_go_forward_and_backward(here, tmp_path)
     assert by_role(planned(here, config, store))["layer_scores.text"]["gradients"] == 8
 
 
-def test_a_person_is_told_in_a_table_and_wrong_settings_are_refused(here, place):
+def test_a_person_is_told_in_a_table_and_wrong_settings_are_refused(here, place, tmp_path):
     config, store = place
     # Nothing listens there: a plan asks no server.
-    told = uwm("plan", str(config), "--store", str(store), api_url="http://127.0.0.1:9/api")
-    assert told.returncode == 0, told.stderr
-    assert "embeddings.vision.edited" in told.stdout
-    assert "artifacts:" in told.stdout
-    assert "through the model" in told.stdout
-    assert "last time" in told.stdout
+    nowhere = "http://127.0.0.1:9/api"
+    told = forked("plan", str(config), "--store", str(store), api_url=nowhere, said=tmp_path / "said")
+    assert told.wait() == 0, told.err
+    for words in ("embeddings.vision.edited", "artifacts:", "through the model", "last time"):
+        assert words in told.out
     wrong = change_run(config, "wrong", text={"tau": 0.9, "layers": "no_such_layer"})
     refused = here("plan", str(wrong), "--store", str(store))
     assert refused.returncode == 2

@@ -46,15 +46,15 @@ class Project:
 
     def start(self, command: str) -> "subprocess.Popen[bytes]":
         """A command that goes on, in a process group of its own."""
-        log = (self.folder / "log.txt").open("ab")
-        return subprocess.Popen(
-            [*PREFECT, *shlex.split(command)[1:]],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        with (self.folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(
+                [*PREFECT, *shlex.split(command)[1:]],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def call(self, command: str) -> str:
         """A command that must succeed."""

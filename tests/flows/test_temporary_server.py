@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def run(config: Path, store: Path, cwd: Path, **changes: str) -> "subprocess.Com
 def test_nothing_of_the_users_prefect_reaches_a_run(config: Path, tmp_path: Path, temporary: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    with sqlite3.connect(home / "prefect.db") as database:
+    with closing(sqlite3.connect(home / "prefect.db")) as database, database:
         database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
         database.execute("INSERT INTO alembic_version VALUES ('0123456789ab')")
     (tmp_path / "prefect.toml").write_text("broken = [", encoding="utf-8")
