@@ -10,6 +10,8 @@ from tests.cases.captioned import SAID, judged, reported, written
 from tests.cases.nights import at, write_record
 from tests.cases.report_files import Page, drawn_shards
 
+pytestmark = pytest.mark.slow
+
 NOW = moment_of(at(9))
 
 

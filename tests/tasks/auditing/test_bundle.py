@@ -14,22 +14,33 @@ import pytest
 from data_specs.errors import ArtifactError, SpecError
 from tasks.auditing import bundle_check
 from tasks.auditing.bundle import write_bundle
+from tasks.lineage.store import Store
 from tasks.lineage.trust.signatures import Signer
 from tests.cases.bundles import small_chain, unpacked, verified
 from tests.cases.keys import make_keys
 
 
-@pytest.fixture
-def chain(tmp_path):
-    return small_chain(tmp_path / "store")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store, the last of its chain, and its bundle, which tests copy: each bundle tells of all that is installed."""
+    folder = tmp_path_factory.mktemp("made")
+    store, ref = small_chain(folder / "store")
+    write_bundle(store, ref, folder / "bundle.zip")
+    unpacked(folder / "bundle.zip", folder / "unpacked")
+    return folder, ref
 
 
 @pytest.fixture
-def folder(chain, tmp_path):
+def chain(made, tmp_path):
+    folder, ref = made
+    return Store(shutil.copytree(folder / "store", tmp_path / "store")), ref
+
+
+@pytest.fixture
+def folder(made, chain, tmp_path):
     """An unpacked bundle."""
-    store, ref = chain
-    write_bundle(store, ref, tmp_path / "bundle.zip")
-    return unpacked(tmp_path / "bundle.zip", tmp_path / "unpacked")
+    shutil.copy(made[0] / "bundle.zip", tmp_path)
+    return shutil.copytree(made[0] / "unpacked", tmp_path / "unpacked")
 
 
 def test_a_bundle_holds_the_manifests_of_the_chain_and_files_of_figures_alone(chain, folder):
