@@ -27,6 +27,14 @@ def case(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def workers():
+    """One worker beside this process."""
+    found = LocalWorkers(["cpu"])
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
 def embedded(case, tmp_path_factory):
     """A store with the embeddings of all pairs."""
     store = tmp_path_factory.mktemp("embedded")
@@ -50,21 +58,18 @@ def sums_in(store):
 
 
 def test_bytes_are_those_of_one_process_and_sums_are_removed_once_scores_are_there(
-    case, embedded, alone, tmp_path, monkeypatch
+    case, workers, embedded, alone, tmp_path, monkeypatch
 ):
-    store, workers = shutil.copytree(embedded, tmp_path / "shared"), LocalWorkers(["cpu"])
-    try:
-        with leaving_to_others(monkeypatch, lambda: sums_in(store)):
-            case.gradients(store, workers, **FEW)
-    finally:
-        workers.close()
+    store = shutil.copytree(embedded, tmp_path / "shared")
+    with leaving_to_others(monkeypatch, lambda: sums_in(store)):
+        case.gradients(store, workers, **FEW)
     assert file_digests(store) == alone
     assert sums_in(store) == []
     assert case.gradients(store, **FEW)[0].reused
 
 
-def test_a_worker_that_is_killed_has_its_shard_summed_again(case, embedded, alone, tmp_path, monkeypatch):
-    store, workers, killed = shutil.copytree(embedded, tmp_path / "shared"), LocalWorkers(["cpu"]), []
+def test_a_worker_that_is_killed_has_its_shard_summed_again(case, workers, embedded, alone, tmp_path, monkeypatch):
+    store, killed = shutil.copytree(embedded, tmp_path / "shared"), []
 
     def kill():
         victims = [*lock_holders(store) - {os.getpid()}]
@@ -73,11 +78,8 @@ def test_a_worker_that_is_killed_has_its_shard_summed_again(case, embedded, alon
             killed.append(victims[0])
         return killed
 
-    try:
-        with leaving_to_others(monkeypatch, kill):
-            case.gradients(store, workers, **FEW)
-    finally:
-        workers.close()
+    with leaving_to_others(monkeypatch, kill):
+        case.gradients(store, workers, **FEW)
     assert not alive(killed[0])
     assert file_digests(store) == alone
     assert sums_in(store) == []

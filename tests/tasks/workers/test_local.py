@@ -26,7 +26,8 @@ def case(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def workers():
-    """One worker beside this process, for several tests: its model stays loaded."""
+    """One worker beside this process, for several tests: its model stays loaded. Killed for each kind of statistics, it is
+    started as often as may be."""
     found = LocalWorkers(["cpu"])
     yield found
     found.close()
@@ -82,18 +83,10 @@ def test_bytes_are_those_of_one_process_and_progress_and_bad_samples_come_home(
     assert not [text for text in heard.notices if "died" in text]
 
 
-def test_what_a_worker_meets_is_the_error_of_the_run(case, workers, tmp_path, monkeypatch):
-    with (
-        leaving_to_others(monkeypatch, lambda: any(worker._error for worker in workers._workers)),
-        pytest.raises(DataError, match=r"1 of 25 samples are bad .*'bad' in 11.tar") as found,
-    ):
-        case.rows(tmp_path, workers, shards=case.shards[-1:], max_bad_fraction=0.01)
-    assert "in the worker on cpu" in str(found.value.__cause__)
-
-
-def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(statistics, alone, tmp_path, monkeypatch):
-    store, heard, workers = tmp_path / "shared", Heard(), LocalWorkers(["cpu"])
-    killed = []
+def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(
+    statistics, workers, alone, tmp_path, monkeypatch
+):
+    store, heard, killed = tmp_path / "shared", Heard(), []
 
     def kill():
         """The worker, once, as it holds a part."""
@@ -103,16 +96,22 @@ def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(st
             killed.append(victims[0])
         return killed and any("died" in text for text in heard.notices)
 
-    try:
-        with listening(heard), leaving_to_others(monkeypatch, kill):
-            statistics(store, workers, **FEW)
-    finally:
-        workers.close()
+    with listening(heard), leaving_to_others(monkeypatch, kill):
+        statistics(store, workers, **FEW)
     assert file_digests(store) == alone
     assert [text for text in heard.notices if "died" in text] == [
         "a worker on cpu died (SIGKILL); what it was at is made again, and it is started again"
     ]
     assert not alive(killed[0])
+
+
+def test_what_a_worker_meets_is_the_error_of_the_run(case, workers, tmp_path, monkeypatch):
+    with (
+        leaving_to_others(monkeypatch, lambda: any(worker._error for worker in workers._workers)),
+        pytest.raises(DataError, match=r"1 of 25 samples are bad .*'bad' in 11.tar") as found,
+    ):
+        case.rows(tmp_path, workers, shards=case.shards[-1:], max_bad_fraction=0.01)
+    assert "in the worker on cpu" in str(found.value.__cause__)
 
 
 def test_workers_end_with_the_run_even_in_the_middle_of_a_part(case, tmp_path, monkeypatch):
