@@ -94,6 +94,7 @@ def test_its_value_interval_and_figures_by_tag_follow_from_its_outcomes(measured
         assert row.low < row.value < row.high
 
 
+@pytest.mark.slow
 def test_all_other_figures_are_what_they_are_without_it(measured, tmp_path):
     plain = evaluated(tmp_path / "store", 1).path
     for name in ("outcomes.parquet", "zero_shot.json"):

@@ -50,6 +50,7 @@ def rows(made):
     return vectors(pq.read_table(next((made.path / FOLDER).glob("*.parquet"))).column("embedding"), "embedding")
 
 
+@pytest.mark.slow
 def test_embeddings_are_near_those_of_pillow_and_the_same_samples_are_bad(tmp_path, model, shard):
     pillow, other = (embedded(tmp_path, model, shard, decoder) for decoder in ("pillow", "torchvision"))
     assert other.ref != pillow.ref

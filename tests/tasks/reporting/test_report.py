@@ -158,6 +158,7 @@ def pictures(page):
     return [item for item in page.all("img", "thumb") if item.attributes["src"].startswith(JPEG)]
 
 
+@pytest.mark.slow
 def test_every_embedded_picture_is_small(page):
     found = pictures(page)
     assert len(found) > 50

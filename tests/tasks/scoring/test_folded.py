@@ -60,6 +60,7 @@ def rows_store(bench):
 CUT = {"tags": ["war", "hate"], "limit": 8}
 
 
+@pytest.mark.slow
 def test_pictures_are_decoded_by_the_decoder_of_the_settings(tmp_path, bench):
     members = [
         (f"k{i}.{side}.jpg", image_bytes(2 * i + number, "JPEG", (90, 70)))

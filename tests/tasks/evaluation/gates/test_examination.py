@@ -99,6 +99,7 @@ def test_every_figure_of_two_evaluations_is_compared_as_their_differences_are(ma
             assert finding.p_from == "interval"
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_figure_itself_has_the_evaluations_own_interval_and_an_exact_p(places):
     names = ["PS", "zero_shot", "zero_shot.toys.acc1"]
     found = examine([gate(name, "min", 30) for name in names], places[1], None, 0)
@@ -195,6 +196,7 @@ def test_other_data_sets_or_classes_are_named_and_the_mean_is_of_those_that_are_
     assert (mean.n, single.n) == (30, 0)
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_told_and_never_compared(places, tmp_path):
     without = evaluated(tmp_path, 2, data_sets={}).path
     found = examine([gate("zero_shot"), gate("zero_shot", "min", 60), gate("GS", tag="wra")], without, places[0], 0)

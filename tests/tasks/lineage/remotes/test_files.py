@@ -10,7 +10,7 @@ from tasks.lineage.remotes.files import open_files
 from tests.cases.s3_server import BUCKET, without_pauses
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def url(request, tmp_path, monkeypatch):
     if request.param == "folder":
         return f"file://{tmp_path}/remote"
