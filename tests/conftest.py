@@ -21,7 +21,7 @@ _LONGEST = (
     "test_runners.py",
     "test_serving.py",
     "test_temporary_server.py",
-    "test_caption_workers.py",
+    "test_workers.py",
     "test_readme.py",
     "test_seven_nights.py",
     "test_settings_and_versions.py",
@@ -35,7 +35,7 @@ _LONGEST = (
     "test_notebook.py",
     "test_plan.py",
     "test_killed_at_once.py",
-    "test_caption_killed.py",
+    "test_killed.py",
 )
 
 
