@@ -62,6 +62,7 @@ def by_run(config: dict[str, Any]) -> RunConfig | None:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("deployment", FLOWS)
 def test_every_deployment_takes_every_preset_as_the_command_line_does(deployment: str, name: str) -> None:

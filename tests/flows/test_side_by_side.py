@@ -13,6 +13,8 @@ from tests.cases.evaluations import evaluated
 from tests.cases.nights import at, record_id, write_record
 from tests.cases.report_files import HOSTILE, Page
 
+pytestmark = pytest.mark.slow
+
 NOW = moment_of(at(9))
 
 

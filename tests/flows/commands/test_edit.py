@@ -204,6 +204,7 @@ def test_a_folder_of_transformers_is_read_under_the_names_that_the_edit_has(base
     assert (done.returncode, "apply it to the unedited model" in done.stderr) == (4, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("alpha", [-1.0, 0.5, 0.3])
 def test_a_half_precision_checkpoint_becomes_what_was_measured_or_a_notice_says_how_far_from_it(
@@ -273,6 +274,7 @@ def test_an_output_that_cannot_be_written_ends_in_a_sentence_and_leaves_what_was
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_the_activation_that_the_settings_or_the_file_state_is_stated_by_the_file_that_is_written(
     base, loaded, tmp_path, quick_gelu

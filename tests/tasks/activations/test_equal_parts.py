@@ -102,12 +102,14 @@ def test_a_tower_takes_what_was_read_for_its_clip(extract, clip, llava, tmp_path
     assert len(made.manifest.counts["skipped"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNSEEN)
 def test_what_the_tower_does_not_see_may_differ(extract, clip, llava, tmp_path, name):
     extract(changed(clip, tmp_path / "other", name))
     assert all(taken_from(Store(tmp_path / "store"), extract(llava)))
 
 
+@pytest.mark.slow
 def test_another_tower_by_one_bit_is_read_for_itself(extract, clip, llava, tmp_path):
     extract(changed(clip, tmp_path / "other", SEEN))
     made = extract(llava)
@@ -137,6 +139,7 @@ READ_OTHERWISE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", READ_OTHERWISE)
 def test_what_was_read_otherwise_is_not_taken(extract, clip, llava, tmp_path, case):
     extract(clip, **READ_OTHERWISE[case])
@@ -151,6 +154,7 @@ def test_pictures_that_are_prepared_otherwise_are_not_taken(extract, clip, llava
     assert not any(taken_from(Store(tmp_path / "store"), extract(llava)))
 
 
+@pytest.mark.slow
 def test_a_forged_record_of_tensors_and_damaged_parts_are_passed_over(extract, clip, llava, tmp_path):
     other = changed(clip, tmp_path / "other", SEEN)
     extract(other)

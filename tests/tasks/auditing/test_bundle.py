@@ -180,6 +180,7 @@ def test_the_digest_that_was_written_down_tells_a_bundle_that_was_rewritten_as_a
     assert f"has digest {expected[:12]}, expected 000000000000" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -125,6 +125,7 @@ class Interrupted:
         patch.setattr(Captioner, "__call__", call)
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_has_finished_is_not_captioned_again(llava, tmp_path):
     store = Store(tmp_path / "one")
     with pytest.MonkeyPatch.context() as patch:

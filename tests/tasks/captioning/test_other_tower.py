@@ -79,6 +79,7 @@ def held(captioner):
     return {name: value.clone() for name, value in tower_state(captioner.model).items()}
 
 
+@pytest.mark.slow
 def test_it_writes_what_a_llava_around_that_clip_writes_and_is_itself_again(llava, other, change, tmp_path):
     state = {name: value.clone() for name, value in other.model.state_dict().items()}
     with edited_in_place(other, change.edit, change.path) as edited:
@@ -122,6 +123,7 @@ def test_an_edits_values_are_rounded_to_the_captioners_precision_and_its_own_com
     assert tensor_digests(held(own)) == tensor_digests(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -144,6 +146,7 @@ def test_a_tower_that_fits_is_not_refused_whatever_its_text_encoder(llava, other
     require_fitting_tower(config(llava), clip(tmp_path, text))
 
 
+@pytest.mark.slow
 def test_another_shape_and_a_value_that_half_precision_does_not_hold_leave_the_tower_as_it_is(llava, tmp_path):
     own = load_captioner(config(llava, "fp16"), CPU)
     before = held(own)

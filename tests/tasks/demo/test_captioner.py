@@ -44,6 +44,7 @@ def test_any_text_comes_back_from_its_tokens_and_a_known_word_is_one():
     assert len(tokenizer(" holds", add_special_tokens=False)["input_ids"]) == 1
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_whole_model_token_by_token(taught: TrainedCaptioner):
     model, processor = taught.model, taught.processor
     question = processor.apply_chat_template(PROMPT.messages(), add_generation_prompt=True)

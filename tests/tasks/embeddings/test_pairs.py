@@ -85,6 +85,7 @@ def test_embeddings_are_found_at_any_places_through_several_files(tmp_path):
     assert found["last"].equal(rows[99:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_at_once", [1, 8, 20, 1 << 16])
 def test_shards_that_are_joined_some_at_a_time_give_the_pairs_of_all_at_once(tmp_path, monkeypatch, rows_at_once):
     monkeypatch.setattr("tasks.embeddings.pairs._ROWS_AT_ONCE", rows_at_once)

@@ -129,6 +129,7 @@ SIGLIPS = {"ViT-B-16-SigLIP": (12, 12), "ViT-SO400M-14-SigLIP-384": (27, 27), "V
 COCAS = {"coca_ViT-B-32": (12, 12), "coca_ViT-L-14": (24, 12)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*PLAIN, *SIGLIPS, *COCAS])
 def test_the_aliases_name_every_block_of_the_published_models(name):
     model = published(name)

@@ -96,6 +96,7 @@ def outcome(decode, data):
         return str(error)
 
 
+@pytest.mark.slow
 def test_a_damaged_picture_is_bad_for_the_same_reason_or_has_the_same_pixels():
     small = [saved(picture((40, 31)), progressive=progressive) for progressive in (False, True)]
     outcomes = []
@@ -107,6 +108,7 @@ def test_a_damaged_picture_is_bad_for_the_same_reason_or_has_the_same_pixels():
     assert DAMAGES / 5 < n_bad < DAMAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [224, (224, 288), (96, 64)])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])

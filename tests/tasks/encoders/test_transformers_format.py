@@ -106,6 +106,7 @@ def test_transformers_own_model_loads_what_is_written_and_answers_the_same(tmp_p
     assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_shards_is_the_same_model(checkpoint, tmp_path):
     cfg, theirs, _, config = checkpoint
     whole = load_model(config)

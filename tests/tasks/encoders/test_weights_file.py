@@ -162,6 +162,7 @@ def traced(folder, cfg):
     return model.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_a_torchscript_archive_gives_its_weights_and_its_activation_and_runs_nothing(tmp_path, quick_gelu, monkeypatch):
     expected = traced(tmp_path, {**TINY_CLIP, "quick_gelu": quick_gelu})

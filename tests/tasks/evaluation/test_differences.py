@@ -84,6 +84,7 @@ def test_every_figure_is_compared_and_follows_from_the_outcomes(made, found):
     assert found["PS"].n_lost > 5
 
 
+@pytest.mark.slow
 def test_intervals_equal_a_bootstrap_of_pairs_by_position(made, found):
     _, first, second = made
     rng = np.random.default_rng(0)

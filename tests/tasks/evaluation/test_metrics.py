@@ -105,6 +105,7 @@ def test_all_other_figures_are_what_they_are_without_it(measured, tmp_path):
         assert found == json.loads((plain / name).read_text())
 
 
+@pytest.mark.slow
 def test_its_difference_is_paired_by_caption_and_has_no_p(measured):
     rows = {row["metric"]: row for row in differences(*measured, 0).to_pylist()}
     steps = scores_of(2) - scores_of(1)

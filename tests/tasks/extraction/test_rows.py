@@ -57,6 +57,7 @@ def read(store, loaded, shards, encoder, observer, ahead, *, device=CPU, fold=Ro
     return store.materialise(recipe_of(kind="embeddings", settings={"ahead": ahead}), write, RunContext())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["embeddings", "activations"])
 @pytest.mark.parametrize("encoder", ENCODERS)

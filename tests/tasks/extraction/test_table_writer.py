@@ -21,6 +21,7 @@ def rows():
     return statistics_rows([f"a/{row // 2}" for row in range(1000)], contents, tags, norm, std)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [[1000], [8] * 125, [700, 300], [511, 2, 487]])
 def test_the_bytes_do_not_depend_on_how_rows_were_batched(tmp_path, rows, batches):
     starts = [sum(batches[:i]) for i in range(len(batches))]

@@ -38,6 +38,7 @@ def test_an_evaluation_is_the_same_in_a_folder_named_like_its_columns_or_like_a_
                 assert (plain.path / name).read_bytes() == (strange.path / name).read_bytes(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_statistics_are_the_same_in_a_folder_of_any_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

@@ -57,6 +57,7 @@ def content(root):
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in names}
 
 
+@pytest.mark.slow
 @needs_namespaces
 def test_two_hosts_that_come_to_one_store_by_two_paths_make_each_artifact_once(tmp_path):
     root, met = tmp_path / "store", tmp_path / "met"

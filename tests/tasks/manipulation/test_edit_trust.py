@@ -76,6 +76,7 @@ def test_a_broken_edit_is_refused_with_status_four_by_apply_and_as_a_file(tmp_pa
         assert "alpha" in kind  # NaN is no JSON
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_true_file_is_found_or_changes_nothing(tmp_path):
     state = random_state()
     path = tmp_path / "edit.safetensors"

@@ -48,6 +48,7 @@ def test_either_way_is_foretold_in_bytes_and_only_what_is_lacking_in_samples(tmp
     assert work_of(item, grown.planned, bench.loaded).images == 4
 
 
+@pytest.mark.slow
 def test_folded_bytes_do_not_grow_with_the_pairs_and_rows_do(tmp_path):
     bench = FoldedBench(tmp_path)
     config, found = bench.config(statistics="folded", sample_pairs=2), []

@@ -75,6 +75,7 @@ def store(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("captions") / "store")
 
 
+@pytest.mark.slow
 def test_the_gallery_counts_all_pictures_and_shows_each_with_its_captions(tmp_path, store):
     captions = reported(store, tmp_path)
     made = store.path(captions.gallery)

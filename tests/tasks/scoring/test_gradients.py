@@ -157,6 +157,7 @@ def run(folder, loaded, encoder, shards, embedded, *, loss=preference_loss, batc
     return {name: sums.finished() for name, sums in joined.items()}, {sums.n_pairs for sums in joined.values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [preference_loss, redirection_loss])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_pieces_of_batches_across_shards_equal_whole_batches(tmp_path, loaded, shards, inputs, embedded, encoder, loss):

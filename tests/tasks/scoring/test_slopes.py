@@ -121,6 +121,7 @@ def require_equal(found, expected):
         assert (np.sign(found[name]) == np.sign(slopes))[clear].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_slopes_equal_one_backward_pass_through_all_pairs_and_both_members(calibration, encoder):
     made, found, counts = calibration.measure(encoder)
@@ -148,6 +149,7 @@ def test_tags_and_limit_choose_the_pairs(calibration):
         calibration.tars = all_tars
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [2, 5])
 def test_slopes_that_were_cut_at_any_batch_end_with_the_same_bits(calibration, monkeypatch, call):
     made, expected, expected_counts = calibration.measure("text")

@@ -62,6 +62,7 @@ def test_a_png_of_millions_of_chunks_is_a_bad_image(tmp_path):
     assert bad_of(tmp_path, safe_png=data) == [("a", "undecodable image", "safe.png: more than 100000 chunks")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filler", [b"\xff" * 60_000_000, b"\xff\xfe\x00\x02" * 5_000_000])
 def test_a_jpeg_of_filler_is_a_bad_image(tmp_path, filler):
     data = b"\xff\xd8" + filler + image_bytes(1, "JPEG")[2:]

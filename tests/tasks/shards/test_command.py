@@ -27,6 +27,7 @@ def stops():
     signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01] * 3)
 def test_a_command_that_is_interrupted_as_it_starts_does_not_go_on(tmp_path, stops, seconds):
     over = threading.Event()

@@ -102,6 +102,7 @@ def test_patterns_that_would_never_end_are_refused(patterns, text):
     assert len(str(refused.value)) < 300
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(
     st.lists(

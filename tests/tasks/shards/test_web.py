@@ -45,6 +45,7 @@ def md5(body):
     return base64.b64encode(hashlib.md5(body).digest()).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("faults", "etag", "asked"),
     [
@@ -89,6 +90,7 @@ def test_a_file_that_changes_while_it_is_fetched_is_fetched_anew(server, tmp_pat
     assert ranges(server) == [None, f"bytes={HALF}-"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [

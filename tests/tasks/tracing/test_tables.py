@@ -64,6 +64,7 @@ def test_tags_are_those_of_now_and_their_history_is_all(root):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [

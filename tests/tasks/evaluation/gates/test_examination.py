@@ -116,6 +116,7 @@ def test_a_limit_of_the_figure_itself_has_the_evaluations_own_interval_and_an_ex
     assert examine([gate("PS", "max", 250)], places[1], None, 0)[0].p == 0
 
 
+@pytest.mark.slow
 def test_the_worst_tags_are_those_that_moved_furthest_to_the_bad_side(places):
     for rule, sign in (("min_change", -1), ("max_change", 1)):
         (found,) = examine([gate("PS", rule, 50 * -sign)], places[1], places[0], 0)

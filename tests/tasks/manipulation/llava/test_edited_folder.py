@@ -76,6 +76,7 @@ def change_files(folder, change, name=FC2):
             save_file(change(state), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*map(str, DTYPES), "one"])
 @pytest.mark.parametrize("alpha", [-1.0, 0.3, 0.0])
 def test_the_loaded_tower_is_the_edited_clip_and_undone_every_file_is_as_it_was(written, base, tmp_path, kind, alpha):
