@@ -11,12 +11,10 @@ from data_specs.errors import DataError
 from data_specs.folding import sum_names
 from data_specs.run_config import EncoderConfig
 from data_specs.schemas import activation_stats_schema
-from tasks.extraction import windows
 from tasks.lineage.circumstances import RunContext
 from tasks.scoring.folded.layer import Folding, LayerFolding, counted_by
 from tasks.scoring.folded.parts import FoldedPartMaker, ShardWindows
 from tasks.scoring.folded.sample import drawn
-from tests.cases.folded_bench import SIZES, WINDOW_BYTES, FoldedBench, write_sized_shards
 from tests.cases.shard_files import image_bytes, inspected, write_tar
 from tests.cases.statistics import Pairs, random_weight
 
@@ -28,21 +26,7 @@ WAYS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_windows():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "_WINDOW_BYTES", WINDOW_BYTES)
-        yield
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    return FoldedBench(tmp_path_factory.mktemp("folded"))
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return write_sized_shards(tmp_path_factory.mktemp("shards"), SIZES)
+pytestmark = pytest.mark.usefixtures("small_windows")
 
 
 def require_equal(found, expected):

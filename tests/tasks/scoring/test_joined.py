@@ -6,28 +6,12 @@ from itertools import count
 import pytest
 
 from data_specs.manifest import ArtifactRef
-from tasks.extraction import windows
 from tasks.extraction.shard_pass import ShardPass
 from tasks.lineage.trace import verify_lineage
 from tasks.scoring.folded.layer import LayerFolding
-from tests.cases.folded_bench import SIZES, WINDOW_BYTES, FoldedBench, kept_parts, write_sized_shards
+from tests.cases.folded_bench import kept_parts
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_windows():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "_WINDOW_BYTES", WINDOW_BYTES)
-        yield
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    return FoldedBench(tmp_path_factory.mktemp("folded"))
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return write_sized_shards(tmp_path_factory.mktemp("shards"), SIZES)
+pytestmark = pytest.mark.usefixtures("small_windows")
 
 
 @pytest.fixture
