@@ -85,7 +85,7 @@ class _Walk:
     def __init__(self, store: Store, edges: Edges) -> None:
         self._store, self._edges = store, edges
         self.graph = Graph()
-        self._base: str | None = None  # where the weights lay
+        self._base: str | None = None  # where the weights lay of artifacts that do not say so themselves
 
     def visit(self, ref: ArtifactRef) -> None:
         pending = [ref]
@@ -133,12 +133,12 @@ class _Walk:
             for found in self._chosen(ref.kind, Input(row[0], row[1], row[2], row[3], row[5]))
         ]
         inputs += self._of_parts(inputs)
-        self._note_base(told)
+        base = self._note_base(told)
         locations = {source.sha256: source.location for source in manifest.sources}
         above: list[ArtifactRef] = []
         for item in inputs:
             if item.kind is None or item.version is None:
-                self.graph.link(ref.version, item.role, _from_outside(item, locations))
+                self.graph.link(ref.version, item.role, _from_outside(item, locations, base))
             else:
                 self.graph.link(ref.version, item.role, Thing(item.version, "artifact", item.kind))
                 if item.role != PARTS:
@@ -170,9 +170,12 @@ class _Walk:
                 if part.version is not None and part.version not in self.graph.edges:
                     self.graph.link(part.version, "shard", _from_outside(shard, locations))
 
-    def _note_base(self, told: Mapping[str, Any]) -> None:
+    def _note_base(self, told: Mapping[str, Any]) -> str | None:
+        """Where the weights lay that an artifact is of; None where it does not say so, or was made with several models."""
         places = [source["location"] for source in told.get("weights", [])] or [told["counts"].get(_BASE)]
-        self._base = self._base or next((str(place) for place in places if place), None)
+        own = [str(place) for place in places if place]
+        self._base = self._base or next(iter(own), None)
+        return own[0] if len(own) == 1 else None
 
     def _place_weights(self) -> None:
         for thing in [*self.graph.things.values()]:
@@ -180,8 +183,8 @@ class _Walk:
                 self.graph.things[thing.id] = replace(thing, location=self._base)
 
 
-def _from_outside(item: Input, locations: Mapping[str, str]) -> Thing:
+def _from_outside(item: Input, locations: Mapping[str, str], base: str | None = None) -> Thing:
     digest = item.sha256 or ""
     if digest in locations:
         return Thing(digest, "shard", location=locations[digest])
-    return Thing(digest, "weights" if item.role in _OF_WEIGHTS else "digest")
+    return Thing(digest, "weights", location=base) if item.role in _OF_WEIGHTS else Thing(digest, "digest")

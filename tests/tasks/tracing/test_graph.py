@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from data_specs.manifest import ArtifactRef, Recipe
+from tasks.lineage.base_weights import ModelInUse
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import text_sha256
 from tasks.lineage.runs import run_records
@@ -166,3 +167,18 @@ def test_what_was_observed_is_told_apart_from_what_a_recipe_makes(tmp_path):
         made = store.materialise(recipe, lambda build: (build.folder / "x").write_text("x"), RunContext())
         (line,) = text_lines(graph_of(store.root, made.ref))
         assert line.endswith("(an observation)") == (kind == "judgements.llama")
+
+
+def test_weights_of_two_models_lie_each_where_its_own_artifact_says(tmp_path):
+    """An artifact whose files were taken from another model's stands above that model, too."""
+    store, made, above = Store(tmp_path / "store"), [], {}
+    for name in ("clip", "llava"):
+        weights = tmp_path / f"{name}.safetensors"
+        weights.write_bytes(name.encode())
+        digest = text_sha256(name)
+        context = RunContext(models=(ModelInUse(frozenset({digest}), digest, (weights,)),))
+        recipe = Recipe(kind="activations.vision.part", settings={}, inputs={**above, "encoder": digest}, code="c0de")
+        made.append(store.materialise(recipe, lambda build: (build.folder / "rows").write_text("x"), context).ref)
+        above = {"taken_from": made[-1]}
+    found = {thing.location for thing in graph_of(store.root, made[-1]).things.values() if thing.form == "weights"}
+    assert found == {str(tmp_path / "clip.safetensors"), str(tmp_path / "llava.safetensors")}
