@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import advance, notice
 from tasks.lineage.store import Store
@@ -45,7 +47,7 @@ class LocalWorkers:
         work = shared.sendable()
         for worker in self._workers:
             own = replace(context, device=worker.device, runner=None)
-            worker.send(Job(self._n_jobs, work, store.root, own), store)
+            worker.send(Job(self._n_jobs, work, store.root, own, torch.get_num_threads()), store)
         shared.make(loaded, store, context, self.check)
         self.wait()
 

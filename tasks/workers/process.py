@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from data_specs.errors import PipelineError
 from data_specs.manifest import ArtifactRef
 from tasks.lineage.circumstances import RunContext
@@ -32,6 +34,7 @@ class Job:
     work: SharedWork[Any]
     store: Path
     context: RunContext
+    threads: int  # that the run computes with, as that may change last digits
 
 
 class _Told:
@@ -90,6 +93,7 @@ def serve(connection: Connection) -> None:
 
 
 def _do(job: Job, say: Say) -> None:
+    torch.set_num_threads(job.threads)
     store = Store(job.store, hash_once=True)
     store.published = _Published(say)
     job.work.help(store, job.context)

@@ -4,9 +4,12 @@ import os
 import signal
 
 import pytest
+import torch
 
 from data_specs.errors import DataError
-from tasks.lineage.progress import listening
+from tasks.lineage.circumstances import RunContext
+from tasks.lineage.progress import listening, notice
+from tasks.lineage.store import Store
 from tasks.workers.local import LocalWorkers
 from tests.cases.extracting import Extracting, leaving_to_others
 from tests.cases.processes import alive, children, lock_holders
@@ -103,6 +106,30 @@ def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(
         "a worker on cpu died (SIGKILL); what it was at is made again, and it is started again"
     ]
     assert not alive(killed[0])
+
+
+class Telling:
+    """Work that tells how it is computed."""
+
+    def make(self, loaded, store, context, interrupted):
+        notice(f"{torch.get_num_threads()} threads on {context.device}")
+
+    def help(self, store, context):
+        self.make(None, store, context, lambda: None)
+
+    def sendable(self):
+        return self
+
+
+def test_workers_compute_with_as_many_threads_as_the_run_since_last_digits_hang_on_it(workers, tmp_path):
+    before, heard = torch.get_num_threads(), Heard()
+    torch.set_num_threads(before + 2)
+    try:
+        with listening(heard):
+            workers.make(Telling(), None, Store(tmp_path), RunContext(device="cpu"))
+    finally:
+        torch.set_num_threads(before)
+    assert heard.notices == [f"{before + 2} threads on cpu"] * 2
 
 
 def test_what_a_worker_meets_is_the_error_of_the_run(case, workers, tmp_path, monkeypatch):
