@@ -25,6 +25,7 @@ from tasks.lineage.listeners import Listener
 from tasks.lineage.listing import artifact_folders
 
 _FOLDER, _FILE, _LOCK = ".log", "log.jsonl", "lock"
+_POLL_SECONDS = 0.002  # a line takes about as long
 _BLOCK_BYTES = 1 << 13
 _LONGEST_TORN = 200
 
@@ -91,7 +92,8 @@ class Log(Listener):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             begins = not self.path.exists()
-            with FileLock(self.path.parent / _LOCK, thread_local=False, fallback_to_soft=False):
+            lock = FileLock(self.path.parent / _LOCK, thread_local=False, fallback_to_soft=False)
+            with lock.acquire(poll_interval=_POLL_SECONDS):
                 unshare(self.path)
                 with self.path.open("ab+") as file:
                     yield file
