@@ -133,7 +133,8 @@ class MakesParts(ABC, Generic[Given]):
         under_way: deque[tuple[ShardPlan, Future[Made]]] = deque()
         with ThreadPoolExecutor(_FINISHING) as pool:
             for index, (part, plan) in enumerate(zip(parts, plans, strict=True)):
-                finish = store.begin(part.recipe, self._writer(shard_pass, places.get(index), plan), context)
+                write = self._writer(shard_pass, places.get(index), plan)
+                finish = store.begin(part.recipe, write, context, part.ref)
                 under_way.append((plan, pool.submit(finish)))
                 if len(under_way) > _FINISHING:
                     yield self._finished(*under_way.popleft())

@@ -238,13 +238,15 @@ class PassingStore(Store):
         self._interrupted, self._is_there = interrupted, is_there or self.holds
         self.has_met = False  # somebody who makes the same
 
-    def begin(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Callable[[], Made]:
+    def begin(
+        self, recipe: Recipe, write: Callable[[Build], None], context: RunContext, ref: ArtifactRef | None = None
+    ) -> Callable[[], Made]:
         """As a store does, unless somebody else has been met."""
         self._interrupted()
-        ref = recipe_ref(recipe)
+        ref = ref or recipe_ref(recipe)
         begun = None
         if not self.has_met and not self._is_there(ref):
-            begun = self.begin_unless_taken(recipe, write, context)
+            begun = self.begin_unless_taken(recipe, write, context, ref)
         self.has_met = begun is None
         return begun or _left_out(ref, self)
 

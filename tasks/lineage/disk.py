@@ -43,7 +43,7 @@ def written_out(out: Path) -> Iterator[None]:
         raise SpecError(f"cannot write --out {shown_path(out)}: {os.strerror(code)}") from error
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | str) -> None:
     """Return when a file, or what a folder says of its entries, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -82,8 +82,9 @@ def publish(about: Publication, build: "Build", publishing: Callable[[Manifest, 
         )
     )
     (build.folder / MANIFEST).write_bytes(data)
+    folder = os.fspath(build.folder)
     for name in [*fresh, MANIFEST]:
-        sync(build.folder / name)
+        sync(f"{folder}/{name}")
     target.parent.mkdir(parents=True, exist_ok=True)
     publishing(manifest, build.folder)
     os.rename(build.folder, target)

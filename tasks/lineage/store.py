@@ -65,6 +65,9 @@ class Build:
         self.known[name] = entry.model_copy(update={"path": name})
 
 
+Write = Callable[[Build], None]  # makes an artifact's files
+
+
 class Store:
     """A folder of artifacts."""
 
@@ -109,7 +112,7 @@ class Store:
             self.elsewhere.bring(ref)
         return self.folder(ref)
 
-    def materialise(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Made:
+    def materialise(self, recipe: Recipe, write: Write, context: RunContext) -> Made:
         """Return the artifact of a recipe, making it where it is not there yet.
 
         `write` fills `build.folder`. A process that dies leaves a scratch folder, which the
@@ -121,7 +124,7 @@ class Store:
             context: recorded in the manifest.
 
         Returns:
-            The artifact, checked against its manifest when it was there already.
+            It, checked against its manifest when it was there already.
 
         Raises:
             ArtifactError: the artifact is there, but a file of it is missing or has changed; or it is not, and the
@@ -129,26 +132,28 @@ class Store:
         """
         return self.begin(recipe, write, context)()
 
-    def begin(self, recipe: Recipe, write: Callable[[Build], None], context: RunContext) -> Callable[[], Made]:
-        """As `materialise`, but for what the disk takes its time for: it is left to what is returned.
+    def begin(
+        self, recipe: Recipe, write: Write, context: RunContext, ref: ArtifactRef | None = None
+    ) -> Callable[[], Made]:
+        """As `materialise`, but for what the disk takes its time for: that is left to what is returned, to be called once.
 
-        That must be called, once, from any thread; until then the artifact is not there, and locked.
+        Any thread may; until then the artifact is not there, and locked. `ref` is the recipe's, where that is known.
         """
-        ref = recipe_ref(recipe)
+        ref = ref or recipe_ref(recipe)
         # Before the lock: a store that nobody may write to can still be read.
-        return self._found(ref) or self._begin(recipe, write, context, self.leases.wait(ref))
+        return self._found(ref) or self._begin(ref, recipe, write, context, self.leases.wait(ref))
 
     def begin_unless_taken(
-        self, recipe: Recipe, write: Callable[[Build], None], context: RunContext
+        self, recipe: Recipe, write: Write, context: RunContext, ref: ArtifactRef | None = None
     ) -> Callable[[], Made] | None:
         """As `begin`, for what was not there a moment ago; None where another process or thread is making it."""
-        release = self.leases.take(recipe_ref(recipe))
-        return None if release is None else self._begin(recipe, write, context, release)
+        ref = ref or recipe_ref(recipe)
+        release = self.leases.take(ref)
+        return None if release is None else self._begin(ref, recipe, write, context, release)
 
     def _begin(
-        self, recipe: Recipe, write: Callable[[Build], None], context: RunContext, release: Callable[[], None]
+        self, ref: ArtifactRef, recipe: Recipe, write: Write, context: RunContext, release: Callable[[], None]
     ) -> Callable[[], Made]:
-        ref = recipe_ref(recipe)
         with ExitStack() as held:
             held.callback(release)
             if (found := self._found(ref)) is not None:
@@ -188,7 +193,7 @@ class Store:
         made = Made(ref, self.folder(ref), True, self.ensure(ref))
         return lambda: made
 
-    def _write(self, ref: ArtifactRef, recipe: Recipe, write: Callable[[Build], None]) -> Build:
+    def _write(self, ref: ArtifactRef, recipe: Recipe, write: Write) -> Build:
         scratch = self.root / SCRATCH / f"{ref.kind}-{ref.version}"
         scratch.mkdir(parents=True, exist_ok=True)
         build = Build(recipe, scratch, Parts(scratch))
@@ -255,10 +260,8 @@ class Store:
             self.uses.note(ref)
         manifest, folder = self.manifest(ref), self.path(ref)
         if is_pruned(folder):
-            when = read_pruned(folder, manifest).when[:10]
-            raise ArtifactError(
-                f"{label_of(ref)}: its files were dropped on {when}; the run that made it makes them again"
-            )
+            gone = f"its files were dropped on {read_pruned(folder, manifest).when[:10]}"
+            raise ArtifactError(f"{label_of(ref)}: {gone}; the run that made it makes them again")
         if (fault := first_of(faults_in(folder, ref, manifest))) is not None:
             raise ArtifactError(fault.text)
         self._chain.require_inputs(manifest)

@@ -265,7 +265,8 @@ class BatchStream:
             if free < self._workers * _LOCKS_BYTES:
                 notice(f"samples are decoded by one process: {SHARED_MEMORY} has {free} bytes left, too few for more")
                 self._workers = 0
-        self._loading.append(iter(self._loader()))
+        # A loader without processes would only be on the way.
+        self._loading.append(iter(self._loader() if self._workers or self._pin_memory else self._reader))
 
     def _loader(self) -> DataLoader[Batch]:
         return DataLoader(
