@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from data_specs.errors import DataError
 
@@ -17,18 +17,18 @@ def vector_column(values: Tensor) -> pa.FixedSizeListArray:
 
 
 def vectors(column: pa.ChunkedArray, name: str) -> Tensor:
-    """[rows, width] float32 from a column of fixed-size float32 lists.
+    """[rows, width] float32 from a column of fixed-size float32 lists: of a single chunk its own memory, not to be written.
 
     Raises:
         DataError: the column is not of that type, or holds nulls.
     """
     if not pa.types.is_fixed_size_list(column.type) or column.type.value_type != pa.float32() or column.null_count:
         raise DataError(f"column {name} is {column.type} with {column.null_count} nulls, expected float32 vectors")
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0)
-    values: np.ndarray = array.flatten().to_numpy(zero_copy_only=False)
-    return torch.from_numpy(np.require(values, requirements="W")).view(len(array), column.type.list_size)
+    array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([*column.chunks, pa.array([], column.type)])
+    values = array.flatten()
+    if values.null_count:
+        raise DataError(f"column {name} has vectors that hold {values.null_count} nulls")
+    return from_dlpack(values).view(len(array), column.type.list_size)
 
 
 def interleave(sides: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +49,11 @@ class WindowRows:
         self._tags = None if tags is None else list(tags)
         self.columns = _COLUMNS if tags is None else ("tag", *_COLUMNS)
         self.n_unmatched = 0
-        self._connection = connect(memory_limit="1GB", threads=2)
+
+    @cached_property
+    def _connection(self) -> Any:
+        # Rows as a pass writes them need none, and it takes as long as half a window.
+        return connect(memory_limit="1GB", threads=2)
 
     def wanted(self, tables: Sequence[pa.Table]) -> pa.Table:
         """The rows of tables one after the other, without those of other tags, numbered."""
@@ -65,7 +71,7 @@ class WindowRows:
         """
         ids = _ids_side_by_side(rows)
         if ids is not None:
-            return PairBatch(ids, _every_other(rows, 0), _every_other(rows, 1)) if ids else None
+            return PairBatch(ids, *_sides_apart(rows)) if ids else None
         sql = f"""
             SELECT safe.pair_id, {_vectors("safe")}, {_vectors("unsafe")}
             FROM rows AS safe JOIN rows AS unsafe USING (pair_id)
@@ -177,8 +183,9 @@ def _ids_side_by_side(rows: pa.Table) -> list[str] | None:
     return ids[::2] if as_written and ids[::2] == ids[1::2] and len({*ids}) == n_pairs else None
 
 
-def _every_other(rows: pa.Table, first: int) -> ChannelStats:
-    return ChannelStats(*(vectors(rows.column(name), name)[first::2].contiguous() for name in ("norm", "std")))
+def _sides_apart(rows: pa.Table) -> tuple[ChannelStats, ChannelStats]:
+    norm, std = (vectors(rows.column(name), name) for name in ("norm", "std"))
+    return ChannelStats(norm[::2], std[::2]), ChannelStats(norm[1::2], std[1::2])
 
 
 def _stats(table: pa.Table, side: str) -> ChannelStats:

@@ -107,6 +107,13 @@ def test_other_columns_than_float32_vectors_are_refused_by_name():
     column = pa.chunked_array([pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))])
     with pytest.raises(DataError, match=r"column std is .* with 1 nulls"):
         vectors(column, "std")
+    column = pa.chunked_array([pa.array([[1.0, 2.0], [None, 3.0]], pa.list_(pa.float32(), 2))])
+    with pytest.raises(DataError, match=r"column std has vectors that hold 1 nulls"):
+        vectors(column, "std")
+
+
+def test_no_rows_give_vectors_of_their_width():
+    assert vectors(pa.chunked_array([], pa.list_(pa.float32(), 3)), "norm").shape == (0, 3)
 
 
 def test_interleaving_puts_the_sides_of_a_sample_next_to_each_other():
