@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from data_specs.errors import DataError
 from data_specs.run_config import EncoderConfig
@@ -165,14 +166,20 @@ class LayerFolding:
 
     def read(self, folder: Path, counts: SumCounts | None) -> LayerState:
         """Read what `write` wrote; `counts` are those of the sums."""
+        state = self.read_sums(folder, counts)
+        if isinstance(state, Folded):
+            state.moments = Moments.of_table(_read(folder / CHANNELS_FILE))
+            state.sample = _read(folder / SAMPLE_FILE)
+        return state
+
+    def read_sums(self, folder: Path, counts: SumCounts | None) -> LayerState:
+        """As `read`, without the moments and the sample of sums, which no score needs."""
         if counts is None or (folder / ROWS_FILE).is_file():
             return Unfolded(_read(folder / ROWS_FILE))
         folded = self.empty()
         table = _read(folder / SUMS_FILE)
         for name in table.column_names[1:]:
             folded.sums.add(name, _matrix(table.column(name), self._width).to(self._device), counts[name])
-        folded.moments = Moments.of_table(_read(folder / CHANNELS_FILE))
-        folded.sample = _read(folder / SAMPLE_FILE)
         return folded
 
 
@@ -189,8 +196,8 @@ def _sums_table(sums: Sums, width: int) -> pa.Table:
 
 
 def _matrix(column: pa.ChunkedArray, width: int) -> Tensor:
-    values: np.ndarray = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return torch.from_numpy(np.require(values, requirements="W")).view(-1, width)
+    of_chunks = [from_dlpack(chunk.flatten()).view(-1, width) for chunk in column.chunks]
+    return torch.cat(of_chunks)  # a copy, which may be added to
 
 
 def _write(table: pa.Table, path: Path) -> None:

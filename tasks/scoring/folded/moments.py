@@ -48,14 +48,10 @@ class Moments:
     def of_rows(cls, rows: pa.Table) -> Self:
         """Those of rows of statistics."""
         found = cls(rows.schema.field("norm").type.list_size)
-        groups: dict[_Group, int] = {}
-        of_rows = [
-            groups.setdefault(group, len(groups))
-            for group in zip(*(rows.column(name).to_pylist() for name in ("content", "tag")), strict=True)
-        ]
-        values, own = [vectors(rows.column(name), name) for name in _OF], torch.tensor(of_rows)
+        groups, of_rows = _groups(rows)
+        values, own = [vectors(rows.column(name), name) for name in _OF], torch.from_numpy(of_rows)
         for first in range(0, len(groups), _GROUPS_AT_ONCE):
-            some = [*groups][first : first + _GROUPS_AT_ONCE]
+            some = groups[first : first + _GROUPS_AT_ONCE]
             members = (own == torch.arange(first, first + len(some))[:, None]).float()
             means, squares = zip(*(_moments(each, members) for each in values), strict=True)
             for row, group in enumerate(some):
@@ -100,6 +96,17 @@ class Moments:
 
 
 _WHAT = ("mean", "variance")
+
+
+def _groups(rows: pa.Table) -> tuple[list[_Group], np.ndarray]:
+    """The groups that rows are of, and which of them each row is of."""
+    content, tag = (
+        rows.column(name).combine_chunks().dictionary_encode(null_encoding="encode") for name in ("content", "tag")
+    )
+    n_tags = max(1, len(tag.dictionary))
+    codes, of_rows = np.unique(content.indices.to_numpy() * n_tags + tag.indices.to_numpy(), return_inverse=True)
+    sides, tags = content.dictionary.to_pylist(), tag.dictionary.to_pylist()
+    return [(sides[code // n_tags], tags[code % n_tags]) for code in codes], of_rows
 
 
 def _moments(values: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:

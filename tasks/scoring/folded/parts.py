@@ -64,8 +64,8 @@ class SumFold(RowFold):
             self._writers.submit(self._layers[folder].write, state, build.folder / folder)
             for folder, state in states.items()
         ]
+        self._writing.append(self._writers.submit(return_freed_memory))
         build.pending.extend(writing.result for writing in self._writing)
-        return_freed_memory()
 
     def keep(self, rows: dict[str, pa.RecordBatch]) -> None:
         """Fold the next rows of a shard.
