@@ -149,7 +149,7 @@ def folded_scores(given: Given, store: Path) -> Tensor:
     maker, code = _maker(_Sums, given, folding=_FOLDING), {"code": "x", "modules": {}}
     made = _made(JoinedSet("activations.vision", maker, _parts(given), given.plans, code), store)
     layer = LayerFolding(_weight(), _FOLDING, "x")
-    return scores_of_sums(layer.scored(layer.read_sums(made.path / _FOLDER, made.manifest.counts[SUMMED])))[0]
+    return scores_of_sums(layer.scored(layer.read_to_score(made.path / _FOLDER, made.manifest.counts[SUMMED])))[0]
 
 
 @cache

@@ -1,9 +1,10 @@
 """One layer's statistics of neighbouring shards: rows, as long as they fit into one window, and sums else."""
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -48,31 +49,36 @@ class Unfolded:
     rows: pa.Table
 
 
+class Joinable(Protocol):
+    """Sums that those over later samples can be joined to."""
+
+    def join(self, later: Self, /) -> None:
+        """Add what was added up over later samples, which is not to be used again."""
+
+
+AnySums = TypeVar("AnySums", bound=Joinable)
+
+
 @dataclass
-class Folded:
+class Folded(Generic[AnySums]):
     """What rows came to: sums of the wanted ones, moments and a sample of all."""
 
-    sums: Sums
+    sums: AnySums
     moments: Moments
     sample: pa.Table
 
-    def join(self, later: "Folded", sample_pairs: int) -> None:
+    def join(self, later: "Folded[AnySums]", sample_pairs: int) -> None:
         """Take in what later rows came to, which is not to be used again."""
         self.sums.join(later.sums)
         self.moments.join(later.moments)
         self.sample = drawn_rows(pa.concat_tables([self.sample, later.sample]), sample_pairs)
 
 
-LayerState = Unfolded | Folded
+LayerState = Unfolded | Folded[AnySums]
 
 
-def counted_by(states: Iterable[LayerState]) -> dict[str, int] | None:
-    """What the sums of layers count, the same for all that have sums; None where all are rows, as windows go by width."""
-    return next((dict(state.sums.counts) for state in states if isinstance(state, Folded)), None)
-
-
-class LayerFolding:
-    """Folds rows of one layer, and joins what others came to."""
+class AnyLayerFolding(ABC, Generic[AnySums]):
+    """Folds rows of one layer, and joins what others came to, whatever sums those are."""
 
     def __init__(self, weight: Tensor, folding: Folding, name: str) -> None:
         """Fold for scores of `weight` [out, in], on its device; `name` is the layer's, for errors."""
@@ -86,12 +92,40 @@ class LayerFolding:
         self._width = weight.shape[1]
         self.window_rows = window_rows(self._width)
 
-    def empty(self) -> Folded:
+    @abstractmethod
+    def no_sums(self) -> AnySums:
+        """Those of no rows."""
+
+    @abstractmethod
+    def add_to(self, sums: AnySums, rows: pa.Table) -> None:
+        """Take the rows of one window into sums.
+
+        Raises:
+            DataError: a pair has no ratio; it is named.
+        """
+
+    @abstractmethod
+    def counted(self, sums: AnySums) -> SumCounts:
+        """What sums count, the same for all layers that have sums."""
+
+    @abstractmethod
+    def write_sums(self, sums: AnySums, path: Path) -> None:
+        """Write sums, which are not to be used again."""
+
+    @abstractmethod
+    def read_sums(self, path: Path, counts: SumCounts) -> AnySums:
+        """Read what `write_sums` wrote; `counts` are those of the record."""
+
+    @abstractmethod
+    def scored(self, state: LayerState[AnySums]) -> PairScores | SideScores:
+        """The scorer with all that was added up."""
+
+    def empty(self) -> Folded[AnySums]:
         """What no rows come to."""
         schema = activation_stats_schema(self._width)
-        return Folded(Sums(tuple(self._scores.sums.counts)), Moments(self._width), schema.empty_table())
+        return Folded(self.no_sums(), Moments(self._width), schema.empty_table())
 
-    def add(self, rows: pa.Table, folded: Folded, sampled: pa.Table) -> None:
+    def add(self, rows: pa.Table, folded: Folded[AnySums], sampled: pa.Table) -> None:
         """Take the rows of one window into what earlier ones came to.
 
         Args:
@@ -102,16 +136,15 @@ class LayerFolding:
         Raises:
             DataError: a pair has no ratio; it is named.
         """
-        self._scores.sums = folded.sums
         moments = _BESIDE.submit(Moments.of_rows, rows)
         try:
-            add_window(self._window.wanted([rows.select(self._window.columns)]), self._window, self._scores)
+            self.add_to(folded.sums, rows)
         except DataError as error:
             raise DataError(f"layer {self._name}: {error}") from error
         folded.moments.join(moments.result())
         folded.sample = pa.concat_tables([folded.sample, sampled])
 
-    def join(self, earlier: LayerState, later: LayerState) -> LayerState:
+    def join(self, earlier: LayerState[AnySums], later: LayerState[AnySums]) -> LayerState[AnySums]:
         """Bring two neighbours together, neither of which is to be used again.
 
         Raises:
@@ -125,7 +158,7 @@ class LayerFolding:
         folded.join(self.folded(later), self.sample_pairs)
         return folded
 
-    def folded(self, state: LayerState) -> Folded:
+    def folded(self, state: LayerState[AnySums]) -> Folded[AnySums]:
         """What rows come to, or have come to.
 
         Raises:
@@ -138,49 +171,79 @@ class LayerFolding:
             self.add(state.rows, folded, drawn_rows(state.rows, self.sample_pairs))
         return folded
 
-    def scored(self, state: LayerState) -> PairScores | SideScores:
-        """The scorer with all that was added up."""
-        self._scores.sums = self.folded(state).sums
-        return self._scores
-
-    def write(self, state: LayerState, folder: Path) -> None:
+    def write(self, state: LayerState[AnySums], folder: Path) -> None:
         """Write a layer's files into its folder."""
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(state, Folded):
-            _write(_sums_table(state.sums, self._width), folder / SUMS_FILE)
+            self.write_sums(state.sums, folder / SUMS_FILE)
             _write(state.sample, folder / SAMPLE_FILE)
             _write(state.moments.table(), folder / CHANNELS_FILE)
         else:
             _write(state.rows, folder / ROWS_FILE)
             _write(Moments.of_rows(state.rows).table(), folder / CHANNELS_FILE)
 
-    def as_read(self, state: LayerState) -> LayerState:
+    def as_read(self, state: LayerState[AnySums]) -> LayerState[AnySums]:
         """What `read` would give: a file holds variances, which are not quite the sums of squares."""
         if isinstance(state, Folded):
             state.moments = Moments.of_table(state.moments.table())
         return state
 
-    def counts(self, state: LayerState) -> SumCounts | None:
-        """What the sums count; None of rows."""
-        return counted_by([state])
+    def counts(self, state: LayerState[AnySums]) -> SumCounts | None:
+        """What the sums count; None of rows, as windows go by width."""
+        return self.counted(state.sums) if isinstance(state, Folded) else None
 
-    def read(self, folder: Path, counts: SumCounts | None) -> LayerState:
+    def read(self, folder: Path, counts: SumCounts | None) -> LayerState[AnySums]:
         """Read what `write` wrote; `counts` are those of the sums."""
-        state = self.read_sums(folder, counts)
+        state = self.read_to_score(folder, counts)
         if isinstance(state, Folded):
             state.moments = Moments.of_table(_read(folder / CHANNELS_FILE))
             state.sample = _read(folder / SAMPLE_FILE)
         return state
 
-    def read_sums(self, folder: Path, counts: SumCounts | None) -> LayerState:
+    def read_to_score(self, folder: Path, counts: SumCounts | None) -> LayerState[AnySums]:
         """As `read`, without the moments and the sample of sums, which no score needs."""
         if counts is None or (folder / ROWS_FILE).is_file():
             return Unfolded(_read(folder / ROWS_FILE))
         folded = self.empty()
-        table = _read(folder / SUMS_FILE)
-        for name in table.column_names[1:]:
-            folded.sums.add(name, _matrix(table.column(name), self._width).to(self._device), counts[name])
+        folded.sums = self.read_sums(folder / SUMS_FILE, counts)
         return folded
+
+
+class LayerFolding(AnyLayerFolding[Sums]):
+    """Folds rows of one layer into one sum over all wanted ones."""
+
+    def no_sums(self) -> Sums:
+        """Those of no rows."""
+        return Sums(tuple(self._scores.sums.counts))
+
+    def add_to(self, sums: Sums, rows: pa.Table) -> None:
+        """Take the wanted rows of one window into sums.
+
+        Raises:
+            DataError: a pair has no ratio; it is named.
+        """
+        self._scores.sums = sums
+        add_window(self._window.wanted([rows.select(self._window.columns)]), self._window, self._scores)
+
+    def counted(self, sums: Sums) -> SumCounts:
+        """Samples or pairs, by sum."""
+        return dict(sums.counts)
+
+    def scored(self, state: LayerState[Sums]) -> PairScores | SideScores:
+        """The scorer with all that was added up."""
+        self._scores.sums = self.folded(state).sums
+        return self._scores
+
+    def write_sums(self, sums: Sums, path: Path) -> None:
+        """Write a row an output and a column a sum."""
+        _write(_sums_table(sums, self._width), path)
+
+    def read_sums(self, path: Path, counts: SumCounts) -> Sums:
+        """Read what `write_sums` wrote; `counts` are those of the record."""
+        sums, table = self.no_sums(), _read(path)
+        for name in table.column_names[1:]:
+            sums.add(name, matrix_of(table.column(name)).to(self._device), counts[name])
+        return sums
 
 
 def _sums_table(sums: Sums, width: int) -> pa.Table:
@@ -195,9 +258,9 @@ def _sums_table(sums: Sums, width: int) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _matrix(column: pa.ChunkedArray, width: int) -> Tensor:
-    of_chunks = [from_dlpack(chunk.flatten()).view(-1, width) for chunk in column.chunks]
-    return torch.cat(of_chunks)  # a copy, which may be added to
+def matrix_of(column: pa.ChunkedArray) -> Tensor:
+    """[rows, width] of a column of fixed-size lists of floats, none of them null; a copy, which may be written."""
+    return torch.cat([from_dlpack(chunk.flatten()).view(-1, column.type.list_size) for chunk in column.chunks])
 
 
 def _write(table: pa.Table, path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -16,7 +17,7 @@ from tasks.extraction.parts import ObserverOf, Part
 from tasks.extraction.rows import Observer, RowFold
 from tasks.lineage.cores import available_cores
 from tasks.lineage.store import Build, Store
-from tasks.scoring.folded.layer import Folded, Folding, LayerFolding, LayerState, Unfolded, counted_by
+from tasks.scoring.folded.layer import AnyLayerFolding, Folded, Folding, LayerFolding, LayerState, Unfolded
 from tasks.scoring.folded.sample import drawn, rows_of
 from tasks.scoring.joined.layer import SUMMED, JoinedPartMaker
 from tasks.shards.plan import ShardPlan
@@ -35,7 +36,7 @@ class SumFold(RowFold):
         observer: Observer,
         precision: Precision,
         device: torch.device,
-        layers: Mapping[str, LayerFolding],
+        layers: Mapping[str, AnyLayerFolding[Any]],
     ) -> None:
         """Fold the rows of each of the observer's folders; `layers` are by folder, too."""
         super().__init__(loaded, encoder, observer, precision, device)
@@ -58,7 +59,8 @@ class SumFold(RowFold):
             yield
         states = {folder: windows.end() for folder, windows in self._windows.items()}
         del self._windows
-        build.counts[SUMMED] = counted_by(states.values())
+        counts = (self._layers[folder].counts(state) for folder, state in states.items())
+        build.counts[SUMMED] = next((each for each in counts if each is not None), None)
         wait(self._writing)  # an error of theirs is told to the build that they are of
         self._writing = [
             self._writers.submit(self._layers[folder].write, state, build.folder / folder)
@@ -80,11 +82,11 @@ class SumFold(RowFold):
 class ShardWindows:
     """Rows of one shard and layer that wait for their window to be full."""
 
-    def __init__(self, layer: LayerFolding, schema: pa.Schema, sampled: frozenset[str]) -> None:
+    def __init__(self, layer: AnyLayerFolding[Any], schema: pa.Schema, sampled: frozenset[str]) -> None:
         """Fold by `layer` rows of `schema`; `sampled` are the ids of pairs that may be in the sample."""
         self._layer, self._schema, self._sampled = layer, schema, sampled
         self._waiting: list[pa.RecordBatch] = []
-        self._folded: Folded | None = None
+        self._folded: Folded[Any] | None = None
 
     def take(self, rows: pa.RecordBatch) -> None:
         """Take the next rows of the shard.
@@ -105,7 +107,7 @@ class ShardWindows:
             self._folded = self._layer.empty()
         self._layer.add(rows, self._folded, rows_of(rows, self._sampled))
 
-    def end(self) -> LayerState:
+    def end(self) -> LayerState[Any]:
         """What the shard came to.
 
         Raises:

@@ -121,7 +121,7 @@ def score_by_sums(
 
         def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
             folding_of = LayerFolding(weight, folding, layer)
-            state = folding_of.read_sums(store.path(activations) / layer_folder(encoder, layer), counts)
+            state = folding_of.read_to_score(store.path(activations) / layer_folder(encoder, layer), counts)
             found, record = scores_of_sums(folding_of.scored(state))
             return found, dict(record)
 

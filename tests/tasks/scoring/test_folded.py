@@ -12,7 +12,7 @@ from data_specs.folding import sum_names
 from data_specs.run_config import EncoderConfig
 from data_specs.schemas import activation_stats_schema
 from tasks.lineage.circumstances import RunContext
-from tasks.scoring.folded.layer import Folding, LayerFolding, counted_by
+from tasks.scoring.folded.layer import Folding, LayerFolding
 from tasks.scoring.folded.parts import FoldedPartMaker, ShardWindows
 from tasks.scoring.folded.sample import drawn
 from tests.cases.shard_files import image_bytes, inspected, write_tar
@@ -154,7 +154,7 @@ def test_how_rows_are_batched_changes_no_bit(tmp_path, way):
             shard.take(rows.slice(start, batch))
         folder = tmp_path / str(batch)
         state = shard.end()
-        assert set(counted_by([state])) == set(sum_names(chosen.scorer, chosen.aggregation))
+        assert set(layer.counts(state)) == set(sum_names(chosen.scorer, chosen.aggregation))
         layer.write(state, folder)
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert {*written[0]} == {"sums.parquet", "channels.parquet", "sample.parquet"}
