@@ -11,7 +11,7 @@ from data_specs.fetching import FetchConfig
 from data_specs.fields import AUTO, NAME_PATTERN, BatchSize, Location, only_numbers
 from data_specs.folding import SAMPLE_FIELD, SAMPLE_PAIRS, STATISTICS_FIELD, Statistics
 from data_specs.llava_setting import LLAVA_FIELD, require_of_a_tower, with_llava_alone
-from data_specs.sign_filter import SIGN_FIELD, Sign, require_usable
+from data_specs.sign_filter import SIGN_FIELD, Sign, require_lowered, require_usable
 from data_specs.spec import Spec
 from data_specs.store_place import StoreConfig
 from data_specs.wording import shown
@@ -97,11 +97,7 @@ class EncoderConfig(Spec):
 
     @model_validator(mode="after")
     def _filtered_weights_are_lowered(self) -> Self:
-        if self.sign != "none" and self.alpha > 1:
-            raise ValueError(
-                f"sign is {self.sign}, which looks at weights that are lowered or negated, but alpha {self.alpha:g} raises"
-                " them; give an alpha of at most 1, or sign: none"
-            )
+        require_lowered(self.sign, self.alpha)
         return self
 
     @property

@@ -35,6 +35,19 @@ def signs_of(settings: Mapping[str, object]) -> dict[str, object]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
+def require_lowered(sign: Sign, alpha: float) -> None:
+    """Refuse a factor of which a filter says nothing.
+
+    Raises:
+        ValueError: weights would be raised.
+    """
+    if sign != "none" and alpha > 1:
+        raise ValueError(
+            f"sign is {sign}, which looks at weights that are lowered or negated, but alpha {alpha:g} raises them; give an"
+            " alpha of at most 1, or sign: none"
+        )
+
+
 def require_usable(where: str, sign: Sign, *, paired: bool, precision: str) -> None:
     """Refuse settings under which a filter cannot be taken.
 
