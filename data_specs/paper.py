@@ -123,7 +123,7 @@ def _decisive_settings(method: MethodConfig) -> dict[str, dict[str, Any]]:
 
 
 def _decisive(config: EncoderConfig) -> dict[str, Any]:
-    unused = {"statistics", "sample_pairs"} | ({"aggregation"} if config.scorer != "uwm" else set())
+    unused = {"statistics", "sums_by_tag", "sample_pairs"} | ({"aggregation"} if config.scorer != "uwm" else set())
     if config.scorer not in GRADIENT_SCORERS:
         unused.add("batch_pairs")
     return config.model_dump(exclude=unused)

@@ -9,7 +9,7 @@ from data_specs.data_sets import CalibrationConfig, EvaluationConfig, SelectionC
 from data_specs.errors import SpecError
 from data_specs.fetching import FetchConfig
 from data_specs.fields import AUTO, NAME_PATTERN, BatchSize, Location, only_numbers
-from data_specs.folding import SAMPLE_FIELD, SAMPLE_PAIRS, STATISTICS_FIELD, Statistics
+from data_specs.folding import BY_TAG_FIELD, SAMPLE_FIELD, SAMPLE_PAIRS, STATISTICS_FIELD, Statistics, require_folded
 from data_specs.llava_setting import LLAVA_FIELD, require_of_a_tower, with_llava_alone
 from data_specs.sign_filter import SIGN_FIELD, Sign, require_lowered, require_usable
 from data_specs.spec import Spec
@@ -91,13 +91,15 @@ class EncoderConfig(Spec):
 
     sign: Sign = Field(default="none", description=SIGN_FIELD)
     statistics: Statistics = Field(default="rows", description=STATISTICS_FIELD)
+    sums_by_tag: bool = Field(default=False, strict=True, description=BY_TAG_FIELD)
     sample_pairs: int = Field(default=SAMPLE_PAIRS, ge=0, le=65_536, description=SAMPLE_FIELD)
 
     _numbers = field_validator("tau", "alpha", "batch_pairs", "sample_pairs", mode="before")(only_numbers)
 
     @model_validator(mode="after")
-    def _filtered_weights_are_lowered(self) -> Self:
+    def _settings_fit_each_other(self) -> Self:
         require_lowered(self.sign, self.alpha)
+        require_folded(self.statistics, self.sums_by_tag)
         return self
 
     @property
@@ -115,8 +117,9 @@ class EncoderConfig(Spec):
     @property
     def acting(self) -> dict[str, JsonValue]:
         """The settings as recipes hold them: what came later is left out where it changes nothing."""
-        unused = {"sample_pairs"} | ({"sign"} if self.sign == "none" else set())
-        return self.model_dump(mode="json", exclude=unused | ({"statistics"} if self.statistics == "rows" else set()))
+        later = {"sign": "none", "statistics": "rows", "sums_by_tag": False}
+        unused = {name for name, usual in later.items() if getattr(self, name) == usual}
+        return self.model_dump(mode="json", exclude=unused | {"sample_pairs"})
 
 
 # Of the paper: its released code multiplies the text encoder's activation scores by |W|, and no other scores.

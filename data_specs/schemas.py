@@ -63,6 +63,22 @@ def sums_schema(width: int, types: Mapping[str, pa.DataType]) -> pa.Schema:
     return _schema("sums", [pa.field("output", pa.int32(), nullable=False), *sums])
 
 
+def tag_sums_schema(width: int, names: Iterable[str]) -> pa.Schema:
+    """Sums of one layer over the samples of each tag, a row a tag and output and a column a sum; `names` are the sums'.
+
+    A sum that a tag has no sample for is null. The metadata `float32` of a file lists tag and name of sums that are float32.
+    """
+    wide = pa.list_(pa.field("element", pa.float64(), nullable=False), width)
+    return _schema(
+        "tag_sums",
+        [
+            pa.field("tag", pa.string(), nullable=True),  # null: samples without one
+            pa.field("output", pa.int32(), nullable=False),
+            *(pa.field(name, wide, nullable=True) for name in names),
+        ],
+    )
+
+
 def channels_schema(width: int) -> pa.Schema:
     """How one layer's statistics are spread over samples, a row a side and tag; `width` is the layer's input size."""
     wide = pa.list_(pa.field("element", pa.float64(), nullable=False), width)

@@ -115,6 +115,22 @@ def test_a_setting_left_out_and_the_same_setting_given_are_the_same_to_the_lette
     assert parse(changed(text=given)).model_dump_json() == parse(MINIMAL).model_dump_json()
 
 
+def test_sums_by_tag_are_of_folded_statistics_and_stand_in_no_record_where_they_are_not_asked_for():
+    folded = {"statistics": "folded", "sums_by_tag": True}
+    assert parse(changed(vision=folded)).vision.acting.items() >= folded.items()
+    assert not {"sums_by_tag", "statistics"} & parse(MINIMAL).vision.acting.keys()
+    for given in ({"sums_by_tag": True}, folded | {"statistics": "rows"}):
+        with pytest.raises(
+            SpecError, match=r"vision: sums_by_tag is true, .* but statistics is rows; set statistics: folded"
+        ):
+            parse(changed(vision=given))
+    with pytest.raises(SpecError, match=r"sums_by_tag"):
+        parse(changed(vision=folded | {"sums_by_tag": 1}))
+    methods = {"plain": {"vision": {"statistics": "rows", "sums_by_tag": False}}, "other": {"vision": {"tau": 0.9}}}
+    found = parse(changed(vision=folded, methods=methods)).methods
+    assert [found[name].vision.sums_by_tag for name in methods] == [False, True]
+
+
 def test_a_sign_filter_needs_paired_shards_and_gradients_that_do_not_vanish_and_lowers_weights():
     filtered = {"text": {"sign": "loss", "scorer": "magnitude"}}
     assert parse(changed(**filtered)).signs == {"text": "loss"}

@@ -64,6 +64,7 @@ UNPAIRED = PAIRED | {
     "text": None,
     "vision": {"tau": 0.9, "aggregation": "ratio_of_means"},
 }
+BY_TAG = PAIRED | {"vision": {"tau": 0.9, "statistics": "folded", "sums_by_tag": True}}
 RANDOM = PAIRED | {"text": None, "vision": {"tau": 0.9, "scorer": "random"}}
 
 # Each other row is a run of its own: a minute together.
@@ -118,6 +119,14 @@ RENEWS: list[Case] = [
     (PAIRED, "text.statistics", "folded", set()),
     (PAIRED, "text.sample_pairs", 7, set()),
     (PAIRED, "vision.statistics", "folded", FOLDED),
+    (
+        BY_TAG | {"vision": {"tau": 0.9, "statistics": "folded"}},
+        "vision.sums_by_tag",
+        True,
+        FOLDED - {"activations.vision.part"},
+    ),
+    (BY_TAG, "calibration.tags", ["even"], SCORED["text"] | SCORED["vision"]),
+    (PAIRED | {"text": {**PAIRED["text"], "statistics": "folded"}}, "text.sums_by_tag", True, set()),
     (PAIRED, "vision.sample_pairs", 7, set()),
     (PAIRED, "methods", {"other": {"text": None}}, set()),
     (PAIRED, "precision", "bf16", CALIBRATED | SHOWN),

@@ -17,7 +17,8 @@ from tasks.extraction.parts import ObserverOf, Part
 from tasks.extraction.rows import Observer, RowFold
 from tasks.lineage.cores import available_cores
 from tasks.lineage.store import Build, Store
-from tasks.scoring.folded.layer import AnyLayerFolding, Folded, Folding, LayerFolding, LayerState, Unfolded
+from tasks.scoring.folded.by_tag import layer_folding
+from tasks.scoring.folded.layer import AnyLayerFolding, Folded, Folding, LayerState, Unfolded
 from tasks.scoring.folded.sample import drawn, rows_of
 from tasks.scoring.joined.layer import SUMMED, JoinedPartMaker
 from tasks.shards.plan import ShardPlan
@@ -126,11 +127,11 @@ class FoldedPartMaker(JoinedPartMaker):
     observer: ObserverOf
     folding: Folding
 
-    def layers(self, loaded: LoadedModel, device: torch.device) -> dict[str, LayerFolding]:
+    def layers(self, loaded: LoadedModel, device: torch.device) -> dict[str, AnyLayerFolding[Any]]:
         """How each layer is folded, by its folder."""
         weights = loaded.target_weights(self.encoder, self.folding.chosen.layers)
         return {
-            layer_folder(self.encoder, name): LayerFolding(weight.to(device), self.folding, name)
+            layer_folder(self.encoder, name): layer_folding(weight.to(device), self.folding, name)
             for name, weight in weights.items()
         }
 

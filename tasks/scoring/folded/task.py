@@ -20,7 +20,8 @@ from tasks.lineage.digest import digest_of
 from tasks.lineage.planned import PlannedStore
 from tasks.lineage.store import Build, Made, Store
 from tasks.lineage.task import task
-from tasks.scoring.folded.layer import Folding, LayerFolding
+from tasks.scoring.folded.by_tag import layer_folding
+from tasks.scoring.folded.layer import Folding
 from tasks.scoring.folded.parts import FoldedPartMaker
 from tasks.scoring.joined.layer import SUMMED
 from tasks.scoring.joined.sets import JoinedSet, Joining
@@ -61,7 +62,8 @@ def fold_activations(
         raise DataError(f"no calibration sample of the {rows.encoder} encoder is left to score; look at the shards")
     what = _folded(rows, chosen, config)
     parts = [part_of(what, plan, loaded, config) for plan in plans]
-    maker = FoldedPartMaker(**vars(part_maker(what, plans, loaded, config)), folding=_folding(chosen, config))
+    folding = Folding(chosen, None if chosen.sums_by_tag else _tags(config))
+    maker = FoldedPartMaker(**vars(part_maker(what, plans, loaded, config)), folding=folding)
     folded = JoinedSet(what.kind, maker, parts, plans, what.code)
     made = read_shards(partial(make_set, folded, loaded, store, context), what.label)
     if isinstance(store, PlannedStore):
@@ -70,20 +72,23 @@ def fold_activations(
     return made
 
 
-def _folding(chosen: EncoderConfig, config: RunConfig) -> Folding:
+def _tags(config: RunConfig) -> tuple[str, ...] | None:
     tags = config.calibration.tags
-    return Folding(chosen, None if tags is None else tuple(sorted(tags)))
+    return None if tags is None else tuple(sorted(tags))
+
+
+def _named(tags: tuple[str, ...] | None) -> dict[str, Any]:
+    return {"tags": None if tags is None else [*tags]}
 
 
 def _folded(rows: Extraction, chosen: EncoderConfig, config: RunConfig) -> Extraction:
     scorer = find_scorer(chosen.scorer, ActivationScorer)
-    tags = config.calibration.tags
     settings = {
         **rows.settings,
         "statistics": chosen.statistics,
         "scorer": chosen.scorer,
         **{name: getattr(chosen, name) for name in scorer.settings},
-        "tags": None if tags is None else sorted(tags),
+        **({"sums_by_tag": True} if chosen.sums_by_tag else _named(_tags(config))),
         "sample_pairs": chosen.sample_pairs,
     }
     own = coded(FoldedPartMaker, Joining, source_of(scorer), without=(REGISTRY,))
@@ -110,9 +115,11 @@ def score_by_sums(
 ) -> Made:
     """Score one encoder's target layers from folded statistics; returns the `layer_scores` artifact."""
     scorer = find_scorer(chosen.scorer, ActivationScorer)
-    folding = _folding(chosen, config)
+    folding = Folding(chosen, _tags(config))
     weights = loaded.target_weights(encoder, chosen.layers)
     settings = {name: getattr(chosen, name) for name in scorer.settings} | {"statistics": chosen.statistics}
+    if chosen.sums_by_tag:  # else the sums are of these tags
+        settings |= _named(folding.tags)
     code = coded(score_by_sums, source_of(scorer), without=(REGISTRY,))
     recipe = layer_scores_recipe(encoder, chosen, loaded, settings, {"activations": activations}, code)
 
@@ -120,7 +127,7 @@ def score_by_sums(
         counts = store.ensure(activations).counts[SUMMED]
 
         def score(layer: str, weight: Tensor) -> tuple[Tensor, dict[str, Any]]:
-            folding_of = LayerFolding(weight, folding, layer)
+            folding_of = layer_folding(weight, folding, layer)
             state = folding_of.read_to_score(store.path(activations) / layer_folder(encoder, layer), counts)
             found, record = scores_of_sums(folding_of.scored(state))
             return found, dict(record)

@@ -36,11 +36,6 @@ def require_equal(found, expected):
         assert np.array_equal(found[layer], values), layer
 
 
-@pytest.fixture(scope="module")
-def rows_store(bench):
-    return bench.store("rows")
-
-
 CUT = {"tags": ["war", "hate"], "limit": 8}
 
 

@@ -6,33 +6,23 @@ from itertools import count
 import pytest
 
 from data_specs.manifest import ArtifactRef
-from tasks.extraction.shard_pass import ShardPass
 from tasks.lineage.trace import verify_lineage
-from tasks.scoring.folded.layer import LayerFolding
+from tasks.scoring.folded.layer import AnyLayerFolding, LayerFolding
 from tests.cases.folded_bench import kept_parts
 
 pytestmark = pytest.mark.usefixtures("small_windows")
 
 
-@pytest.fixture
-def read_shards(monkeypatch):
-    """The shards that went through the model, in order."""
-    read = []
-    run_shard = ShardPass.run_shard
-
-    def counting(self, index, build):
-        read.append(self._plans[index].shard.location)
-        return run_shard(self, index, build)
-
-    monkeypatch.setattr(ShardPass, "run_shard", counting)
-    return read
+@pytest.fixture(params=[False, True], ids=["one-sum", "by-tag"])
+def config(bench, request):
+    return bench.config(statistics="folded", sums_by_tag=request.param)
 
 
 @pytest.mark.slow
 def test_a_set_that_grows_reads_only_what_is_new_and_keeps_a_node_for_each_binary_digit(
-    tmp_path, bench, shards, read_shards
+    tmp_path, bench, config, shards, read_shards
 ):
-    config, store = bench.config(statistics="folded"), bench.store(str(tmp_path / "grown"))
+    store = bench.store(str(tmp_path / "grown"))
     for n, kept in ((3, 2), (4, 1), (7, 3)):
         read_shards.clear()
         grown = bench.activations(shards[:n], config, store)
@@ -52,8 +42,7 @@ def test_a_set_that_grows_reads_only_what_is_new_and_keeps_a_node_for_each_binar
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_path, bench, shards, monkeypatch):
-    config = bench.config(statistics="folded")
+def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_path, bench, config, shards):
     whole = bench.activations(shards[:6], config, bench.store(str(tmp_path / "whole")))
     kept = kept_parts(bench.store(str(tmp_path / "whole")))
     store, rename, calls, deaths = bench.store(str(tmp_path / "killed")), os.rename, count(1), 0
@@ -86,21 +75,23 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_comes_to_the_same_bytes(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("late", "nth"), [("read", 1), ("join", 3)]
+)  # at last, files of sums by tag are still to be read
 def test_four_shards_that_a_run_over_two_joins_meanwhile_come_to_the_same_bytes(
-    tmp_path, bench, shards, read_shards, monkeypatch
+    tmp_path, bench, config, shards, read_shards, monkeypatch, late, nth
 ):
-    config, place = bench.config(statistics="folded"), str(tmp_path / "store")
+    place = str(tmp_path / "store")
     alone = bench.activations(shards[:4], config, bench.store(str(tmp_path / "alone")))
-    read, others = LayerFolding.read, []
+    method, calls, others = getattr(AnyLayerFolding, late), count(1), []
     read_shards.clear()
 
-    def read_late(self, folder, counts):
-        if not others:
-            others.append(None)
-            others[0] = bench.activations(shards[:2], config, bench.store(place))
-        return read(self, folder, counts)
+    def called_late(self, *arguments):
+        if next(calls) == nth:
+            others.append(bench.activations(shards[:2], config, bench.store(place)))
+        return method(self, *arguments)
 
-    monkeypatch.setattr(LayerFolding, "read", read_late)
+    monkeypatch.setattr(AnyLayerFolding, late, called_late)
     made = bench.activations(shards[:4], config, bench.store(place))
     assert others[0].manifest.counts["samples_read"] == 0
     assert read_shards == [shard.location for shard in shards[:4]]
