@@ -16,8 +16,8 @@ from tasks.lineage.store import Store
 _PAIR_ID = "pair_id"
 _PARTS = "parts"
 _PARQUET, _JSON = ".parquet", ".json"
-# Beside sums, a drawn sample of the rows that they are of.
-_SAMPLED = ("sample.parquet", "sums.parquet")
+# Beside sums, a drawn sample of the rows that they are of: of all where they are few.
+_SAMPLE, _SAMPLE_SIZE = "sample.parquet", "sample_pairs"
 
 
 def holds_pair(store: Store, ref: ArtifactRef, pair: str) -> bool | None:
@@ -29,7 +29,8 @@ def holds_pair(store: Store, ref: ArtifactRef, pair: str) -> bool | None:
         pair: id of the pair.
 
     Returns:
-        None where it holds sums of which nothing can be told: of all pairs of the shard that could be read.
+        None where it holds sums of which nothing can be told: of all pairs of the shard that could be read. Sums by tag are
+        of all tags, too.
     """
     try:
         manifest = store.manifest(ref)
@@ -41,22 +42,25 @@ def holds_pair(store: Store, ref: ArtifactRef, pair: str) -> bool | None:
         return False
     paths = [store.path(ref) / entry.path for entry in manifest.files]
     tables = [path for path in paths if path.suffix == _PARQUET]
-    if not any(path.name in _SAMPLED for path in tables):
-        for path in tables:
-            found = _in_table(path, pair)
-            if found is not None:
-                return found
-        texts = [path for path in paths if path.suffix == _JSON]
-        if texts and ref.kind.startswith("gallery"):
-            return any(_in_text(path, pair) for path in texts)
+    size = manifest.recipe.settings.get(_SAMPLE_SIZE)
+    # Of some layers all rows may be there, and of others a sample.
+    for path in sorted(tables, key=lambda table: table.name == _SAMPLE):
+        found = _in_table(path, pair, size if path.name == _SAMPLE else None)
+        if found is not None:
+            return found
+    texts = [path for path in paths if path.suffix == _JSON]
+    if texts and ref.kind.startswith("gallery"):
+        return any(_in_text(path, pair) for path in texts)
     return None
 
 
-def _in_table(path: Path, pair: str) -> bool | None:
-    """None where it has no column of pairs, or is gone."""
+def _in_table(path: Path, pair: str, sample: Any) -> bool | None:
+    """None where it has no column of pairs, is gone, or is a full sample of so many pairs without this one."""
     with suppress(OSError, pa.ArrowException), open_rows(path) as file:
         if _PAIR_ID in file.schema_arrow.names:
-            return bool(pc.any(pc.equal(file.read([_PAIR_ID]).column(_PAIR_ID), pair)).as_py())
+            ids = file.read([_PAIR_ID]).column(_PAIR_ID)
+            held = bool(pc.any(pc.equal(ids, pair)).as_py())
+            return None if sample is not None and not held and pc.count_distinct(ids).as_py() >= sample else held
     return None
 
 
