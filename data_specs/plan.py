@@ -25,7 +25,11 @@ class PlannedArtifact(Spec):
         default=None, description="about what the statistics of all its shards take as rows; null for other kinds"
     )
     folded_bytes: int | None = Field(
-        default=None, description="about what they take folded, for all scorers that read them"
+        default=None,
+        description="about what they take folded, for all scorers that read them; of sums by tag for one tag",
+    )
+    tag_bytes: int | None = Field(
+        default=None, description="about what each further tag takes of sums by tag; null where they are not by tag"
     )
     seconds: float | None = Field(description="by what the last ones like it took; null where the store holds none")
 

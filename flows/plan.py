@@ -129,7 +129,7 @@ def _plan(store: PlannedStore, sessions: Sequence[PlanSession]) -> RunPlan:
         row = _row(ref, item, behind + role, work, None if item.there else paces.seconds(item.recipe, work))
         kept = statistics_bytes(item, store.planned, owner.original().model.state_dict())
         if kept is not None:
-            row = row.model_copy(update={"rows_bytes": kept.rows, "folded_bytes": kept.folded})
+            row = row.model_copy(update={"rows_bytes": kept.rows, "folded_bytes": kept.folded, "tag_bytes": kept.a_tag})
         rows.append(row)
     return RunPlan(
         name=name,

@@ -54,6 +54,7 @@ def plan_lines(plan: RunPlan) -> list[str]:
             lines.append(f"this store has no record of how long these take on {plan.device}: {', '.join(kinds)}")
     lines += [
         f"{item.role}: about {decimal(item.rows_bytes)} with statistics: rows, {decimal(item.folded_bytes)} with folded"
+        + ("" if item.tag_bytes is None else f" for one tag, {decimal(item.tag_bytes)} more for each further one")
         for item in to_make
         if item.rows_bytes is not None and item.folded_bytes is not None
     ]

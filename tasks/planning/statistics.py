@@ -29,6 +29,7 @@ class StatisticsBytes:
 
     rows: int
     folded: int
+    a_tag: int | None = None  # of sums by tag: `folded` is for one tag, and this for each further one
 
 
 def statistics_bytes(
@@ -51,7 +52,10 @@ def statistics_bytes(
     n_rows = rows_by_shard(settings)
     ways = [settings] if settings.get("statistics") == "folded" else _ways(recipe_ref(recipe), known)
     return StatisticsBytes(
-        rows_bytes(settings, n_rows, state), sum(_folded_bytes(settings, way, n_rows, state) for way in ways)
+        rows_bytes(settings, n_rows, state),
+        sum(_folded_bytes(settings, way, n_rows, state) for way in ways),
+        # How many tags there are is known when samples are read.
+        _tag_bytes(settings, settings, n_rows, state) if settings.get("sums_by_tag") else None,
     )
 
 
@@ -81,17 +85,32 @@ def _ways(ref: ArtifactRef, known: Mapping[ArtifactRef, Planned]) -> list[Mappin
 def _folded_bytes(
     settings: Mapping[str, Any], way: Mapping[str, Any], n_rows: list[int], state: Mapping[str, Tensor]
 ) -> int:
-    nodes = [sum(n_rows[first : first + span]) for first, span in complete_nodes(len(n_rows))]
-    # A set of one node has that node's files.
-    artifacts = nodes if len(nodes) == 1 else [*nodes, sum(nodes)]
-    n_sums = len(sum_names(str(way["scorer"]), way.get("aggregation")))
+    artifacts = _kept(n_rows)
     n_sampled = _SIDES * int(settings.get("sample_pairs", SAMPLE_PAIRS))
-    size = len(artifacts) * _MANIFEST
+    size = len(artifacts) * _MANIFEST + _tag_bytes(settings, way, n_rows, state)
+    for layer in settings["layers"]:
+        n_in = state[f"{layer}.weight"].shape[1]
+        row = 2 * n_in * FLOAT_BYTES + ROW_BYTES
+        size += len(artifacts) * _FILES * FILE_BYTES
+        size += sum(row * (n if n <= window_rows(n_in) else min(n, n_sampled)) for n in artifacts)
+    return size
+
+
+def _tag_bytes(
+    settings: Mapping[str, Any], way: Mapping[str, Any], n_rows: list[int], state: Mapping[str, Tensor]
+) -> int:
+    """Sums and moments of the samples that are counted together."""
+    n_sums = len(sum_names(str(way["scorer"]), way.get("aggregation")))
+    size = 0
     for layer in settings["layers"]:
         n_out, n_in = state[f"{layer}.weight"].shape
-        row = 2 * n_in * FLOAT_BYTES + ROW_BYTES
-        size += len(artifacts) * (_SIDES * _MOMENTS * n_in * _DOUBLE + _FILES * FILE_BYTES)
-        for n in artifacts:
-            sums = n_sums * n_out * n_in * _DOUBLE + min(n, n_sampled) * row
-            size += n * row if n <= window_rows(n_in) else sums
+        for n in _kept(n_rows):
+            size += n_in * _DOUBLE * (_SIDES * _MOMENTS + (n_sums * n_out if n > window_rows(n_in) else 0))
     return size
+
+
+def _kept(n_rows: list[int]) -> list[int]:
+    """How many rows each artifact of a complete set is of."""
+    nodes = [sum(n_rows[first : first + span]) for first, span in complete_nodes(len(n_rows))]
+    # A set of one node has that node's files.
+    return nodes if len(nodes) == 1 else [*nodes, sum(nodes)]

@@ -21,6 +21,14 @@ def test_statistics_that_are_to_be_made_are_told_in_bytes_either_way() -> None:
     assert told == ["activations.vision: about 10.4 GB with statistics: rows, 1.1 GB with folded"]
 
 
+def test_of_sums_by_tag_it_is_told_what_each_further_tag_takes() -> None:
+    folded = planned("activations.vision", rows=10_400_000_000, folded=1_100_000_000)
+    plan = RunPlan(name="x", store="store", device="cpu", artifacts=[folded], last_run=None)
+    by_tag = plan.model_copy(update={"artifacts": [folded.model_copy(update={"tag_bytes": 810_000_000})]})
+    (plain,), (told,) = ([line for line in plan_lines(each) if "folded" in line] for each in (plan, by_tag))
+    assert told == plain + " for one tag, 810.0 MB more for each further one"
+
+
 def test_captions_are_told_with_their_tokens_and_judgements_and_only_where_there_are_some() -> None:
     made = planned("captions.original").model_copy(update={"captions": 2000, "tokens": 256_000})
     judged = planned("judgements.words.original").model_copy(update={"judgements": 1900})

@@ -6,7 +6,7 @@ from tasks.extraction import windows
 from tasks.lineage.planned import PlannedStore
 from tasks.planning.statistics import statistics_bytes
 from tasks.planning.work import work_of
-from tests.cases.folded_bench import WINDOW_BYTES, FoldedBench, write_sized_shards
+from tests.cases.folded_bench import TAGS, WINDOW_BYTES, FoldedBench, write_sized_shards
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,20 @@ def test_either_way_is_foretold_in_bytes_and_only_what_is_lacking_in_samples(tmp
     item = grown.planned[bench.activations(more, folded, grown).ref]
     assert (item.n_parts, item.missing) == (4, [3])
     assert work_of(item, grown.planned, bench.loaded).images == 4
+
+
+@pytest.mark.slow
+def test_of_sums_by_tag_each_tag_is_foretold_in_bytes(tmp_path):
+    bench = FoldedBench(tmp_path)
+    shards = write_sized_shards(tmp_path / "shards", (5, 4, 6))
+    config = bench.config(statistics="folded", sums_by_tag=True, sample_pairs=2)
+    planned = PlannedStore(tmp_path / "none")
+    item = planned.planned[bench.activations(shards, config, planned).ref]
+    found = statistics_bytes(item, planned.planned, bench.loaded.model.state_dict())
+    bench.activations(shards, config, bench.store())
+    expected = found.folded + (len(TAGS) - 1) * found.a_tag
+    assert found.a_tag > found.folded / 3
+    assert expected / 2 < size_of(bench.store()) < expected * 2
 
 
 @pytest.mark.slow
