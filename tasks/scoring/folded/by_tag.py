@@ -108,6 +108,9 @@ class TagFolding(AnyLayerFolding[TagSums]):
         """The scorer with what the wanted tags come to, which are added in their order.
 
         Rows that fit into one window are not divided, as by `LayerFolding`.
+
+        Raises:
+            DataError: a pair has no ratio; it is named, and the layer is not.
         """
         if isinstance(state, Unfolded):
             return LayerFolding(self._weight, self._folding, self._name).scored(state)
@@ -119,12 +122,18 @@ class TagFolding(AnyLayerFolding[TagSums]):
         return self._scores
 
     def write_sums(self, sums: TagSums, path: Path) -> None:
-        """Write a row a tag and output and a column a sum; a tag's rows are row groups of their own."""
+        """Write a row a tag and output and a column a sum; a tag's rows are row groups of their own.
+
+        Raises:
+            DataError: a pair has no ratio; layer and pair are named.
+        """
         schema = tag_sums_schema(self._width, self._names)
         single: list[tuple[Tag, str]] = []
         with open_parquet(path, schema) as writer:
             for tag in sums.tags:
-                made = {name: total.matrix for name, total in sums.take(tag).totals.items() if total.matrix is not None}
+                with self.naming_layer():
+                    totals = sums.take(tag).totals
+                made = {name: total.matrix for name, total in totals.items() if total.matrix is not None}
                 single += [(tag, name) for name, matrix in made.items() if matrix.dtype == torch.float32]
                 if made:
                     writer.write_table(_rows_of(tag, made, schema), row_group_size=row_group_rows(schema))

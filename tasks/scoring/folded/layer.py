@@ -1,7 +1,9 @@
 """One layer's statistics of neighbouring shards: rows, as long as they fit into one window, and sums else."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
@@ -118,7 +120,11 @@ class AnyLayerFolding(ABC, Generic[AnySums]):
 
     @abstractmethod
     def scored(self, state: LayerState[AnySums]) -> PairScores | SideScores:
-        """The scorer with all that was added up."""
+        """The scorer with all that was added up.
+
+        Raises:
+            DataError: a pair has no ratio; it is named, and the layer is not.
+        """
 
     def empty(self) -> Folded[AnySums]:
         """What no rows come to."""
@@ -137,12 +143,18 @@ class AnyLayerFolding(ABC, Generic[AnySums]):
             DataError: a pair has no ratio; it is named.
         """
         moments = _BESIDE.submit(Moments.of_rows, rows)
-        try:
+        with self.naming_layer():
             self.add_to(folded.sums, rows)
-        except DataError as error:
-            raise DataError(f"layer {self._name}: {error}") from error
         folded.moments.join(moments.result())
         folded.sample = pa.concat_tables([folded.sample, sampled])
+
+    @contextmanager
+    def naming_layer(self) -> Iterator[None]:
+        """Errors of data begin with the layer's name."""
+        try:
+            yield
+        except DataError as error:
+            raise DataError(f"layer {self._name}: {error}") from error
 
     def join(self, earlier: LayerState[AnySums], later: LayerState[AnySums]) -> LayerState[AnySums]:
         """Bring two neighbours together, neither of which is to be used again.
@@ -230,8 +242,15 @@ class LayerFolding(AnyLayerFolding[Sums]):
         return dict(sums.counts)
 
     def scored(self, state: LayerState[Sums]) -> PairScores | SideScores:
-        """The scorer with all that was added up."""
-        self._scores.sums = self.folded(state).sums
+        """The scorer with all that was added up.
+
+        Raises:
+            DataError: a pair has no ratio; it is named, and the layer is not.
+        """
+        if isinstance(state, Unfolded):
+            self.add_to(self.no_sums(), state.rows)
+        else:
+            self._scores.sums = state.sums
         return self._scores
 
     def write_sums(self, sums: Sums, path: Path) -> None:

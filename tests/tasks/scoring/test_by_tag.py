@@ -25,7 +25,13 @@ WAYS = [
     {"scorer": "unsafe_only"},
     {"scorer": "difference"},
 ]
-by_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
+by_way = pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, marks=pytest.mark.slow if number else (), id="-".join(way.values()))
+        for number, way in enumerate(WAYS)
+    ],
+)
 
 pytestmark = pytest.mark.usefixtures("small_windows")
 
@@ -52,6 +58,22 @@ def test_scores_of_one_tag_are_those_of_rows_to_the_last_bit_and_no_shard_is_rea
         for layer, values in expected.items():
             assert np.array_equal(scores[layer], values)
     assert not np.array_equal(*(next(iter(scores.values())) for scores in found.values()))
+
+
+@pytest.mark.slow
+@by_way
+def test_scores_of_several_tags_are_those_of_rows_but_for_the_last_digits_of_float32(bench, rows_store, shards, way):
+    store = bench.store("several")
+    for tags in (["war", "hate"], None):
+        found = bench.scores(shards, by_tags(bench, tags, **way), store)
+        expected = bench.scores(shards, bench.config(tags=tags, **way), rows_store)
+        if way["scorer"] == "difference":  # of two means, which tells less than either of its own size
+            unsafe = bench.scores(shards, bench.config(tags=tags, scorer="unsafe_only"), rows_store)
+            scale = {layer: 2 * unsafe[layer] - values for layer, values in expected.items()}
+        else:
+            scale = expected
+        for layer, values in expected.items():
+            assert np.max(np.abs(found[layer] - values) / scale[layer]) < 6e-7
 
 
 def write_shards(folder, pairs, way, weight, n_shards=3):

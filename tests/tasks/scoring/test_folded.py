@@ -12,7 +12,8 @@ from data_specs.folding import sum_names
 from data_specs.run_config import EncoderConfig
 from data_specs.schemas import activation_stats_schema
 from tasks.lineage.circumstances import RunContext
-from tasks.scoring.folded.layer import Folding, LayerFolding
+from tasks.scoring.folded.by_tag import layer_folding
+from tasks.scoring.folded.layer import Folding, LayerFolding, Unfolded
 from tasks.scoring.folded.parts import FoldedPartMaker, ShardWindows
 from tasks.scoring.folded.sample import drawn
 from tests.cases.shard_files import image_bytes, inspected, write_tar
@@ -170,7 +171,24 @@ def test_a_pair_without_a_ratio_is_refused_with_its_layer_as_soon_as_it_is_read(
         shard.take(rows)
 
 
-def test_the_part_maker_of_a_folded_set_is_a_small_value(bench, shards, tmp_path, monkeypatch):
+@pytest.mark.parametrize("by_tag", [False, True])
+def test_a_pair_without_a_ratio_is_refused_where_its_shard_was_one_window_and_the_layer_is_named_once(tmp_path, by_tag):
+    pairs = Pairs(3, 128, 0)
+    pairs.safe.norm[1, 2] = 0
+    chosen = EncoderConfig(layers="x", weight_by_magnitude=False, statistics="folded", sums_by_tag=by_tag)
+    layer = layer_folding(random_weight(16, 128), Folding(chosen, None), "blocks.3.out")
+    shards = [Unfolded(pa.Table.from_batches([each.rows()])) for each in (pairs, Pairs(3, 128, 1, prefix="b"))]
+    with pytest.raises(
+        DataError, match=r"^layer blocks\.3\.out: pair a/0001: the unsafe/safe ratio of input channel 2 is"
+    ):
+        layer.write(layer.join(*shards), tmp_path)
+    # What writes the scores of a layer names it then.
+    with pytest.raises(DataError, match=r"^pair a/0001: the unsafe/safe ratio of input channel 2 is NaN"):
+        layer.scored(shards[0])
+
+
+@pytest.mark.parametrize("by_tag", [False, True])
+def test_the_part_maker_of_a_folded_set_is_a_small_value(bench, shards, tmp_path, monkeypatch, by_tag):
     sent = []
     make = FoldedPartMaker.make
 
@@ -179,8 +197,8 @@ def test_the_part_maker_of_a_folded_set_is_a_small_value(bench, shards, tmp_path
         return make(self, parts, *rest)
 
     monkeypatch.setattr(FoldedPartMaker, "make", caught)
-    config = bench.config(statistics="folded")
-    bench.activations(shards[:1], config, bench.store(str(tmp_path / "here")))
+    config = bench.config(statistics="folded", sums_by_tag=by_tag)
+    bench.activations(shards[1:2], config, bench.store(str(tmp_path / "here")))
     monkeypatch.undo()
     maker, part = pickle.loads(sent[0])
     assert len(sent[0]) < 10_000
