@@ -101,16 +101,19 @@ class Ranking:
 
     def _members(self, places: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The scores of some classes, ascending; they are found in one pass, and kept."""
-        found: dict[int, list[NDArray[np.float32]]] = {place: [] for place in places if place not in self._sorted}
-        for start in range(0, self.size if found else 0, _AT_ONCE):
-            scores = self.flat[start : start + _AT_ONCE]
+        missing = [place for place in dict.fromkeys(places) if place not in self._sorted]
+        pieces: list[NDArray[np.float32]] = []
+        for start in range(0, self.size if missing else 0, _AT_ONCE):
             leading = (self._bits[start : start + _AT_ONCE] >> _LOW_BITS).astype(np.uint16)
-            for place, pieces in found.items():
-                inside = np.flatnonzero(leading == self._classes.leading[place])
-                if len(inside):
-                    pieces.append(scores[inside])
-        for place, pieces in found.items():
-            self._sorted[place] = np.sort(np.concatenate(pieces))
+            inside = np.zeros(len(leading), np.bool_)
+            for place in missing:
+                inside |= leading == self._classes.leading[place]
+            pieces.append(self.flat[start : start + _AT_ONCE][inside])
+        if missing:
+            some = np.concatenate(pieces)
+            of_some = (some.view(np.uint32) >> _LOW_BITS).astype(np.uint16)
+            for place in missing:
+                self._sorted[place] = np.sort(some[of_some == self._classes.leading[place]])
         return self._sorted
 
 
