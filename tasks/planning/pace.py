@@ -12,7 +12,7 @@ from tasks.planning.work import Work
 
 _NEWEST = 20
 # What an artifact of another model or of other layers took says nothing.
-_ALIKE = ("architecture", "model_cfg", "layers", "precision", "scorer", "statistics", "decoding")
+_ALIKE = ("architecture", "model_cfg", "layers", "precision", "scorer", "statistics", "sums_by_tag", "decoding")
 _ALIKE_INPUTS = ("captioner",)
 
 

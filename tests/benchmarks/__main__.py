@@ -40,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "folded_bytes_over_rows": folded.folded_bytes_over_rows,
     "folded_time_over_rows": folded.folded_time_over_rows,
     "folded_memory_16x_over_1x_pairs": folded.folded_memory_16x_over_1x_pairs,
+    "memory_of_a_tag_over_two_sums": folded.memory_of_a_tag_over_two_sums,
     "small_shards_over_large": small_shards.small_shards_over_large,
     "start_up_over_imports": start_up.start_up_over_imports,
     **{f"scaling_{n}_workers": partial(scaling.scaling, n) for n in (2, 4, 8)},

@@ -1,5 +1,6 @@
 """Folded statistics against rows: bytes, time from statistics to scores, and memory as the number of pairs grows."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from tasks.lineage.circumstances import RunContext
 from tasks.lineage.digest import digest_of
 from tasks.lineage.store import Build, Made, Store
 from tasks.scoring.aggregate import LayerStatistics
-from tasks.scoring.folded.layer import Folding, LayerFolding
+from tasks.scoring.folded.by_tag import layer_folding
+from tasks.scoring.folded.layer import AnyLayerFolding, Folding
 from tasks.scoring.folded.parts import FoldedPartMaker
 from tasks.scoring.joined.layer import SUMMED
 from tasks.scoring.joined.sets import JoinedSet
@@ -34,13 +36,14 @@ from tasks.scoring.layer_scores import aggregate_layer, scores_of_sums
 from tasks.scoring.scorers.uwm import MeanOfRatios
 from tasks.shards.inspection import Shard
 from tasks.shards.plan import ShardPlan
-from tests.benchmarks.timing import by_turns, one_thread, ratio
+from tests.benchmarks.timing import by_turns, one_thread, ratio, seconds
 from tests.cases.statistics import statistics_rows
 
 _OUT, _IN, _BATCH = 768, 3072, 32
 _SMALL_SHARD = 256
 _CHOSEN = EncoderConfig(layers="x", weight_by_magnitude=False, statistics="folded")
 _FOLDING = Folding(_CHOSEN, None)
+_BY_TAG = Folding(_CHOSEN.model_copy(update={"sums_by_tag": True}), None)
 _FOLDER = layer_folder("vision", "x")
 _DIGEST = digest_of({"encoder": "x"})
 _NO_MODEL: Any = SimpleNamespace(model=torch.nn.Identity())
@@ -50,8 +53,9 @@ _NO_STORE: Any = None
 class Given:
     """Statistics of one ViT-B layer as a forward pass gives them, and the shards that they would be of."""
 
-    def __init__(self, n_shards: int, n_pairs: int, *, at_once: bool = False) -> None:
-        """Log-normal by channel and sample; all made now, or each shard's when it is read."""
+    def __init__(self, n_shards: int, n_pairs: int, *, at_once: bool = False, n_tags: int = 0) -> None:
+        """Log-normal by channel and sample; all made now, or each shard's when it is read. Tags take turns."""
+        self._tags = [f"tag {number}" for number in range(n_tags)] or [None]
         keys = tuple(map(str, range(n_pairs)))
         digests = [digest_of({"shard": number}) for number in range(n_shards)]
         self.plans = [ShardPlan(Shard(one, Path(one), one, 0, None, ()), keys, ()) for one in digests]
@@ -73,7 +77,8 @@ class Given:
             std = norm / 7 * np.exp(generator.normal(0, 0.1, (_BATCH, _IN))).astype(np.float32)
             ids = [pair_id(plan.shard.sha256, plan.keys[start + row // 2]) for row in range(_BATCH)]
             sides = ["safe", "unsafe"] * (_BATCH // 2)
-            batches.append(statistics_rows(ids, sides, [None] * _BATCH, torch.from_numpy(norm), torch.from_numpy(std)))
+            tags = [self._tags[(start + row // 2) % len(self._tags)] for row in range(_BATCH)]
+            batches.append(statistics_rows(ids, sides, tags, torch.from_numpy(norm), torch.from_numpy(std)))
         return batches
 
 
@@ -105,8 +110,8 @@ class _Rows(RowPartMaker):
 class _Sums(FoldedPartMaker):
     given: Given
 
-    def layers(self, *_: Any) -> dict[str, LayerFolding]:
-        return {_FOLDER: LayerFolding(_weight(), self.folding, "x")}
+    def layers(self, *_: Any) -> dict[str, AnyLayerFolding[Any]]:
+        return {_FOLDER: layer_folding(_weight(), self.folding, "x")}
 
     def shard_pass(self, parts: Sequence[Part], plans: Sequence[ShardPlan], *_: Any) -> Any:
         return _GivenPass(self.given, plans, self.fold(parts, _NO_MODEL, _NO_STORE, torch.device("cpu")))
@@ -144,11 +149,11 @@ def rows_scores(given: Given, store: Path) -> Tensor:
     return aggregate_layer(LayerStatistics(made.path / _FOLDER, None), MeanOfRatios(_weight()))[0]
 
 
-def folded_scores(given: Given, store: Path) -> Tensor:
+def folded_scores(given: Given, store: Path, folding: Folding = _FOLDING) -> Tensor:
     """Scores of statistics that are kept as sums."""
-    maker, code = _maker(_Sums, given, folding=_FOLDING), {"code": "x", "modules": {}}
+    maker, code = _maker(_Sums, given, folding=folding), {"code": "x", "modules": {}}
     made = _made(JoinedSet("activations.vision", maker, _parts(given), given.plans, code), store)
-    layer = LayerFolding(_weight(), _FOLDING, "x")
+    layer = layer_folding(_weight(), folding, "x")
     return scores_of_sums(layer.scored(layer.read_to_score(made.path / _FOLDER, made.manifest.counts[SUMMED])))[0]
 
 
@@ -194,29 +199,40 @@ def folded_memory_16x_over_1x_pairs() -> dict[str, Any]:
 
     With eight all that happens at once does happen: four are joined while the next ones are read.
     """
-    peaks = {n: _peak_mb(n // _SMALL_SHARD) for n in (2_048, 32_768)}
+    peaks = {n: _alone(n // _SMALL_SHARD)["peak_mb"] for n in (2_048, 32_768)}
     return ratio(peaks[32_768] / peaks[2_048], "<= 1.15", peak_mb_2048=peaks[2_048], peak_mb_32768=peaks[32_768])
 
 
+def memory_of_a_tag_over_two_sums() -> dict[str, Any]:
+    """What each of 15 further tags takes in memory, over the sums of two shards: one is written while the next is read."""
+    one, many = (_alone(8, n_tags) for n_tags in (1, 16))
+    a_tag = (many["peak_mb"] - one["peak_mb"]) / 15
+    told = {f"{name}_{n}_tags": found[name] for n, found in ((1, one), (16, many)) for name in found}
+    return ratio(a_tag / (2 * 8 * _OUT * _IN / 2**20), "<= 1.5", **told)
+
+
 _CHILD = """
-import sys, tempfile
-from pathlib import Path
+import json, sys
 from tests.benchmarks.folded import fold_alone
-fold_alone(int(sys.argv[1]))
-print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+print(json.dumps(fold_alone(*map(int, sys.argv[1:]))))
 """
 
 
-def fold_alone(n_shards: int) -> None:
-    """Fold so many shards of 256 pairs, which are made one at a time."""
-    with tempfile.TemporaryDirectory() as name:
-        folded_scores(Given(n_shards, _SMALL_SHARD), Path(name))
+def fold_alone(n_shards: int, n_tags: int) -> dict[str, float]:
+    """Fold so many shards of 256 pairs, which are made one at a time; of no tags one sum."""
+    with tempfile.TemporaryDirectory() as name, one_thread():
+        given, folding = Given(n_shards, _SMALL_SHARD, n_tags=n_tags), _BY_TAG if n_tags else _FOLDING
+        took = seconds(lambda: folded_scores(given, Path(name), folding))
+        size = max(path.stat().st_size for path in Path(name).rglob("sums.parquet"))
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return {"peak_mb": int(peak.split()[1]) / 1024, "sums_file_mb": size / 1e6, "seconds": took}
 
 
-def _peak_mb(n_shards: int) -> float:
-    command = [sys.executable, "-c", _CHILD, str(n_shards)]
+def _alone(n_shards: int, n_tags: int = 0) -> dict[str, float]:
+    command = [sys.executable, "-c", _CHILD, str(n_shards), str(n_tags)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stdout.splitlines()[-1]) / 1024
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def _size(store: Path) -> int:

@@ -51,6 +51,7 @@ def test_another_device_model_or_kind_says_nothing(tmp_path):
     assert Paces(store, "cpu").seconds(asked_set(), Work(texts=8)) is not None
     assert Paces(store, "cuda").seconds(asked_set(), Work(texts=8)) is None
     assert Paces(store, "cpu").seconds(asked_set(architecture={"width": 9}), Work(texts=8)) is None
+    assert Paces(store, "cpu").seconds(asked_set(sums_by_tag=True), Work(texts=8)) is None
     assert Paces(store, "cpu").seconds(recipe("report"), Work()) is None
 
 
