@@ -100,7 +100,13 @@ class TagFolding(AnyLayerFolding[TagSums]):
         return Folded(TagSums(sums), Moments.of_rows(rows), drawn_rows(rows, self.sample_pairs))
 
     def counted(self, sums: TagSums) -> dict[str, Any]:
-        """Samples or pairs, by tag and sum; only of tags that have any. All sums were made."""
+        """Samples or pairs, by tag and sum; only of tags that have any.
+
+        Raises:
+            ValueError: some sums were not made yet, as those that files hold until they are written anew.
+        """
+        if not sums.counts.keys() >= {*sums.tags}:
+            raise ValueError("sums by tag are counted when they are made")
         some = {tag: counts for tag, counts in sums.counts.items() if any(counts.values())}
         return {_BY_TAG: [{"tag": tag, **some[tag]} for tag in in_order(some)]}
 

@@ -95,6 +95,8 @@ def write_joined(folder, counts, way, weight):
     joined, *others = (layer.read(folder / str(number), each) for number, each in enumerate(counts))
     for later in others:
         joined = layer.join(joined, later)
+    with pytest.raises(ValueError, match="counted when they are made"):
+        layer.counts(joined)
     layer.write(joined, folder / "joined")
     return layer.counts(joined)
 
