@@ -20,6 +20,7 @@ from data_specs.schemas import activation_stats_schema, sums_schema
 from tasks.extraction.table_reader import open_rows
 from tasks.extraction.table_writer import open_parquet, row_group_rows
 from tasks.extraction.windows import window_rows
+from tasks.lineage.cores import available_cores
 from tasks.scoring.aggregate import WindowRows
 from tasks.scoring.folded.moments import Moments
 from tasks.scoring.folded.sample import drawn_rows
@@ -34,6 +35,7 @@ CHANNELS_FILE, SAMPLE_FILE = "channels.parquet", "sample.parquet"
 # Moments take a fifth of a window's time, and nothing of its sums. A thread asks once for the number of threads that this
 # process computes with, as that may change last digits.
 _BESIDE = ThreadPoolExecutor(1, "moments", initializer=torch.get_num_threads)
+_SAMPLES = ThreadPoolExecutor(max(1, available_cores() // 2), "samples")  # read and written while sums are
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,12 @@ class AnyLayerFolding(ABC, Generic[AnySums]):
         """Write a layer's files into its folder."""
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(state, Folded):
-            self.write_sums(state.sums, folder / SUMS_FILE)
-            _write(state.sample, folder / SAMPLE_FILE)
-            _write(state.moments.table(), folder / CHANNELS_FILE)
+            sample = _SAMPLES.submit(_write, state.sample, folder / SAMPLE_FILE)
+            try:
+                self.write_sums(state.sums, folder / SUMS_FILE)
+                _write(state.moments.table(), folder / CHANNELS_FILE)
+            finally:
+                sample.result()
         else:
             _write(state.rows, folder / ROWS_FILE)
             _write(Moments.of_rows(state.rows).table(), folder / CHANNELS_FILE)
@@ -206,10 +211,12 @@ class AnyLayerFolding(ABC, Generic[AnySums]):
 
     def read(self, folder: Path, counts: SumCounts | None) -> LayerState[AnySums]:
         """Read what `write` wrote; `counts` are those of the sums."""
+        has_sums = counts is not None and not (folder / ROWS_FILE).is_file()
+        sample = _SAMPLES.submit(_read, folder / SAMPLE_FILE) if has_sums else None
         state = self.read_to_score(folder, counts)
-        if isinstance(state, Folded):
+        if isinstance(state, Folded) and sample is not None:
             state.moments = Moments.of_table(_read(folder / CHANNELS_FILE))
-            state.sample = _read(folder / SAMPLE_FILE)
+            state.sample = sample.result()
         return state
 
     def read_to_score(self, folder: Path, counts: SumCounts | None) -> LayerState[AnySums]:
