@@ -20,7 +20,7 @@ from tasks.embeddings.observer import FOLDER
 from tasks.embeddings.pairs import Places, gathered
 from tasks.encoders.forward import encode
 from tasks.encoders.tokenizer import Tokenizer
-from tasks.extraction.table_reader import one_ahead
+from tasks.extraction.ahead import one_ahead
 from tasks.shards.location import fetched_bytes, is_elsewhere, shown_location
 
 CLASS_NAMES = "classnames.txt"

@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,7 +18,6 @@ _BATCH_ROWS = 65_536
 # A file up to this size is read at once: its columns one by one take longer.
 _SMALL_BYTES = 1 << 20
 _KEPT_BYTES = 64 << 20
-_Item = TypeVar("_Item")
 _PLACE = [pa.field("file_number", pa.int32()), pa.field("row_number", pa.int64())]
 
 
@@ -103,15 +101,6 @@ def read_window(file: pq.ParquetFile, start: int, stop: int, columns: Sequence[s
     # Starting threads takes longer than a small file.
     table = file.read_row_groups(groups, columns=list(columns), use_threads=False)
     return table.slice(start - first, stop - start)
-
-
-def one_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The same items; the next one is made by a thread while one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item
 
 
 def query(

@@ -13,9 +13,10 @@ from data_specs.errors import DataError
 from data_specs.manifest import Manifest
 from data_specs.run_config import CONTENTS, Content
 from data_specs.samples import needed_contents
+from tasks.extraction.ahead import made_ahead
 from tasks.extraction.columns import vectors
 from tasks.extraction.rows import SHARD_DIGEST_CHARS
-from tasks.extraction.table_reader import ReadLater, connect, one_ahead, query, read_window
+from tasks.extraction.table_reader import ReadLater, connect, query, read_window
 from tasks.extraction.windows import Window, window_rows, window_tree, windows_of
 from tasks.scoring.saliency import ChannelStats
 from tasks.shards.plan import ShardPlan
@@ -131,7 +132,7 @@ class LayerStatistics:
 
     def rows(self) -> Iterator[pa.Table]:
         """The rows of one window of the tree after the other; the next ones are read while some are used."""
-        return map(self.window.wanted, one_ahead(map(self._read, windows_of(self.tree))))
+        return map(self.window.wanted, made_ahead(self._read, windows_of(self.tree)))
 
     def pairs(self) -> Iterator[PairBatch]:
         """The pairs of one window after the other."""
