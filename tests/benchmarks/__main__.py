@@ -35,7 +35,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "sweep_point_over_evaluation": sweep.sweep_point_over_evaluation,
     "sweep_10_points_over_1": sweep.sweep_10_points_over_1,
     "grid_cost_over_passes": sweep.grid_cost_over_passes,
-    "summary_and_selection_over_sorts": selection.summary_and_selection_over_sorts,
+    "summary_and_selection_seconds": selection.summary_and_selection_seconds,
     "small_files_over_large": memory.small_files_over_large,
     "folded_bytes_over_rows": folded.folded_bytes_over_rows,
     "folded_time_over_rows": folded.folded_time_over_rows,

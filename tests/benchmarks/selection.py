@@ -37,12 +37,12 @@ def selection_speedup_over_sort() -> dict[str, Any]:
     return ratio(slow / fast, ">= 4", sort_seconds=slow, select_seconds=fast)
 
 
-def summary_and_selection_over_sorts() -> dict[str, Any]:
-    """Summary of 12 layers of ViT-B-32's vision tower and selection, over what they cannot do without, done plainly.
+def summary_and_selection_seconds() -> dict[str, Any]:
+    """The processor's seconds for the summary of 12 layers of ViT-B-32's vision tower, 28 million weights, and selection.
 
-    Those are artifacts of their own: each layer's file is read for the summary and again for the selection, and the
-    summary needs the order of the scores. Plainly, pyarrow reads each file twice, and numpy sorts what it held once.
-    Seconds are the processor's, of one core; 28 million weights are to take less than 0.5 of them.
+    Beside them, what cannot be done without, done plainly: those are artifacts of their own, so that each layer's file
+    is read for the summary and again for the selection, and the summary needs the order of the scores. Plainly, pyarrow
+    reads each file twice, and numpy sorts what it held once.
     """
     generator = np.random.default_rng(0)
     layers = {f"blocks.{number}.out": generator.lognormal(size=(768, 3072)).astype(np.float32) for number in range(12)}
@@ -67,7 +67,8 @@ def summary_and_selection_over_sorts() -> dict[str, Any]:
 
         plain, both = by_turns(plainly, ours, repeats=9, clock=time.process_time)
     pa.set_cpu_count(before)
-    return ratio(both / plain, "<= 1", plain_cpu_seconds=plain, summary_and_selection_cpu_seconds=both)
+    found = {"value": round(both, 3), "unit": "CPU seconds of one core", "limit": "<= 0.5"}
+    return found | {"plain_seconds": round(plain, 3), "over_plain": round(both / plain, 3)}
 
 
 def _plainly_read(path: Path) -> NDArray[np.float32]:
