@@ -73,7 +73,7 @@ def called(monkeypatch, capsys, *arguments):
         main()
     shown = capsys.readouterr()
     assert all(character.isprintable() or character == "\n" for character in shown.out + shown.err)
-    assert all(len(line) < 1200 for line in (shown.out + shown.err).splitlines())
+    assert all(len(line) < 1500 for line in (shown.out + shown.err).splitlines())
     return ended.value.code or 0, shown.out, shown.err
 
 
