@@ -1,5 +1,6 @@
 """A tiny model and small shards of pairs, and what is taken from the shards by one process or by several."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from tasks.scoring.slopes.task import measure_slopes
 from tasks.shards.inspection import Shard, inspect_shard
 from tasks.shards.plan import plan_reading
 from tasks.workers.shared_work import Runner
-from tests.cases.models import write_tiny_model, write_toy_tokenizer
+from tests.cases.models import TINY_CLIP, write_tiny_model, write_toy_tokenizer
 from tests.cases.processes import wait_for
 from tests.cases.shard_files import pair, write_tar
 
@@ -30,18 +31,21 @@ LAYERS = "mlp_output"
 NOWHERE = {"shards": ["/nowhere.tar"]}
 
 
-def write_model_with_tokenizer(folder: Path) -> ModelConfig:
-    """TINY_CLIP and a tokenizer of 64 words, as files."""
+def write_model_with_tokenizer(folder: Path, model_cfg: dict[str, Any] = TINY_CLIP) -> ModelConfig:
+    """A tiny model and a tokenizer of 64 words, as files."""
     write_toy_tokenizer(folder / "tokenizer")
-    return write_tiny_model(folder).model_copy(update={"tokenizer": str(folder / "tokenizer")})
+    return write_tiny_model(folder, model_cfg=model_cfg).model_copy(update={"tokenizer": str(folder / "tokenizer")})
 
 
 def write_pair_shards(folder: Path, sizes: Sequence[int], *, broken: int | None = None) -> list[Shard]:
-    """Shards 0.tar and so on of so many pairs; that of number `broken` holds one more, of which nothing unsafe can be read."""
+    """Shards 0.tar and so on of so many pairs of two tags; number `broken` holds one more, of which nothing unsafe can be read."""
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
     for number, size in enumerate(sizes):
-        members = [member for i in range(size) for member in pair(f"s{number}k{i}", seed=100 * number + i)]
+        members = []
+        for i in range(size):
+            tag = json.dumps({"tag": ("hate", "violence")[i % 2]}).encode()
+            members += pair(f"s{number}k{i}", seed=100 * number + i, json=tag)
         if number == broken:
             members += pair("bad", unsafe_png=b"no picture", unsafe_txt=b"\xff\xfe")
         shards.append(inspect_shard(f"{number}.tar", None, write_tar(folder / f"{number}.tar", members)))
@@ -57,8 +61,10 @@ def config_of(model: ModelConfig, **settings: Any) -> RunConfig:
 class Extracting:
     """One model, and the shards that its vision encoder reads."""
 
-    def __init__(self, folder: Path, sizes: Sequence[int], *, broken: int | None = None) -> None:
-        self.model = write_model_with_tokenizer(folder / "model")
+    def __init__(
+        self, folder: Path, sizes: Sequence[int], *, broken: int | None = None, model_cfg: dict[str, Any] = TINY_CLIP
+    ) -> None:
+        self.model = write_model_with_tokenizer(folder / "model", model_cfg)
         self.loaded: LoadedModel = load_model(self.model)
         self.shards = write_pair_shards(folder / "shards", sizes, broken=broken)
 
@@ -88,7 +94,22 @@ class Extracting:
         **settings: Any,
     ) -> Made:
         """Statistics as sums."""
-        vision = {"layers": LAYERS, "statistics": "folded"}
+        return self._folded({}, store, runner, shards=shards, **settings)
+
+    def by_tag(self, store: Path | Store, runner: Runner | None = None, **settings: Any) -> Made:
+        """Statistics as sums of each tag."""
+        return self._folded({"sums_by_tag": True}, store, runner, **settings)
+
+    def _folded(
+        self,
+        how: dict[str, Any],
+        store: Path | Store,
+        runner: Runner | None,
+        *,
+        shards: Sequence[Shard] | None = None,
+        **settings: Any,
+    ) -> Made:
+        vision = {"layers": LAYERS, "statistics": "folded", **how}
         config = self.config(text=None, vision=vision, **settings)
         plans = plan_reading(self.shards if shards is None else shards, "vision", None)
         rows, context = statistics_of("vision", LAYERS, self.loaded), RunContext(runner=runner)

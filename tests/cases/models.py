@@ -15,6 +15,8 @@ _VISION = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_
 _TEXT = {"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 2}
 
 TINY_CLIP: dict[str, Any] = {"embed_dim": 16, "vision_cfg": _VISION, "text_cfg": _TEXT}
+# Of its vision MLPs 64 rows are a window, so that few pairs make several.
+WIDE_CLIP: dict[str, Any] = TINY_CLIP | {"vision_cfg": _VISION | {"mlp_ratio": 16_384 / _VISION["width"]}}
 TINY_SIGLIP: dict[str, Any] = {
     "embed_dim": 64,
     "init_logit_bias": -10,
@@ -75,11 +77,11 @@ def write_toy_tokenizer(folder: Path, *, padding: str | None = "</s>", **config:
     return folder
 
 
-def write_tiny_model(folder: Path, *, seed: int = 0) -> ModelConfig:
-    """TINY_CLIP as files, `model.json` and `model.safetensors`, and the settings that name them."""
+def write_tiny_model(folder: Path, *, seed: int = 0, model_cfg: dict[str, Any] = TINY_CLIP) -> ModelConfig:
+    """A tiny model as files, `model.json` and `model.safetensors`, and the settings that name them."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").write_text(json.dumps(TINY_CLIP), encoding="utf-8")
-    save_file(tiny_model(seed=seed).state_dict(), folder / "model.safetensors")
+    (folder / "model.json").write_text(json.dumps(model_cfg), encoding="utf-8")
+    save_file(tiny_model(model_cfg, seed=seed).state_dict(), folder / "model.safetensors")
     return ModelConfig(architecture=str(folder / "model.json"), weights=str(folder / "model.safetensors"))
 
 

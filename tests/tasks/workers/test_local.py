@@ -10,35 +10,38 @@ from data_specs.errors import DataError
 from tasks.lineage.circumstances import RunContext
 from tasks.lineage.progress import listening, notice
 from tasks.lineage.store import Store
+from tasks.scoring.folded.layer import SUMS_FILE
 from tasks.workers.local import LocalWorkers
 from tests.cases.extracting import Extracting, leaving_to_others
+from tests.cases.models import WIDE_CLIP
 from tests.cases.processes import alive, children, lock_holders
 from tests.cases.small_run import file_digests
 
 pytestmark = pytest.mark.slow
 
-N_SHARDS, N_PAIRS = 12, 24
+N_SHARDS, N_PAIRS = 6, 40  # of which a shard makes two windows
 FEW = {"max_bad_fraction": 0.1}  # of what a set may be made without
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     """One sample of the last shard is broken."""
-    return Extracting(tmp_path_factory.mktemp("case"), [N_PAIRS] * N_SHARDS, broken=N_SHARDS - 1)
+    sizes = [N_PAIRS] * N_SHARDS
+    return Extracting(tmp_path_factory.mktemp("case"), sizes, broken=N_SHARDS - 1, model_cfg=WIDE_CLIP)
 
 
 @pytest.fixture(scope="module")
 def workers():
-    """One worker beside this process, for several tests: its model stays loaded. Killed for each kind of statistics, it is
+    """One worker beside this process, for several tests: its model stays loaded. Killed for rows and for sums, it is
     started as often as may be."""
     found = LocalWorkers(["cpu"])
     yield found
     found.close()
 
 
-@pytest.fixture(params=["rows", "folded"])
+@pytest.fixture(params=["rows", "folded", "by_tag"])
 def statistics(request, case):
-    """How statistics are made, as rows or as sums that are joined as they come."""
+    """How statistics are made, as rows or as sums, of all or a tag, that are joined as they come."""
     return getattr(case, request.param)
 
 
@@ -74,18 +77,20 @@ def has_half(store):
 
 
 def test_bytes_are_those_of_one_process_and_progress_and_bad_samples_come_home(
-    statistics, workers, alone, tmp_path, monkeypatch
+    statistics, case, workers, alone, tmp_path, monkeypatch
 ):
     store, heard = tmp_path / "shared", Heard()
     with listening(heard), leaving_to_others(monkeypatch, lambda: has_half(store)):
         made = statistics(store, workers, **FEW)
     assert file_digests(store) == alone
     assert [item["key"] for item in made.manifest.counts["skipped"]] == ["bad"]
+    assert statistics == case.rows or list(made.path.rglob(SUMS_FILE))  # and not rows of a single window
     assert heard.n_done == heard.total == N_SHARDS * N_PAIRS + 1
     assert [text for text in heard.notices if "skipped 1 of" in text]
     assert not [text for text in heard.notices if "died" in text]
 
 
+@pytest.mark.parametrize("statistics", ["rows", "folded"], indirect=True)
 def test_a_worker_that_is_killed_has_its_part_made_again_and_is_started_again(
     statistics, workers, alone, tmp_path, monkeypatch
 ):
@@ -135,7 +140,7 @@ def test_workers_compute_with_as_many_threads_as_the_run_since_last_digits_hang_
 def test_what_a_worker_meets_is_the_error_of_the_run(case, workers, tmp_path, monkeypatch):
     with (
         leaving_to_others(monkeypatch, lambda: any(worker._error for worker in workers._workers)),
-        pytest.raises(DataError, match=r"1 of 25 samples are bad .*'bad' in 11.tar") as found,
+        pytest.raises(DataError, match=r"1 of 41 samples are bad .*'bad' in 5.tar") as found,
     ):
         case.rows(tmp_path, workers, shards=case.shards[-1:], max_bad_fraction=0.01)
     assert "in the worker on cpu" in str(found.value.__cause__)
