@@ -89,10 +89,13 @@ def _calibration_lines(reported: Reported, known: Mapping[ArtifactRef, Manifest]
     behind = manifests_behind(store, [reported.scores] if reported.scores else of_experiments, known)
     if not behind:
         return []
-    sets = [item for item in behind.values() if "parts" in item.recipe.inputs]
+    # Folded statistics name no parts, which are gone once they are joined, and the tags, where scores do not.
+    folded = {f"activations.{encoder}" for encoder in ENCODERS}
+    sets = [item for item in behind.values() if "parts" in item.recipe.inputs or item.recipe.kind in folded]
     asked: set[str] = set()
     for item in behind.values():
-        named = item.recipe.settings.get("tags") if item.recipe.kind.startswith("layer_scores.") else None
+        names_tags = item.recipe.kind.startswith("layer_scores.") or item.recipe.kind in folded
+        named = item.recipe.settings.get("tags") if names_tags else None
         asked |= {str(tag) for tag in named} if isinstance(named, list) else set()
     if not sets:
         return ["none: scores of the weights alone"]

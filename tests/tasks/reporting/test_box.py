@@ -11,6 +11,8 @@ from tasks.lineage.store import Store
 from tasks.reporting.box import describe_subject
 from tasks.reporting.settings import settings_lines
 from tasks.reporting.sources import ModelName, Reported
+from tasks.scoring.folded.task import score_by_sums
+from tests.cases.extracting import Extracting
 from tests.cases.manifests import forge
 from tests.cases.report_cases import inputs
 from tests.cases.report_files import put_scores
@@ -123,6 +125,21 @@ def test_artifacts_that_are_gone_say_nothing_and_stop_nothing(store):
     rows = told(Reported(evaluations, scores, edit=edit), store)
     assert rows["Edit"] == ["text encoder: tau 0.9, alpha -1, sign none; layers not recorded"]
     assert "Calibration data" not in rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["folded", "by_tag"])
+def test_calibration_data_of_folded_statistics_are_told_with_their_tags(how, store, tmp_path):
+    case = Extracting(tmp_path / "case", [4, 3])
+    calibration = {"shards": ["/nowhere.tar"], "tags": ["hate"]}
+    folded = getattr(case, how)(store, calibration=calibration)
+    vision = {"layers": "mlp_output", "statistics": "folded", "sums_by_tag": how == "by_tag"}
+    config = case.config(text=None, vision=vision, calibration=calibration)
+    chosen = config.encoder("vision")
+    made = score_by_sums.fn("vision", chosen, folded.ref, case.loaded, config, store, RunContext())
+    _, evaluations = inputs(store, ("original",))
+    lines = told(Reported(evaluations, scores=made.ref), store)["Calibration data"]
+    assert lines == ["vision encoder: 7 pairs of 2 shards, none skipped", "only pairs tagged hate"]
 
 
 def test_layers_that_differ_in_a_number_are_told_as_one_pattern(store):
