@@ -73,6 +73,9 @@ def source_digest() -> str:
 def computing_by(threads: int) -> Iterator[None]:
     """Let torch use so many threads for as long as the block lasts."""
     before = torch.get_num_threads()
+    if before == threads:  # setting them also ends that MKL takes fewer for small products
+        yield
+        return
     torch.set_num_threads(threads)
     try:
         yield

@@ -93,7 +93,8 @@ def serve(connection: Connection) -> None:
 
 
 def _do(job: Job, say: Say) -> None:
-    torch.set_num_threads(job.threads)
+    if torch.get_num_threads() != job.threads:  # setting them also ends that MKL takes fewer for small products
+        torch.set_num_threads(job.threads)
     store = Store(job.store, hash_once=True)
     store.published = _Published(say)
     job.work.help(store, job.context)
