@@ -11,6 +11,7 @@ import torch
 
 from data_specs.run_config import Encoder, Precision
 from data_specs.schemas import layer_folder, pair_id
+from tasks.encoders.forward import memory_of
 from tasks.encoders.loading import LoadedModel
 from tasks.extraction.freed_memory import return_freed_memory
 from tasks.extraction.parts import ObserverOf, Part
@@ -22,6 +23,8 @@ from tasks.scoring.folded.layer import AnyLayerFolding, Folded, Folding, LayerSt
 from tasks.scoring.folded.sample import drawn, rows_of
 from tasks.scoring.joined.layer import SUMMED, JoinedPartMaker
 from tasks.shards.plan import ShardPlan
+
+_FEWER_SUMS = "fold fewer layers, and leave sums_by_tag out where there are many tags"
 
 
 class SumFold(RowFold):
@@ -58,7 +61,8 @@ class SumFold(RowFold):
         hooks = self._observer if isinstance(self._observer, AbstractContextManager) else nullcontext()
         with hooks, self._in_order():
             yield
-        states = {folder: windows.end() for folder, windows in self._windows.items()}
+        with memory_of(self._device, _FEWER_SUMS):
+            states = {folder: windows.end() for folder, windows in self._windows.items()}
         del self._windows
         counts = (self._layers[folder].counts(state) for folder, state in states.items())
         build.counts[SUMMED] = next((each for each in counts if each is not None), None)
@@ -75,9 +79,11 @@ class SumFold(RowFold):
 
         Raises:
             DataError: a pair has no ratio; layer and pair are named.
+            MachineError: the device has too little memory for the sums.
         """
-        for folder, batch in rows.items():
-            self._windows[folder].take(batch)
+        with memory_of(self._device, _FEWER_SUMS):
+            for folder, batch in rows.items():
+                self._windows[folder].take(batch)
 
 
 class ShardWindows:

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from data_specs.errors import DataError
+from data_specs.errors import DataError, MachineError
 from data_specs.folding import sum_names
 from data_specs.run_config import EncoderConfig
 from data_specs.schemas import activation_stats_schema
@@ -185,6 +186,15 @@ def test_a_pair_without_a_ratio_is_refused_where_its_shard_was_one_window_and_th
     # What writes the scores of a layer names it then.
     with pytest.raises(DataError, match=r"^pair a/0001: the unsafe/safe ratio of input channel 2 is NaN"):
         layer.scored(shards[0])
+
+
+def test_a_device_without_room_for_sums_is_told_with_what_helps(bench, shards, tmp_path, monkeypatch):
+    def full(self, rows):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(ShardWindows, "take", full)
+    with pytest.raises(MachineError, match=r"the memory of cpu ran out; fold fewer layers, and leave sums_by_tag out"):
+        bench.activations(shards[:1], bench.config(statistics="folded"), bench.store(str(tmp_path)))
 
 
 @pytest.mark.parametrize("by_tag", [False, True])
