@@ -40,6 +40,7 @@ def plan_lines(plan: RunPlan) -> list[str]:
     if to_make:
         passes = _listed(totals, ("images", "texts", "gradients")) or "nothing"
         lines[0] += f": {passes} through the model, about {decimal(totals['size_bytes'])}"
+        lines[0] += " with the sums of one tag" if any(item.tag_bytes is not None for item in to_make) else ""
         if totals["captions"]:
             lines.append(f"{totals['captions']:,} captions of at most {totals['tokens']:,} tokens in all")
         if totals["judgements"]:

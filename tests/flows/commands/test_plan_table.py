@@ -27,6 +27,7 @@ def test_of_sums_by_tag_it_is_told_what_each_further_tag_takes() -> None:
     by_tag = plan.model_copy(update={"artifacts": [folded.model_copy(update={"tag_bytes": 810_000_000})]})
     (plain,), (told,) = ([line for line in plan_lines(each) if "folded" in line] for each in (plan, by_tag))
     assert told == plain + " for one tag, 810.0 MB more for each further one"
+    assert plan_lines(by_tag)[0] == plan_lines(plan)[0] + " with the sums of one tag"
 
 
 def test_captions_are_told_with_their_tokens_and_judgements_and_only_where_there_are_some() -> None:
