@@ -1,3 +1,5 @@
+from itertools import islice
+
 import braceexpand
 import pytest
 from hypothesis import given, settings
@@ -112,12 +114,15 @@ def test_patterns_that_would_never_end_are_refused(patterns, text):
 )
 def test_names_are_counted_as_they_are_made(pattern):
     try:
-        made = list(braceexpand.braceexpand(pattern))
+        made = list(islice(braceexpand.braceexpand(pattern), 10_001))
     except ValueError:
         with pytest.raises(SpecError, match="do not close"):
             expand_braces([pattern])
         return
     n, longest = shard_patterns._size(pattern)
+    if len(made) > 10_000:  # such as {0..77777777}
+        assert n > 10_000
+        return
     assert n == len(made)
     assert longest >= max(map(len, made), default=0)
     assert list(expand_braces([pattern])) == made
