@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data_specs.errors import DataError
 from data_specs.manifest import Manifest
@@ -58,11 +57,13 @@ class WindowRows:
         return connect(memory_limit="1GB", threads=2)
 
     def wanted(self, tables: Sequence[pa.Table]) -> pa.Table:
-        """The rows of tables one after the other, without those of other tags."""
+        """The rows of tables one after the other, without those of other tags, numbered."""
         rows = pa.concat_tables(tables)
+        rows = rows.append_column("row_number", pa.array(np.arange(rows.num_rows)))
         if self._tags is None:
             return rows
-        return rows.filter(pc.is_in(rows.column("tag"), pa.array(self._tags, pa.string())))
+        wanted = "SELECT * FROM rows WHERE list_contains(?, tag) ORDER BY row_number"
+        return query(wanted, {"rows": rows}, connection=self._connection, parameters=[self._tags])
 
     def pairs(self, rows: pa.Table) -> PairBatch | None:
         """Safe rows joined with the unsafe rows of the same pair; None where there is no pair.
@@ -72,23 +73,30 @@ class WindowRows:
         ids = _ids_side_by_side(rows)
         if ids is not None:
             return PairBatch(ids, *_sides_apart(rows)) if ids else None
-        sql = """
-            SELECT safe.pair_id, safe.place AS safe, unsafe.place AS unsafe
-            FROM named AS safe JOIN named AS unsafe USING (pair_id)
+        sql = f"""
+            SELECT safe.pair_id, {_vectors("safe")}, {_vectors("unsafe")}
+            FROM rows AS safe JOIN rows AS unsafe USING (pair_id)
             WHERE safe.content = 'safe' AND unsafe.content = 'unsafe'
-            ORDER BY safe.place
+            ORDER BY safe.row_number
         """
-        table = query(sql, {"named": _named(rows)}, connection=self._connection)
+        table = query(sql, {"rows": rows}, connection=self._connection)
         self.n_unmatched += rows.num_rows - 2 * table.num_rows
         if not table.num_rows:
             return None
-        safe, unsafe = (_stats(rows.take(table.column(side))) for side in CONTENTS)
-        return PairBatch(table.column("pair_id").to_pylist(), safe, unsafe)
+        return PairBatch(table.column("pair_id").to_pylist(), _stats(table, "safe"), _stats(table, "unsafe"))
 
     def side(self, rows: pa.Table, content: Content) -> SideBatch | None:
         """Rows of one side, without a join; None where there is none."""
-        own = rows.filter(pc.equal(rows.column("content"), content))
-        return SideBatch(content, own.column("pair_id").to_pylist(), _stats(own)) if own.num_rows else None
+        sql = f"""
+            SELECT pair_id, {_vectors("side")}
+            FROM side
+            WHERE content = '{content}'
+            ORDER BY row_number
+        """
+        table = query(sql, {"side": rows}, connection=self._connection)
+        if not table.num_rows:
+            return None
+        return SideBatch(content, table.column("pair_id").to_pylist(), _stats(table, "side"))
 
 
 class LayerStatistics:
@@ -141,9 +149,8 @@ class LayerStatistics:
         return tables
 
 
-def _named(rows: pa.Table) -> pa.Table:
-    """What a join needs of rows, and their places: of their vectors DuckDB takes 2,048 at once, gigabytes of wide layers."""
-    return rows.select(["pair_id", "content"]).append_column("place", pa.array(np.arange(rows.num_rows)))
+def _vectors(side: str) -> str:
+    return ", ".join(f"{side}.{name} AS {side}_{name}" for name in ("norm", "std"))
 
 
 def first_rows(activations: Manifest, plans: Sequence[ShardPlan]) -> dict[str, int]:
@@ -182,5 +189,7 @@ def _sides_apart(rows: pa.Table) -> tuple[ChannelStats, ChannelStats]:
     return ChannelStats(norm[::2], std[::2]), ChannelStats(norm[1::2], std[1::2])
 
 
-def _stats(rows: pa.Table) -> ChannelStats:
-    return ChannelStats(*(vectors(rows.column(name), name) for name in ("norm", "std")))
+def _stats(table: pa.Table, side: str) -> ChannelStats:
+    return ChannelStats(
+        vectors(table.column(f"{side}_norm"), f"{side}_norm"), vectors(table.column(f"{side}_std"), f"{side}_std")
+    )

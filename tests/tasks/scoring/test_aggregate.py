@@ -123,20 +123,6 @@ def test_rows_without_a_partner_are_counted_and_left_out(tmp_path):
     assert torch.equal(scores, mean.scores())
 
 
-def test_layers_far_wider_than_their_windows_are_long_need_no_more_memory_for_tags_or_a_join(tmp_path):
-    # DuckDB takes 2,048 rows at once: of these vectors 256 MB, and several of them for a filter or a join.
-    width = 32_768
-    pairs = Pairs(5, width, 0, tags=["hate", "war", "hate", None, "hate"])
-    rows = pairs.rows()
-    write_statistics(tmp_path / "a.parquet", [rows.slice(0, 1), rows.slice(2)])
-    (batch,) = LayerStatistics(tmp_path, ["hate", "war"]).pairs()
-    kept = [1, 2, 4]  # of the first pair one side is not there
-    assert batch.pair_ids == [pairs.ids[row] for row in kept]
-    for content in ("safe", "unsafe"):
-        assert torch.equal(getattr(batch, content).norm, getattr(pairs, content).norm[kept])
-        assert torch.equal(getattr(batch, content).std, getattr(pairs, content).std[kept])
-
-
 def test_unpaired_sides_may_differ_in_size_and_lie_in_files_of_their_own(tmp_path):
     safe, unsafe = (ChannelStats(*random_statistics(n, 6, seed)) for n, seed in ((7, 0), (3, 1)))
     for name, content, stats in (("0", "safe", safe), ("1", "unsafe", unsafe)):
